@@ -1,0 +1,396 @@
+"""The configuration tree: frozen pydantic models with bounds, presets, and TOML or JSON in and out.
+
+`SynCGANConfig()` is preset ``default``. A preset is written here as what it changes against the field defaults, so the
+three can be read side by side at the end of this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from syncgan.errors import ConfigError
+
+__all__ = [
+    "ExtractorConfig",
+    "FiltersConfig",
+    "GANConfig",
+    "ImageGANConfig",
+    "MaskGANConfig",
+    "SamplingConfig",
+    "SynCGANConfig",
+    "TrainingConfig",
+]
+
+Section = TypeVar("Section", bound="ConfigSection")
+Probability = Annotated[float, Field(ge=0, le=1)]
+LabelRange = tuple[Probability, Probability]
+
+
+class ConfigSection(BaseModel):
+    """A frozen section; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def from_mapping(cls: type[Section], values: Mapping[str, Any]) -> Section:
+        """Validate `values`; every problem becomes one `ConfigError` that names key, expectation and value."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(_readable(cls, error)) from None
+
+
+class ExtractorConfig(ConfigSection):
+    """Nucleus masks from images (Sec. 3.2)."""
+
+    segmenter: str = Field("gmm", min_length=1, description="Name in SEGMENTERS.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="The segmenter's own parameters.")
+    exclude_failed: bool = Field(
+        True, description="Leave images whose mask is empty or covers nearly everything out of training."
+    )
+
+
+class GANConfig(ConfigSection):
+    """What both GANs have: networks, the adversarial game, the schedule."""
+
+    discriminator: str = Field("patchgan", min_length=1, description="Name in DISCRIMINATORS.")
+    discriminator_width: int = Field(32, ge=4, le=512, description="Filters of the discriminator's first layer.")
+    discriminator_layers: int = Field(3, ge=1, le=5, description="Strided layers; 3 see 70 x 70 pixels (pix2pix).")
+    discriminator_normalisation: Literal["batch", "instance", "none"] = Field(
+        "instance", description="Normalisation in the discriminator (paper: batch)."
+    )
+    width: int = Field(32, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
+    adversarial: Literal["bce", "hinge"] = Field("bce", description="Adversarial loss (paper: bce).")
+    r1_weight: float = Field(0.0, ge=0, description="Weight of the R1 penalty; 0 turns it off (paper).")
+    r1_every: int = Field(8, ge=1, description="Apply R1 every so many steps, scaled up to keep its strength.")
+    dihedral: bool = Field(True, description="Flip and quarter-turn training items at random (8 symmetries).")
+    batch_size: int = Field(16, ge=1, le=4096, description="Items in one update.")
+    epochs: int = Field(200, ge=1, description="At most so many passes over the training items.")
+    steps: int = Field(100_000, ge=1, description="At most so many generator updates.")
+    learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for the generator.")
+    discriminator_learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for D.")
+    betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's moment decays (pix2pix).")
+    ema_half_life_images: float = Field(
+        2000.0, ge=0, description="Half-life of the generator's moving average, in images; 0 turns it off (paper)."
+    )
+
+    def total_steps(self, items: int) -> int:
+        """Return the number of updates for `items` training items: `epochs` passes, capped by `steps`."""
+        return max(1, min(self.steps, -(-self.epochs * items // self.batch_size)))
+
+
+class MaskGANConfig(GANConfig):
+    """One mask GAN per class (Sec. 3.4)."""
+
+    generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
+    resolution: Annotated[int, Field(ge=16, le=1024)] | Literal["image"] = Field(
+        64, description="Side in pixels at which masks are learned, then enlarged; 'image': image_size (paper)."
+    )
+    latent_dim: int = Field(64, ge=1, le=4096, description="Length of the Gaussian latent vector.")
+    real_label_range: LabelRange = Field((0.9, 1.0), description="Label smoothing of D, real (paper).")
+    fake_label_range: LabelRange = Field((0.0, 0.1), description="Label smoothing of D, fake (paper).")
+    flip_probability: Probability = Field(0.05, description="Probability that one update of D has its labels flipped.")
+    saturation_window: int = Field(
+        0, ge=0, description="Stop when G's mean loss over this many steps no longer moves; 0 turns it off."
+    )
+    saturation_tolerance: float = Field(
+        0.02, ge=0, le=1, description="Relative change of G's mean loss from one window to the next that counts as moving."
+    )
+
+
+class ImageGANConfig(GANConfig):
+    """The mask-to-image conditional GAN (Sec. 3.3)."""
+
+    generator: str = Field("unet", min_length=1, description="Name in IMAGE_GENERATORS.")
+    downsamplings: Annotated[int, Field(ge=2, le=10)] | Literal["full"] = Field(
+        5, description="Halvings in the U-Net; 'full': down to one pixel (pix2pix)."
+    )
+    normalisation: Literal["batch", "instance"] = Field("instance", description="Normalisation in the generator.")
+    dropout: Probability = Field(0.0, description="Dropout in the U-Net's inner decoder, in training only.")
+    noise_channels: int = Field(1, ge=0, le=64, description="Gaussian noise channels at the renderer's input.")
+    class_conditional: bool = Field(True, description="Tell renderer and discriminator the class besides the mask.")
+    stain_code: bool = Field(
+        True, description="Condition on the mean colours of the levels, sampled per class when rendering."
+    )
+    reconstruction: Literal["mse", "l1"] = Field("l1", description="Reconstruction loss (paper: mse).")
+    reconstruction_weight: float = Field(10.0, ge=0, description="Its weight, on the [-1, 1] range (paper: 100).")
+    feature_matching_weight: float = Field(
+        0.0, ge=0, description="Weight of the L1 distance between D's features of real and rendered; 0: off (paper)."
+    )
+    selection: Literal["validation", "last"] = Field(
+        "last", description="Keep the model with the lowest validation generator loss (paper), or the last."
+    )
+    validation_share: float = Field(
+        0.25, gt=0, lt=0.9, description="Share of the items held out when selection needs them and none were given."
+    )
+
+
+class SamplingConfig(ConfigSection):
+    """Rendering of synthetic samples (Sec. 3.5)."""
+
+    chunk_size: int = Field(16, ge=1, le=4096, description="Items rendered at once; part of a sample's identity.")
+    max_attempts: int = Field(8, ge=1, le=100, description="Draws for one item until its mask passes the mask filter.")
+
+
+class FiltersConfig(ConfigSection):
+    """What a synthetic sample must pass."""
+
+    mask_plausibility: bool = Field(
+        True, description="Redraw masks whose nucleus area or count lies outside what training masks of the class show."
+    )
+
+
+class TrainingConfig(ConfigSection):
+    """The engine: precision, threads of the log, checkpoints."""
+
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="bf16 autocast where the hardware multiplies bf16, else fp32."
+    )
+    log_every: int = Field(10, ge=1, description="Write losses to stats.jsonl every so many steps.")
+    checkpoint_seconds: float = Field(60.0, ge=0, description="Write a checkpoint when so many seconds have passed.")
+    keep_checkpoints: int = Field(2, ge=1, le=100, description="Keep the last so many checkpoints of a stage.")
+
+
+class SynCGANConfig(ConfigSection):
+    """All settings of a run.
+
+    Examples
+    --------
+    >>> SynCGANConfig.preset("paper").image_size
+    256
+    >>> SynCGANConfig().updated(["mask_gan.steps=2000"]).mask_gan.steps
+    2000
+    """
+
+    image_size: int = Field(128, ge=16, le=2048, description="Side S of the square images and masks, in pixels.")
+    levels: int = Field(3, ge=2, le=8, description="Levels of the semantic map: 2 nucleus or not, 3 adds stained.")
+    geometry: Literal["resize", "pad", "crop"] = Field("resize", description="How any shape becomes S x S.")
+    extractor: ExtractorConfig = ExtractorConfig()
+    mask_gan: MaskGANConfig = MaskGANConfig()
+    image_gan: ImageGANConfig = ImageGANConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    filters: FiltersConfig = FiltersConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _sizes_can_be_halved(self) -> SynCGANConfig:
+        if self.image_size % 16:
+            raise ValueError(f"image_size must be a multiple of 16, got {self.image_size}")
+        resolution = self.mask_gan.resolution
+        if resolution != "image" and (resolution & (resolution - 1) or resolution > self.image_size):
+            raise ValueError(
+                f"mask_gan.resolution must be a power of two up to image_size ({self.image_size}), got {resolution}"
+            )
+        halvings = self.image_gan.downsamplings
+        if halvings != "full" and self.image_size % 2**halvings:
+            raise ValueError(f"image_size {self.image_size} cannot be halved {halvings} times (image_gan.downsamplings)")
+        return self
+
+    @classmethod
+    def preset(cls, name: str) -> SynCGANConfig:
+        """Return a preset: ``"paper"`` (256 px), ``"default"`` (128 px) or ``"tiny"`` (32 px).
+
+        Raises
+        ------
+        ConfigError
+            No such preset; the message lists them.
+        """
+        if name not in _PRESETS:
+            raise ConfigError(f"unknown preset {name!r}: expected one of {', '.join(_PRESETS)}{_nearest(name, _PRESETS)}")
+        return cls.from_mapping(_PRESETS[name])
+
+    @classmethod
+    def load(cls, path: Path | str, *, preset: str = "default") -> SynCGANConfig:
+        """Read a ``.toml`` or ``.json`` file; keys that it leaves out have the preset's values.
+
+        Raises
+        ------
+        ConfigError
+            Missing file, wrong suffix, syntax error, unknown key or value out of bounds.
+        """
+        path = Path(path)
+        values = _parse(path)
+        name = values.pop("preset", preset)
+        try:
+            return cls.preset(name).merged(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    def save(self, path: Path | str) -> None:
+        """Write ``.toml`` or ``.json`` by the suffix; settings that are None are left out of TOML."""
+        from syncgan.storage import write_text
+
+        path = Path(path)
+        if path.suffix == ".toml":
+            write_text(path, self.to_toml())
+        elif path.suffix == ".json":
+            write_text(path, self.to_json() + "\n")
+        else:
+            raise ConfigError(f"{path}: expected a name that ends in .toml or .json")
+
+    def to_toml(self) -> str:
+        """Return the settings as TOML. None (only possible among a segmenter's parameters) is left out."""
+        import tomli_w
+
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+    def to_json(self) -> str:
+        """Return the settings as indented JSON."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
+
+    def merged(self, values: Mapping[str, Any]) -> SynCGANConfig:
+        """Return a copy with nested `values` laid over it, validated as a whole."""
+        return type(self).from_mapping(_overlay(self.model_dump(), values))
+
+    def updated(self, assignments: Iterable[str]) -> SynCGANConfig:
+        """Return a copy with ``"section.key=value"`` assignments applied; values are read as TOML, else as text."""
+        config = self
+        for assignment in assignments:
+            config = config.merged(_parse_assignment(assignment))
+        return config
+
+    @property
+    def mask_resolution(self) -> int:
+        """Side in pixels at which masks are learned."""
+        resolution = self.mask_gan.resolution
+        return self.image_size if resolution == "image" else resolution
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        if path.suffix == ".json":
+            values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ConfigError(f"{path}: expected an object of settings, got {type(values).__name__}")
+            return values
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not valid {path.suffix[1:].upper()} ({error})") from None
+    raise ConfigError(f"{path}: expected a configuration file that ends in .toml or .json")
+
+
+def _parse_assignment(assignment: str) -> dict[str, Any]:
+    key, separator, text = assignment.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"expected KEY=VALUE, got {assignment!r}; for example mask_gan.steps=2000")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = None if text.strip().lower() == "none" else text.strip()
+    nested: Any = value
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in values.items():
+        inner = merged.get(key)
+        nest = isinstance(inner, Mapping) and isinstance(value, Mapping) and key != "parameters"
+        merged[key] = _overlay(inner, value) if nest else value  # type: ignore[arg-type]
+    return merged
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def _readable(model: type[BaseModel], error: ValidationError) -> str:
+    """Turn pydantic's report into sentences: key, what was expected, what came."""
+    sentences = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(model, problem["loc"][:-1])
+            leaf = str(problem["loc"][-1])
+            sentences.append(f"unknown key {key!r}: expected one of {', '.join(known)}{_nearest(leaf, known)}")
+        elif key:
+            sentences.append(f"{key}: {_lowered(problem['msg'])}, got {problem['input']!r}")
+        else:
+            sentences.append(_lowered(problem["msg"]).removeprefix("value error, "))
+    return "; ".join(sentences)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _lowered(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {
+        "image_size": 256,
+        "levels": 2,
+        "mask_gan": {
+            "generator": "unet",
+            "resolution": "image",
+            "width": 64,
+            "discriminator_width": 64,
+            "discriminator_normalisation": "batch",
+            "dihedral": False,
+            "epochs": 1600,
+            "steps": 10_000_000,
+            "saturation_window": 2000,
+            "ema_half_life_images": 0.0,
+        },
+        "image_gan": {
+            "downsamplings": "full",
+            "normalisation": "batch",
+            "width": 64,
+            "discriminator_width": 64,
+            "discriminator_normalisation": "batch",
+            "dropout": 0.5,
+            "noise_channels": 0,
+            "class_conditional": False,
+            "stain_code": False,
+            "reconstruction": "mse",
+            "reconstruction_weight": 100.0,
+            "dihedral": False,
+            "epochs": 200,
+            "steps": 10_000_000,
+            "ema_half_life_images": 0.0,
+            "selection": "validation",
+        },
+        "filters": {"mask_plausibility": False},
+    },
+    "tiny": {
+        "image_size": 32,
+        "mask_gan": {"resolution": 32, "width": 16, "discriminator_width": 16, "steps": 300, "ema_half_life_images": 500.0},
+        "image_gan": {
+            "downsamplings": 3,
+            "width": 16,
+            "discriminator_width": 16,
+            "steps": 300,
+            "ema_half_life_images": 500.0,
+        },
+        "training": {"precision": "fp32"},
+    },
+}

@@ -1,0 +1,258 @@
+"""Class folders as a map-style dataset, and what identifies their files: groups and content.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from syncgan.data.images import decode_image
+from syncgan.data.scan import IMAGE_EXTENSIONS, ClassFolders, check_counts, scan_class_folders, some
+from syncgan.errors import DataError, ImageReadError
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "ClassFolders",
+    "ImageFolderDataset",
+    "content_fingerprint",
+    "content_hashes",
+    "load_class_folders",
+    "read_groups",
+    "scan_class_folders",
+]
+
+
+class ImageFolderDataset:
+    """Images of class folders as a map-style dataset, with the attributes of torchvision's `ImageFolder`.
+
+    Parameters
+    ----------
+    folders : what `scan_class_folders` found.
+    transform, target_transform : applied to the image, or to the label.
+    transforms : applied to both together, in place of the other two.
+
+    Attributes
+    ----------
+    classes, class_to_idx : class names, and their labels.
+    files : path of every image relative to the root.
+    samples : (absolute path, label) of every image.
+    targets : label of every image.
+    notes : what the scan ignored and what the decoder had to decide.
+
+    Raises
+    ------
+    DataError
+        `transforms` is given together with one of the others.
+    """
+
+    def __init__(
+        self,
+        folders: ClassFolders,
+        *,
+        transform: Callable[..., Any] | None = None,
+        target_transform: Callable[..., Any] | None = None,
+        transforms: Callable[..., Any] | None = None,
+    ) -> None:
+        if transforms is not None and (transform is not None or target_transform is not None):
+            raise DataError("expected either transforms or transform and target_transform, got both; leave one out")
+        root = folders.root.absolute()
+        self.root = str(root)
+        self.classes = list(folders.classes)
+        self.class_to_idx = {name: label for label, name in enumerate(folders.classes)}
+        self.files = folders.files
+        self.targets = list(folders.labels)
+        self.samples = [(str(root / file), label) for file, label in zip(folders.files, folders.labels, strict=True)]
+        self.notes = folders.notes
+        self.transform = transform
+        self.target_transform = target_transform
+        self.transforms = transforms
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return the image as an RGB PIL image, and its label, after the transforms."""
+        image: Any = Image.fromarray(self.image(index))
+        label: Any = self.targets[index]
+        if self.transforms is not None:
+            image, label = self.transforms(image, label)
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            label = self.target_transform(label)
+        return image, label
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} images, classes={self.classes})"
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return the pixels of one image without transforms: (H, W, 3) uint8 RGB."""
+        path, _ = self.samples[index]
+        # Without the log of `read_image`: every epoch would repeat what `notes` says once.
+        return decode_image(path).pixels
+
+
+def load_class_folders(
+    root: str | PathLike[str],
+    *,
+    limit_per_class: int | None = None,
+    min_classes: int = 2,
+    min_images_per_class: int = 2,
+    n_jobs: int = 2,
+) -> tuple[ImageFolderDataset, list[ImageReadError]]:
+    """Scan class folders and check that every image can be decoded.
+
+    Parameters
+    ----------
+    root, min_classes, min_images_per_class : see `scan_class_folders`.
+    limit_per_class : only the first so many files of each class are looked at.
+    n_jobs : threads that decode.
+
+    Returns
+    -------
+    dataset, skipped : the readable images, and one error with its reason for each of the others; their `path` is
+        relative to `root`.
+
+    Raises
+    ------
+    DataError
+        As `scan_class_folders`, also where too few images of a class can be read.
+    """
+    folders = scan_class_folders(root, min_classes=min_classes, min_images_per_class=min_images_per_class)
+    if limit_per_class is not None:
+        folders = _limited(folders, limit_per_class)
+    outcomes = _decode_all(folders, n_jobs)
+    skipped = {file: outcome for file, outcome in outcomes.items() if isinstance(outcome, ImageReadError)}
+    readable = folders.keep(lambda file: file not in skipped)
+    decisions = {file: outcome for file, outcome in outcomes.items() if not isinstance(outcome, ImageReadError)}
+    _check_readable(readable, list(skipped.values()), min_images_per_class)
+    readable = replace(readable, notes=readable.notes + _summary_of_decisions(decisions))
+    return ImageFolderDataset(readable), list(skipped.values())
+
+
+def _limited(folders: ClassFolders, limit: int) -> ClassFolders:
+    if limit < 1:
+        raise DataError(f"expected limit_per_class of at least 1, got {limit}")
+    kept: set[str] = set()
+    for label in range(len(folders.classes)):
+        of_class = [file for file, other in zip(folders.files, folders.labels, strict=True) if other == label]
+        kept.update(of_class[:limit])
+    return folders.keep(kept.__contains__)
+
+
+def _decode_all(folders: ClassFolders, n_jobs: int) -> dict[str, tuple[str, ...] | ImageReadError]:
+    """Decode every file once; return its notes, or its error."""
+    from joblib import Parallel, delayed
+
+    outcomes = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_notes)(folders.root, file) for file in folders.files)
+    return dict(zip(folders.files, outcomes, strict=True))
+
+
+def _notes(root: Path, file: str) -> tuple[str, ...] | ImageReadError:
+    try:
+        return decode_image(root / file).notes
+    except ImageReadError as error:
+        return ImageReadError(file, error.reason)  # relative: no machine path in a report
+
+
+def _check_readable(folders: ClassFolders, skipped: Sequence[ImageReadError], minimum: int) -> None:
+    per_label = Counter(folders.labels)
+    counts = {name: per_label[label] for label, name in enumerate(folders.classes)}
+    why = f" after {len(skipped)} unreadable files were left out ({some([str(error) for error in skipped])})"
+    check_counts(folders.root, counts, minimum, why if skipped else "")
+
+
+def _summary_of_decisions(notes: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    files_of: defaultdict[str, list[str]] = defaultdict(list)
+    for file, of_file in notes.items():
+        for note in of_file:
+            files_of[note].append(file)
+    return tuple(f"{some(files)}: {note}" for note, files in sorted(files_of.items()))
+
+
+# --- groups and fingerprint ------------------------------------------------------------------------------------------
+
+
+def read_groups(csv_path: str | PathLike[str], column: str, files: Sequence[str]) -> list[str]:
+    """Read which group (patient, slide) each file belongs to.
+
+    Parameters
+    ----------
+    csv_path : UTF-8 table with a header; its column `file` holds paths relative to the data folder.
+    column : name of the column with the group.
+    files : the relative paths to look up.
+
+    Returns
+    -------
+    The group of each file, in the order of `files`.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read, has no such column, or does not give each file one group.
+    """
+    path = Path(csv_path)
+    groups: dict[str, str] = {}
+    for row in _read_table(path, ("file", column)):
+        file, group = row["file"].strip().removeprefix("./"), row[column].strip()
+        if groups.setdefault(file, group) != group:
+            raise DataError(f"{path.name}: expected one group a file, got {groups[file]!r} and {group!r} for {file!r}")
+    missing = [file for file in files if not groups.get(file)]
+    if missing:
+        raise DataError(
+            f"{path.name}: expected a {column!r} for each of {len(files)} files, got none for {some(missing)}; "
+            "write the files relative to the data folder, with forward slashes"
+        )
+    return [groups[file] for file in files]
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, restval="")
+            header, rows = list(reader.fieldnames or ()), list(reader)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path.name}: expected a UTF-8 table with commas ({error})") from error
+    for column in columns:
+        if column not in header:
+            raise DataError(f"{path.name}: expected a column {column!r}, got {', '.join(map(repr, header)) or 'none'}")
+    return rows
+
+
+def content_hashes(root: str | PathLike[str], files: Iterable[str]) -> dict[str, str]:
+    """Return ``"BYTES-SHA256"`` of each file, keyed by its path relative to `root`.
+
+    Two such mappings tell which files were added, removed or edited.
+    """
+    return {file: _content_hash(Path(root) / file, file) for file in sorted(files)}
+
+
+def content_fingerprint(root: str | PathLike[str], files: Iterable[str]) -> str:
+    """Return one SHA-256 over name, size and content of every file, whatever their order."""
+    digest = hashlib.sha256()
+    for file, content in content_hashes(root, files).items():
+        digest.update(f"{file}\0{content}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _content_hash(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return f"{file.tell()}-{digest}"
+    except OSError as error:
+        raise ImageReadError(name, f"cannot be read ({error.strerror})") from error

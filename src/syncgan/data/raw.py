@@ -1,0 +1,259 @@
+"""Read a dataset's images, labels and class names, before its transforms and without changing it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from syncgan.data.items import Pixels, label_of, rgb_pixels, split_item
+from syncgan.data.views import Location, leaves, locate, name_of, naming, raw_view, require_map_style
+from syncgan.errors import DataError
+
+__all__ = ["RawData", "class_names", "read_dataset", "read_targets", "require_trainable"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+Label: TypeAlias = int | str
+
+
+@dataclass(frozen=True)
+class RawData:
+    """Everything that training needs of a dataset.
+
+    Attributes
+    ----------
+    images : (H, W, 3) uint8 arrays of native sizes, RGB in 0..255.
+    labels : the dataset's own integers; for name labels the index into the sorted names.
+    label_values : the distinct labels, ascending.
+    classes : their names, aligned with `label_values`.
+    names : one name an item for messages: the end of its file's path, otherwise "item 12".
+    """
+
+    images: list[Pixels]
+    labels: list[int]
+    label_values: tuple[int, ...]
+    classes: tuple[str, ...]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Label -> name."""
+        return dict(zip(self.label_values, self.classes, strict=True))
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Label -> number of items."""
+        return dict(sorted(Counter(self.labels).items()))
+
+
+def read_dataset(dataset: Any, *, progress: Progress | None = None) -> RawData:
+    """Read every image and label before the dataset's own transforms.
+
+    Parameters
+    ----------
+    dataset : a map-style dataset, or a sequence, of pairs (image, label) or mappings with the keys ``"image"`` and
+        ``"label"``. Images are PIL images, uint8 arrays (H, W[, 1 or 3]) or uint8 tensors (1 or 3, H, W); labels are
+        integers or class names.
+    progress : called with (items done, items in all) after each item.
+
+    Raises
+    ------
+    DataError
+        An iterable dataset, an item that cannot be read or is of another kind (the message names it), or labels that
+        do not fit the dataset's class names.
+    """
+    require_map_style(dataset)
+    view, located = raw_view(dataset), locate(dataset)
+    names = [name_of(index, location) for index, location in enumerate(located)]
+    images: list[Pixels] = []
+    labels: list[Label] = []
+    for index, name in enumerate(names):
+        with naming(name):
+            image, label = split_item(view[index])
+            images.append(rgb_pixels(image))
+            labels.append(label_of(label))
+        if progress is not None:
+            progress(index + 1, len(names))
+    known = class_names(dataset)
+    integers = _as_integers(labels, known, names)
+    values = tuple(sorted(set(integers)))
+    found = known if known is not None else _names_of(labels, integers)
+    return RawData(images, integers, values, tuple(found[value] for value in values), names)
+
+
+def read_targets(dataset: Any, *, classes: Mapping[str, int] | None = None) -> list[int]:
+    """Read every label, from the attribute ``targets``, ``labels`` or ``samples`` where there is one.
+
+    Items are decoded only where no such attribute matches the items.
+
+    Parameters
+    ----------
+    dataset : as for `read_dataset`.
+    classes : name -> label, for datasets that yield names. By default names are numbered in sorted order.
+
+    Returns
+    -------
+    The dataset's own integers, before its ``target_transform``.
+
+    Raises
+    ------
+    DataError
+        As `read_dataset`; also a name that is not in `classes`.
+    """
+    require_map_style(dataset)
+    located = locate(dataset)
+    names = [name_of(index, location) for index, location in enumerate(located)]
+    labels = _stored_targets(dataset, located, names)
+    if labels is None:
+        view = raw_view(dataset)
+        labels = [_read_label(view, index, name) for index, name in enumerate(names)]
+    known = {label: name for name, label in classes.items()} if classes and _are_names(labels) else class_names(dataset)
+    return _as_integers(labels, known, names)
+
+
+def require_trainable(raw: RawData, *, min_classes: int = 2, min_images: int = 2) -> None:
+    """Check that there is enough to train on.
+
+    Raises
+    ------
+    DataError
+        No items, fewer than `min_classes` classes, or a class with fewer than `min_images` images.
+    """
+    if not raw.labels:
+        raise DataError(
+            "expected a dataset with images, got an empty one; check the path, or the indices of the subset"
+        )
+    if len(raw.classes) < min_classes:
+        raise DataError(
+            f"expected at least {min_classes} classes, got {len(raw.classes)} ({', '.join(raw.classes)}) "
+            f"in {len(raw)} items; add images of another class"
+        )
+    few = [f"{raw.class_names[value]!r} has {count}" for value, count in raw.counts.items() if count < min_images]
+    if few:
+        raise DataError(
+            f"expected at least {min_images} images in every class, got fewer: {', '.join(few)}; "
+            "add images, or leave the class out"
+        )
+
+
+def _read_label(view: Any, index: int, name: str) -> Label:
+    with naming(name):
+        return label_of(split_item(view[index])[1])
+
+
+def _stored_targets(dataset: Any, located: Sequence[Location], names: Sequence[str]) -> list[Label] | None:
+    """Return the labels that the innermost datasets keep, where each of them keeps labels that match its items."""
+    kept: dict[int, list[Label] | None] = {}
+    view = raw_view(dataset)
+    for index, (leaf, inner_index) in enumerate(located):
+        if id(leaf) not in kept:
+            labels = kept[id(leaf)] = _kept_labels(leaf)
+            # A dataset may remap its labels on the way out: one item of each is compared.
+            if labels is None or labels[inner_index] != _read_label(view, index, names[index]):
+                return None
+    return [(kept[id(leaf)] or [])[inner_index] for leaf, inner_index in located]
+
+
+def _kept_labels(leaf: Any) -> list[Label] | None:
+    samples = getattr(leaf, "samples", None)
+    pairs = isinstance(samples, (list, tuple)) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in samples)
+    ends = [pair[1] for pair in samples] if pairs and samples else None
+    candidates = (getattr(leaf, "targets", None), getattr(leaf, "labels", None), ends)
+    return next((labels for values in candidates if (labels := _label_list(values, len(leaf))) is not None), None)
+
+
+def _label_list(values: Any, length: int) -> list[Label] | None:
+    if not isinstance(values, (list, tuple, np.ndarray, torch.Tensor)):
+        return None
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # ragged lists
+        return None
+    if array.shape not in ((length,), (length, 1)) or array.dtype.kind not in "iuU":
+        return None
+    labels: list[Label] = array.reshape(length).tolist()
+    return labels
+
+
+# --- labels and class names ----------------------------------------------------------------------------------------
+
+
+def class_names(dataset: Any) -> dict[int, str] | None:
+    """Return label -> class name as the dataset tells it by ``class_to_idx`` or ``classes``; None if it does not.
+
+    Raises
+    ------
+    DataError
+        Two parts of a ``ConcatDataset`` give one label two names, or two labels share a name.
+    """
+    known: dict[int, str] = {}
+    for leaf in leaves(dataset):
+        for label, name in _names_from(leaf).items():
+            if known.setdefault(label, name) != name:
+                raise DataError(
+                    f"expected one name for label {label}, got {known[label]!r} and {name!r} in two parts; "
+                    "give all parts the same classes in the same order"
+                )
+    if len(set(known.values())) < len(known):
+        twice = sorted({name for name in known.values() if list(known.values()).count(name) > 1})
+        raise DataError(
+            f"expected one label for each class name, got several for {', '.join(map(repr, twice))}; rename"
+        )
+    return known or None
+
+
+def _names_from(leaf: Any) -> dict[int, str]:
+    names: dict[int, str] = {}
+    class_to_idx = getattr(leaf, "class_to_idx", None)
+    if isinstance(class_to_idx, Mapping):
+        for name, label in class_to_idx.items():
+            # Several names of one label (ImageNet's synonyms, merged classes) are joined.
+            names[int(label)] = f"{names[int(label)]}+{name}" if int(label) in names else str(name)
+        return names
+    classes = getattr(leaf, "classes", None)
+    if isinstance(classes, (tuple, list)) and all(isinstance(name, str) for name in classes):
+        return dict(enumerate(classes))
+    return names
+
+
+def _are_names(labels: Sequence[Label]) -> bool:
+    return bool(labels) and isinstance(labels[0], str)
+
+
+def _as_integers(labels: Sequence[Label], known: Mapping[int, str] | None, names: Sequence[str]) -> list[int]:
+    """Check the labels against the class names and each other; number those that are names."""
+    kind = "class names" if _are_names(labels) else "integers"
+    integers = _numbers(labels, known)
+    for label, name in zip(labels, names, strict=True):
+        if isinstance(label, str) != _are_names(labels):
+            raise DataError(f"{name}: expected all labels to be {kind}, got {label!r}; use one kind throughout")
+        if label not in integers:
+            raise DataError(f"{name}: {_unfitting(label, known or {})}")
+    return [integers[label] for label in labels]
+
+
+def _numbers(labels: Sequence[Label], known: Mapping[int, str] | None) -> dict[Label, int]:
+    """Return label -> integer for every label that is allowed."""
+    if _are_names(labels):
+        return {name: value for value, name in (known or dict(enumerate(sorted(map(str, set(labels)))))).items()}
+    return {value: int(value) for value in (known or set(labels)) if not isinstance(value, str)}
+
+
+def _unfitting(label: Label, known: Mapping[int, str]) -> str:
+    if isinstance(label, str):
+        return f"expected one of the classes {', '.join(map(repr, known.values()))} as label, got {label!r}; correct it"
+    return (
+        f"expected a label of the dataset's classes ({min(known)}..{max(known)}), got {label}; "
+        "correct it, or give the dataset a `class_to_idx` that holds it"
+    )
+
+
+def _names_of(labels: Sequence[Label], integers: Sequence[int]) -> dict[int, str]:
+    return {integer: str(label) for label, integer in zip(labels, integers, strict=True)}

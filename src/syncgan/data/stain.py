@@ -1,0 +1,95 @@
+"""The stain code: what a mask cannot tell a renderer about colour.
+
+Two slides with the same mask differ in stain, light and thickness. The code of an image is the mean colour of each
+level of its semantic map. The renderer is conditioned on it, so it need not average over stains, and at synthesis a
+code is drawn from the class's own distribution, so that the stain varies as it does in the data.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from syncgan import rng
+from syncgan.data.tensors import one_hot, to_model
+
+__all__ = ["StainPrior", "stain_codes"]
+
+_SPREAD = 0.5
+
+
+def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
+    """Return the mean colour of every level.
+
+    Parameters
+    ----------
+    images : (N, 3, S, S) uint8.
+    maps : (N, S, S) uint8, values 0 .. L-1.
+
+    Returns
+    -------
+    (N, 3 * L) float32 in [-1, 1]; NaN where a level does not occur in the image.
+    """
+    share = one_hot(maps, levels).flatten(2)
+    colour = to_model(images).flatten(2)
+    sums = torch.einsum("nlp,ncp->nlc", share, colour)
+    return (sums / share.sum(dim=2, keepdim=True)).flatten(1)
+
+
+class StainPrior:
+    """The stain codes of the training images by class, standardised, and new codes like them.
+
+    Attributes
+    ----------
+    centre, scale : (3L,) mean and standard deviation of the training codes.
+    codes : (N, 3L) standardised codes; a level that an image lacks has the mean, zero.
+    classes : (N,) class index of each code.
+    """
+
+    def __init__(self, centre: Tensor, scale: Tensor, codes: Tensor, classes: Tensor) -> None:
+        self.centre = centre
+        self.scale = scale
+        self.codes = codes
+        self.classes = classes
+
+    @classmethod
+    def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
+        """Measure the codes of the training images (all on the CPU, one image at a time)."""
+        codes = torch.cat([stain_codes(image[None], mask[None], levels) for image, mask in zip(images, maps, strict=True)])
+        centre = codes.nanmean(dim=0).nan_to_num()
+        scale = (codes - centre).square().nanmean(dim=0).sqrt().nan_to_num().clamp_min(1e-3)
+        return cls(centre, scale, cls._standardised(codes, centre, scale), classes.clone())
+
+    def encode(self, images: Tensor, maps: Tensor, levels: int) -> Tensor:
+        """Return standardised codes (N, 3L) of other images."""
+        return self._standardised(stain_codes(images, maps, levels), self.centre, self.scale)
+
+    def sample(self, item_seeds: list[int], classes: Tensor | None) -> Tensor:
+        """Draw one code per item: a training code of its class, moved along the difference of two others.
+
+        Moving by differences of members keeps colours that occur together together (a smoothed bootstrap).
+
+        Parameters
+        ----------
+        item_seeds : one seed per item; nothing else is random.
+        classes : (N,) class index per item, or None to draw from all classes.
+
+        Returns
+        -------
+        (N, 3L) float32 standardised codes.
+        """
+        rows = []
+        for position, seed in enumerate(item_seeds):
+            generator = rng.torch_generator(seed, "stain")
+            members = self.codes if classes is None else self.codes[self.classes == classes[position]]
+            first, second, third = members[torch.randint(len(members), (3,), generator=generator)]
+            rows.append(first + _SPREAD * torch.rand((), generator=generator) * (second - third))
+        return torch.stack(rows)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what must be saved."""
+        return {"centre": self.centre, "scale": self.scale, "codes": self.codes, "classes": self.classes}
+
+    @staticmethod
+    def _standardised(codes: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        return ((codes - centre) / scale).nan_to_num(nan=0.0)

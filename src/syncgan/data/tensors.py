@@ -1,0 +1,225 @@
+"""The only place where value ranges change: uint8 outside, float32 in [-1, 1] inside.
+
+Images are uint8 (N, 3, H, W) outside and float32 in [-1, 1] inside networks. Semantic maps are uint8 (N, H, W) with
+values 0 .. L-1 outside (the nucleus is always L-1) and one-hot inside. Any image shape becomes S x S here, by
+`geometry`; images are area-interpolated, maps take the nearest pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from syncgan.errors import DataError
+
+__all__ = [
+    "Samples",
+    "binarise",
+    "collect_images",
+    "collect_masks",
+    "fit_image",
+    "fit_mask",
+    "index_labels",
+    "one_hot",
+    "to_model",
+    "to_uint8",
+]
+
+Geometry = Literal["resize", "pad", "crop"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Synthetic samples.
+
+    Attributes
+    ----------
+    images : ``tv_tensors.Image``, uint8, (N, 3, S, S).
+    masks : ``tv_tensors.Mask``, uint8, (N, S, S), values 0 .. L-1; the nucleus is L-1.
+    labels : int64, (N,), the training dataset's own integers.
+    """
+
+    images: Tensor
+    masks: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, images: Tensor, masks: Tensor, labels: Tensor) -> Samples:
+        """Wrap plain tensors as torchvision's ``tv_tensors``."""
+        from torchvision import tv_tensors
+
+        return cls(tv_tensors.Image(images), tv_tensors.Mask(masks), labels)
+
+
+def to_model(images: Tensor) -> Tensor:
+    """Map uint8 [0, 255] to float32 [-1, 1]; `to_uint8` is its exact inverse."""
+    return images.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Map float [-1, 1] to uint8 [0, 255], rounding; values outside are clipped."""
+    return x.to(torch.float32).add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def one_hot(maps: Tensor, levels: int) -> Tensor:
+    """Map uint8 (N, H, W) with values 0 .. L-1 to float32 one-hot (N, L, H, W)."""
+    return F.one_hot(maps.long(), levels).permute(0, 3, 1, 2).to(torch.float32)
+
+
+def binarise(scores: Tensor, size: int) -> Tensor:
+    """Turn a mask generator's logits into a semantic map: enlarge bilinearly, then take the highest level.
+
+    With two levels this is a threshold at probability one half.
+
+    Parameters
+    ----------
+    scores : (N, L, R, R) float.
+    size : side S of the result.
+
+    Returns
+    -------
+    (N, S, S) uint8, values 0 .. L-1.
+    """
+    probabilities = scores.float().softmax(dim=1)
+    if probabilities.shape[-1] != size:
+        probabilities = F.interpolate(probabilities, size=(size, size), mode="bilinear", align_corners=False)
+    return probabilities.argmax(dim=1).to(torch.uint8)
+
+
+def fit_image(image: np.ndarray[Any, Any], size: int, geometry: Geometry) -> np.ndarray[Any, Any]:
+    """Bring one image (H, W, 3) uint8 to (S, S, 3): area interpolation when shrinking, bilinear when enlarging.
+
+    ``resize`` scales both sides freely; ``pad`` keeps the proportions and repeats the border; ``crop`` keeps the
+    proportions and cuts the centre.
+    """
+    target = _scaled_size(image.shape[:2], size, geometry)
+    shrinks = target[0] <= image.shape[0] and target[1] <= image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    scaled = image if target == image.shape[:2] else cv2.resize(image, target[::-1], interpolation=interpolation)
+    return _centred(scaled, size, cv2.BORDER_REPLICATE)
+
+
+def fit_mask(mask: np.ndarray[Any, Any], size: int, geometry: Geometry) -> np.ndarray[Any, Any]:
+    """Bring one semantic map (H, W) uint8 to (S, S) by nearest pixel; padding is background."""
+    target = _scaled_size(mask.shape[:2], size, geometry)
+    scaled = mask if target == mask.shape[:2] else cv2.resize(mask, target[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return _centred(scaled, size, cv2.BORDER_CONSTANT)
+
+
+def _scaled_size(shape: tuple[int, ...], size: int, geometry: Geometry) -> tuple[int, int]:
+    if geometry == "resize":
+        return size, size
+    reference = max(shape) if geometry == "pad" else min(shape)
+    height, width = (max(1, round(side * size / reference)) for side in shape[:2])
+    return height, width
+
+
+def _centred(array: np.ndarray[Any, Any], size: int, border: int) -> np.ndarray[Any, Any]:
+    height, width = array.shape[:2]
+    top, left = max(0, height - size) // 2, max(0, width - size) // 2
+    array = array[top : top + size, left : left + size]
+    above, before = (size - array.shape[0]) // 2, (size - array.shape[1]) // 2
+    below, after = size - array.shape[0] - above, size - array.shape[1] - before
+    if above or before or below or after:
+        array = cv2.copyMakeBorder(array, above, below, before, after, border, value=0)
+    return np.ascontiguousarray(array)
+
+
+def collect_images(images: Any, size: int, geometry: Geometry) -> Tensor:
+    """Bring images to one (N, 3, S, S) uint8 CPU tensor.
+
+    Parameters
+    ----------
+    images : uint8 tensor or array (N, 3, H, W), or a list of (H, W, 3) uint8 arrays of any size.
+
+    Raises
+    ------
+    DataError
+        Nothing, another dtype or shape.
+    """
+    if isinstance(images, Tensor | np.ndarray):
+        array = _as_array(images)
+        if array.ndim != 4 or array.shape[1] != 3:
+            raise DataError(f"expected images (N, 3, H, W), got {tuple(array.shape)}; use RGB, channels before rows")
+        images = array.transpose(0, 2, 3, 1)
+    if len(images) == 0:
+        raise DataError("expected at least one image, got none")
+    fitted = []
+    for index, image in enumerate(images):
+        item = _as_array(image)
+        if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3:
+            raise DataError(
+                f"expected uint8 RGB images in [0, 255], got {item.dtype} {item.shape} (item {index}); "
+                "pass images before any ToTensor or normalisation"
+            )
+        fitted.append(fit_image(np.ascontiguousarray(item), size, geometry))
+    return torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).contiguous()
+
+
+def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int) -> tuple[Tensor, int]:
+    """Bring masks to one (N, S, S) uint8 CPU tensor, and say how many levels they have.
+
+    Parameters
+    ----------
+    masks : uint8 or bool (N, H, W) or (N, 1, H, W), or a list of (H, W) arrays of any size. Values 0 .. L-1, or 0
+        and 255 for nucleus or not.
+    levels : the configured L.
+
+    Returns
+    -------
+    maps, levels : the tensor, and L: `levels`, or 2 when nothing but 0, 1 (or 255) occurs.
+
+    Raises
+    ------
+    DataError
+        Nothing, another dtype or shape, or values outside.
+    """
+    if len(masks) == 0:
+        raise DataError("expected at least one mask, got none")
+    fitted = [fit_mask(_checked_mask(mask, index, levels), size, geometry) for index, mask in enumerate(masks)]
+    maps = torch.from_numpy(np.stack(fitted))
+    return maps, levels if int(maps.max()) > 1 else 2
+
+
+def index_labels(labels: Any, count: int) -> tuple[tuple[int, ...], Tensor]:
+    """Return the distinct labels, sorted, and the index of each item's label among them.
+
+    Without labels: an empty tuple and zeros.
+    """
+    if labels is None:
+        return (), torch.zeros(count, dtype=torch.int64)
+    array = _as_array(labels)
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise DataError(f"expected {count} integer labels, one an item, got {array.dtype} {array.shape}")
+    values, indices = np.unique(array, return_inverse=True)
+    return tuple(int(value) for value in values), torch.from_numpy(indices.astype(np.int64))
+
+
+def _checked_mask(mask: Any, index: int, levels: int) -> np.ndarray[Any, Any]:
+    array = _as_array(mask)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2 or array.dtype not in (np.uint8, np.bool_):
+        raise DataError(f"expected masks (H, W) of uint8, got {array.dtype} {array.shape} (item {index})")
+    array = np.ascontiguousarray(array.astype(np.uint8))
+    if array.max(initial=0) == 255 and np.isin(array, (0, 255)).all():
+        return array // 255
+    if array.max(initial=0) >= levels:
+        raise DataError(
+            f"expected mask values 0 to {levels - 1} (or 0 and 255), got {int(array.max())} (item {index}); "
+            f"set levels, or give a nucleus mask"
+        )
+    return array
+
+
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)

@@ -1,0 +1,133 @@
+"""Look behind a dataset's transforms without changing it.
+
+A dataset keeps its transforms in the attributes ``transform``, ``target_transform`` and ``transforms``. `raw_view`
+returns a shallow copy in which each of them lets its input through, so the copy yields what would have been
+transformed. ``Subset`` and ``ConcatDataset`` are followed to the datasets inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
+
+from syncgan.errors import DataError, ImageReadError
+
+__all__ = ["HOOKS", "Location", "leaves", "let_through", "locate", "name_of", "naming", "raw_view", "require_map_style"]
+
+HOOKS = ("transform", "target_transform", "transforms")
+"""Attributes in which datasets keep their transforms."""
+
+Location: TypeAlias = tuple[Any, int]
+"""An innermost dataset and an index in it."""
+
+
+def require_map_style(dataset: Any) -> None:
+    """Raise `DataError` unless the dataset has a length and items."""
+    if isinstance(dataset, IterableDataset):
+        raise DataError(
+            f"expected a map-style dataset, got the iterable {type(dataset).__name__}; "
+            "pass list(dataset), or a dataset with __len__ and __getitem__"
+        )
+    wrong = isinstance(dataset, (str, bytes, PurePath, Mapping)) or not (
+        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    )
+    if wrong:
+        raise DataError(
+            f"expected a map-style dataset or a list of (image, label), got {type(dataset).__name__}; "
+            "pass torchvision.datasets.ImageFolder(path) for a folder"
+        )
+
+
+def let_through(*args: Any, **kwargs: Any) -> Any:
+    """Return what came in: one argument as it is, several as a tuple, keywords as a dict."""
+    if kwargs:
+        return kwargs
+    return args[0] if len(args) == 1 else args
+
+
+def raw_view(dataset: Any, replace: Callable[[Any, str], Callable[..., Any]] = lambda owner, hook: let_through) -> Any:
+    """Return a shallow copy of the dataset whose transforms are replaced; the dataset itself where it has none.
+
+    Parameters
+    ----------
+    dataset : map-style dataset; ``Subset`` and ``ConcatDataset`` are followed inward.
+    replace : gives the replacement of one transform from its owner and the attribute's name. By default it lets
+        its input through: unlike None, that also serves datasets that call their transform unasked.
+
+    Raises
+    ------
+    DataError
+        The dataset cannot be copied, or does not let its transforms be replaced.
+    """
+    changes: dict[str, Any] = {hook: replace(dataset, hook) for hook in HOOKS if callable(getattr(dataset, hook, None))}
+    if isinstance(dataset, Subset):
+        changes["dataset"] = raw_view(dataset.dataset, replace)
+    elif isinstance(dataset, ConcatDataset):
+        changes["datasets"] = [raw_view(part, replace) for part in dataset.datasets]
+    if not changes:
+        return dataset
+    try:
+        view = copy.copy(dataset)
+        for attribute, value in changes.items():
+            setattr(view, attribute, value)
+    except Exception as error:
+        raise DataError(
+            f"the transforms of {type(dataset).__name__} cannot be set aside ({_reason(error)}); "
+            "pass the dataset without its transforms, and give them to `wrap`"
+        ) from error
+    return view
+
+
+def leaves(dataset: Any) -> list[Any]:
+    """Return the innermost datasets, each once, in order of their first item."""
+    return list({id(leaf): leaf for leaf, _ in locate(dataset)}.values())
+
+
+def locate(dataset: Any) -> list[Location]:
+    """Return, for each item, the innermost dataset that holds it and its index there."""
+    located: list[Location] | None = None
+    if isinstance(dataset, Subset):
+        inner = locate(dataset.dataset)
+        located = [inner[int(index)] for index in dataset.indices]
+    elif isinstance(dataset, ConcatDataset):
+        located = list(itertools.chain.from_iterable(map(locate, dataset.datasets)))
+    # A subclass of Subset may count its items in its own way; then it is a dataset like any other.
+    if located is None or len(located) != len(dataset):
+        located = [(dataset, index) for index in range(len(dataset))]
+    return located
+
+
+def name_of(index: int, location: Location) -> str:
+    """Return an item's name for messages: the end of its file's path, otherwise "item 12"."""
+    leaf, inner_index = location
+    samples = getattr(leaf, "samples", None)
+    if isinstance(samples, Sequence) and len(samples) == len(leaf):
+        sample = samples[inner_index]
+        path = sample[0] if isinstance(sample, (tuple, list)) and sample else sample
+        if isinstance(path, (str, PurePath)):
+            return "/".join(PurePath(path).parts[-2:])
+    return f"item {index}"
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong with one item inside the block into a `DataError` that starts with its name."""
+    try:
+        yield
+    except ImageReadError:  # names its file already
+        raise
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    # A dataset runs arbitrary code, and the user needs to know which item to look at.
+    except Exception as error:
+        raise DataError(f"{name}: cannot be loaded ({_reason(error)}); repair or remove it") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".rstrip(": ")

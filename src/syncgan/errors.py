@@ -1,0 +1,95 @@
+"""Every error that syncgan raises on purpose.
+
+The command line turns a `SyncganError` into one line and exit code 2; anything else is a bug and keeps its traceback.
+
+::
+
+    SyncganError
+    ├── ConfigError          a setting, preset, key or combination of arguments is wrong      (also a ValueError)
+    ├── DataError            images, masks or labels are not what was expected                (also a ValueError)
+    │   ├── ImageReadError   one file cannot be read: carries `path` and `reason`
+    │   └── ContractError    a plug-in returned something that its contract does not allow
+    ├── UnknownNameError     a name is not in a registry or not a class of the model          (also a LookupError)
+    ├── PluginError          a plug-in exists but cannot be imported
+    ├── NotFittedError       a model is used before `fit` or `load`                           (also an AttributeError)
+    ├── ArtefactError        a model or checkpoint is damaged, incomplete or of a newer format
+    ├── RunExistsError       the output folder already holds another run                      (also a FileExistsError)
+    └── TrainingError        training cannot go on
+"""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+__all__ = [
+    "ArtefactError",
+    "ConfigError",
+    "ContractError",
+    "DataError",
+    "ImageReadError",
+    "NotFittedError",
+    "PluginError",
+    "RunExistsError",
+    "SyncganError",
+    "TrainingError",
+    "UnknownNameError",
+]
+
+
+class SyncganError(Exception):
+    """Base of every error that syncgan raises on purpose: expected, got, where, what to do."""
+
+
+class ConfigError(SyncganError, ValueError):
+    """A setting, preset, key or combination of arguments is wrong."""
+
+
+class DataError(SyncganError, ValueError):
+    """Images, masks or labels are not what was expected."""
+
+
+class ImageReadError(DataError):
+    """One file cannot be read as an image.
+
+    Parameters
+    ----------
+    path : the file.
+    reason : why it cannot be read, as a clause without a full stop.
+    """
+
+    def __init__(self, path: str | PathLike[str], reason: str) -> None:
+        super().__init__(f"{fspath(path)}: {reason}")
+        self.path = fspath(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageReadError], tuple[str, str]]:
+        # Workers send errors back by pickle, which calls the class with the stored arguments.
+        return type(self), (self.path, self.reason)
+
+
+class ContractError(DataError):
+    """A plug-in returned something that its contract does not allow."""
+
+
+class UnknownNameError(SyncganError, LookupError):
+    """A name is not in a registry, or not a class of the model."""
+
+
+class PluginError(SyncganError):
+    """A plug-in exists but cannot be imported."""
+
+
+class NotFittedError(SyncganError, AttributeError):
+    """A model is used before `fit` or `load`."""
+
+
+class ArtefactError(SyncganError):
+    """A model or checkpoint is damaged, incomplete or of a newer format."""
+
+
+class RunExistsError(SyncganError, FileExistsError):
+    """The output folder already holds another run."""
+
+
+class TrainingError(SyncganError):
+    """Training cannot go on."""

@@ -1,0 +1,451 @@
+"""`MaskToImageCGAN`: the conditional GAN that renders masks as images (Sec. 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from syncgan import rng
+from syncgan.config import ImageGANConfig, SynCGANConfig
+from syncgan.data.stain import StainPrior
+from syncgan.data.tensors import collect_images, collect_masks, index_labels, one_hot, to_model, to_uint8
+from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
+from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make
+from syncgan.storage import read_folder, write_folder
+from syncgan.training.augmentation import dihedral, draw_dihedral
+from syncgan.training.batches import batch_indices
+from syncgan.training.checkpoint import CheckpointStore
+from syncgan.training.loop import Progress, resolve_device, train
+from syncgan.training.objectives import ImageBatch, ImageObjective
+
+__all__ = ["MaskToImageCGAN"]
+
+_KIND = "image_gan"
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Images and maps of one size, with class indices."""
+
+    images: Tensor
+    maps: Tensor
+    classes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> _Pairs:
+        return _Pairs(self.images[indices], self.maps[indices], self.classes[indices])
+
+    def to(self, device: torch.device) -> _Pairs:
+        return _Pairs(self.images.to(device), self.maps.to(device), self.classes.to(device))
+
+
+class MaskToImageCGAN:
+    """Learn to render semantic maps as RGB images, from the (mask, image) pairs of all classes together (Sec. 3.3).
+
+    Parameters
+    ----------
+    config : a `SynCGANConfig`, or its section ``image_gan`` alone; None for preset ``default``.
+    seed : of initial weights, order of items and noise.
+    device : "auto", or a torch device.
+
+    Attributes
+    ----------
+    config_ : the `SynCGANConfig` it was fitted with.
+    levels_ : number L of levels of its maps.
+    label_values_ : the labels it was fitted on, sorted; empty without labels.
+    history_ : G's mean loss, one value per log interval.
+    stop_reason_, best_step_ : why training ended, and the step whose weights were kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.full((4, 3, 32, 32), 200, np.uint8)
+    >>> masks = np.zeros((4, 32, 32), np.uint8)
+    >>> masks[:, 10:20, 12:22] = 1
+    >>> config = SynCGANConfig.preset("tiny").updated(["image_gan.steps=2"])
+    >>> MaskToImageCGAN(config=config, device="cpu").fit(images, masks).generate(masks[:3]).shape
+    torch.Size([3, 3, 32, 32])
+    """
+
+    style_dim_: int
+    stain_prior_: StainPrior | None
+    history_: list[float]
+    stop_reason_: str | None
+    best_step_: int | None
+
+    def __init__(
+        self,
+        config: SynCGANConfig | ImageGANConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+    ) -> None:
+        if isinstance(config, ImageGANConfig):
+            config = SynCGANConfig(image_gan=config)
+        self.config = config or SynCGANConfig()
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        images: Any,
+        masks: Any,
+        labels: Sequence[int] | Tensor | None = None,
+        *,
+        validation: tuple[Any, ...] | None = None,
+        checkpoints: CheckpointStore | None = None,
+        observe: Callable[[Progress], None] | None = None,
+        stage: str = _KIND,
+    ) -> Self:
+        """Learn from pairs.
+
+        Parameters
+        ----------
+        images : uint8 (N, 3, H, W), or a list of (H, W, 3) uint8 arrays of any size.
+        masks : their maps, as for `MaskGAN.fit`.
+        labels : (N,) integers; used when ``image_gan.class_conditional`` is on.
+        validation : held-out ``(images, masks)`` or ``(images, masks, labels)`` to choose the best model by
+            (``image_gan.selection = "validation"``); None holds out ``image_gan.validation_share`` of the pairs.
+        checkpoints : where to save to and resume from.
+        observe : called with a `Progress` every ``training.log_every`` steps.
+        stage : name in log and checkpoints.
+
+        Raises
+        ------
+        DataError
+            Wrong shape, dtype or values, or images, masks and labels that differ in number.
+        TrainingError
+            A loss became NaN or infinite.
+        """
+        pairs, levels, values = self._collect(images, masks, labels)
+        held_out = None
+        if self.config.image_gan.selection == "validation":
+            pairs, held_out = self._split(pairs, validation, values, levels)
+        self._start(levels, values if self.config.image_gan.class_conditional else ())
+        if self.style_dim_:
+            self.stain_prior_ = StainPrior.fit(pairs.images, pairs.maps, pairs.classes, levels)
+        if isinstance(self.generator_, nn.Module):
+            self._train(pairs, held_out, checkpoints, observe, stage)
+        else:
+            self.generator_.fit(pairs.images.numpy(), pairs.maps.numpy(), labels=pairs.classes.numpy(), seed=self.seed)
+            self.stop_reason_ = "fitted by the plug-in"
+        return self
+
+    def generate(self, masks: Any, labels: Sequence[int] | Tensor | None = None, *, seed: int = 0) -> Tensor:
+        """Render maps; a pure function of the map, its label, `seed` and position.
+
+        Parameters
+        ----------
+        masks : (N, H, W) or (N, 1, H, W) uint8 maps, as for `fit`.
+        labels : (N,) labels of the training set; needed when the model is told the class.
+        seed : of noise and stain.
+
+        Returns
+        -------
+        (N, 3, S, S) uint8 tensor on the model's device.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        ConfigError
+            Labels are missing where the model needs them.
+        UnknownNameError
+            A label that it was not fitted on.
+        """
+        self._require_fitted()
+        size = self.config_.image_size
+        if len(masks) == 0:
+            return torch.zeros((0, 3, size, size), dtype=torch.uint8, device=self.device_)
+        maps, _ = collect_masks(masks, size, self.config_.geometry, self.levels_)
+        classes = self._class_indices(labels, len(maps))
+        return self.render(maps, classes, [rng.seed_for(seed, "render", index) for index in range(len(maps))])
+
+    def render(self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int]) -> Tensor:
+        """Render maps (n, S, S) of class indices (n,), each under its own seed; see `generate`."""
+        self._require_fitted()
+        chunk = self.config_.sampling.chunk_size
+        parts = [
+            self._render_chunk(maps[at : at + chunk], classes[at : at + chunk], list(item_seeds[at : at + chunk]))
+            for at in range(0, len(item_seeds), chunk)
+        ]
+        return torch.cat(parts)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model as safetensors and manifest; see `load`."""
+        self._require_fitted()
+        tensors = {"generator": {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}}
+        if self.stain_prior_ is not None:
+            tensors["stain_prior"] = self.stain_prior_.tensors()
+        write_folder(folder, kind=_KIND, tensors=tensors, manifest=self._manifest())
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str | torch.device = "auto") -> MaskToImageCGAN:
+        """Read a model that `save` wrote, whatever device it was fitted on.
+
+        Raises
+        ------
+        ArtefactError
+            Missing, damaged or newer than this syncgan.
+        """
+        tensors, manifest = read_folder(folder, kind=_KIND)
+        model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
+        model._start(manifest["levels"], tuple(manifest["label_values"]))
+        model.generator_.load_state_dict(tensors["generator"])
+        if "stain_prior" in tensors:
+            model.stain_prior_ = StainPrior(**tensors["stain_prior"])
+        for name in ("history", "stop_reason", "best_step"):
+            setattr(model, f"{name}_", manifest[name])
+        if isinstance(model.generator_, nn.Module):
+            model.generator_.to(model.device_).eval()
+        return model
+
+    def _collect(self, images: Any, masks: Any, labels: Any) -> tuple[_Pairs, int, tuple[int, ...]]:
+        config = self.config
+        if len(images) != len(masks):
+            raise DataError(f"expected one mask an image, got {len(images)} images and {len(masks)} masks")
+        pixels = collect_images(images, config.image_size, config.geometry)
+        maps, levels = collect_masks(masks, config.image_size, config.geometry, config.levels)
+        values, classes = index_labels(labels, len(pixels))
+        return _Pairs(pixels, maps, classes), levels, values
+
+    def _split(
+        self, pairs: _Pairs, validation: tuple[Any, ...] | None, values: tuple[int, ...], levels: int
+    ) -> tuple[_Pairs, _Pairs]:
+        """Return training and held-out pairs; without given ones, the share of each class that the config says."""
+        if validation is not None:
+            held_out, held_levels, held_values = self._collect(*validation, *[None] * (3 - len(validation)))
+            if held_levels > levels or not set(held_values) <= set(values):
+                raise DataError("expected validation pairs with the levels and labels of the training pairs")
+            classes = torch.tensor([values.index(held_values[index]) if held_values else 0 for index in held_out.classes])
+            return pairs, _Pairs(held_out.images, held_out.maps, classes)
+        chosen: list[int] = []
+        for index in range(max(1, len(values))):
+            members = torch.nonzero(pairs.classes == index).flatten()
+            order = torch.randperm(len(members), generator=rng.torch_generator(self.seed, "validation", index))
+            count = min(len(members) - 1, max(1, round(self.config.image_gan.validation_share * len(members))))
+            chosen.extend(members[order[: max(0, count)]].tolist())
+        if not chosen:
+            raise DataError(
+                f"expected at least two pairs to hold one out for validation, got {len(pairs)}; "
+                'use image_gan.selection = "last"'
+            )
+        held = torch.zeros(len(pairs), dtype=torch.bool)
+        held[chosen] = True
+        return pairs.take(torch.nonzero(~held).flatten()), pairs.take(torch.nonzero(held).flatten())
+
+    def _start(self, levels: int, label_values: tuple[int, ...]) -> None:
+        """Make the generator and set the fitted attributes that do not come from training."""
+        self.config_ = self.config
+        self.device_ = resolve_device(self.device)
+        self.levels_ = levels
+        self.label_values_ = label_values
+        self.stain_prior_ = None
+        self.history_, self.stop_reason_, self.best_step_ = [], None, None
+        factory = IMAGE_GENERATORS.get(self.config.image_gan.generator)
+        offered = {
+            "config": self.config.image_gan,
+            "levels": levels,
+            "image_size": self.config.image_size,
+            "classes": len(label_values),
+            "style_dim": 3 * levels if self.config.image_gan.stain_code else 0,
+        }
+        self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, _KIND, "generator")
+        self.style_dim_ = int(getattr(self.generator_, "style_dim", 0))
+        if not isinstance(self.generator_, nn.Module):
+            _require_methods(self.generator_, self.config.image_gan.generator)
+
+    def _train(
+        self,
+        pairs: _Pairs,
+        held_out: _Pairs | None,
+        checkpoints: CheckpointStore | None,
+        observe: Callable[[Progress], None] | None,
+        stage: str,
+    ) -> None:
+        gan, device = self.config.image_gan, self.device_
+        discriminator = rng.build(
+            lambda: make(
+                DISCRIMINATORS.get(gan.discriminator),
+                config=gan,
+                in_channels=self.levels_ + 3,
+                classes=len(self.label_values_),
+                image_size=self.config.image_size,
+            ),
+            self.seed,
+            _KIND,
+            "discriminator",
+        )
+        if gan.feature_matching_weight and not hasattr(discriminator, "features_and_logits"):
+            raise ConfigError(
+                f"discriminator {gan.discriminator!r} has no features_and_logits; "
+                "set image_gan.feature_matching_weight to 0 or choose another"
+            )
+        self._require_image_output()
+        resident = pairs.to(device)
+        objective = ImageObjective(
+            self.generator_.to(device, memory_format=torch.channels_last),
+            discriminator.to(device, memory_format=torch.channels_last),
+            config=gan,
+            batches=lambda step: self._batch(resident, step, stage),
+            validation=lambda: self._validation_batches(held_out),
+        )
+        state = train(
+            objective,
+            stage=stage,
+            steps=gan.total_steps(len(pairs)),
+            steps_per_epoch=max(1, len(pairs) // gan.batch_size),
+            gan=gan,
+            training=self.config.training,
+            device=device,
+            checkpoints=checkpoints,
+            observe=observe,
+        )
+        self.generator_.load_state_dict(state.chosen_weights())
+        self.generator_.eval()
+        self.history_, self.stop_reason_ = state.history, state.stop_reason
+        self.best_step_ = state.best_step
+
+    def _batch(self, pairs: _Pairs, step: int, stage: str) -> ImageBatch:
+        """Make the batch of a step: a pure function of (seed, step)."""
+        gan = self.config.image_gan
+        indices = batch_indices(step, items=len(pairs), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
+        generator = rng.torch_generator(self.seed, stage, "batch", step)
+        chosen = pairs.take(indices.to(pairs.images.device))
+        images, maps = chosen.images, chosen.maps
+        if gan.dihedral:
+            elements = draw_dihedral(len(images), generator)
+            images, maps = dihedral(images, elements), dihedral(maps, elements)
+        shape = self._noise_shape()
+        noise = torch.randn((len(images), *shape), generator=generator) if shape else None
+        return self._image_batch(step, images, maps, chosen.classes, noise)
+
+    def _validation_batches(self, held_out: _Pairs | None) -> list[ImageBatch]:
+        """Return the held-out pairs in batches, with the same noise every time."""
+        if held_out is None:
+            return []
+        batches = []
+        shape, size = self._noise_shape(), self.config.image_gan.batch_size
+        for start in range(0, len(held_out), size):
+            part = held_out.take(torch.arange(start, min(start + size, len(held_out)))).to(self.device_)
+            generator = rng.torch_generator(self.seed, "validation noise", start)
+            noise = torch.randn((len(part), *shape), generator=generator) if shape else None
+            batches.append(self._image_batch(start, part.images, part.maps, part.classes, noise))
+        return batches
+
+    def _image_batch(
+        self, step: int, images: Tensor, maps: Tensor, classes: Tensor, noise: Tensor | None
+    ) -> ImageBatch:
+        conditions = self._told(classes)
+        if noise is not None:
+            conditions["noise"] = noise.to(images.device)
+        if self.stain_prior_ is not None:
+            codes = self.stain_prior_.encode(images.cpu(), maps.cpu(), self.levels_)
+            conditions["style"] = codes.to(images.device)
+        label = classes if self.label_values_ else None
+        return ImageBatch(step, one_hot(maps, self.levels_), to_model(images), conditions, label)
+
+    @torch.no_grad()
+    def _render_chunk(self, maps: Tensor, classes: Tensor, seeds: list[int]) -> Tensor:
+        """Render up to one chunk, padded to its fixed size so that a result does not depend on how many were asked."""
+        count = len(seeds)
+        if not isinstance(self.generator_, nn.Module):
+            return self._render_by_plugin(maps, classes, seeds)
+        padding = self.config_.sampling.chunk_size - count
+        seeds = [*seeds, *[seeds[-1]] * padding]
+        maps = torch.cat([maps.to(self.device_), maps[-1:].to(self.device_).expand(padding, -1, -1)])
+        classes = torch.cat([classes.cpu(), classes[-1:].cpu().expand(padding)])
+        conditions = self._told(classes.to(self.device_))
+        shape = self._noise_shape()
+        if shape:
+            rows = [torch.randn(shape, generator=rng.torch_generator(seed, "render noise")) for seed in seeds]
+            conditions["noise"] = torch.stack(rows).to(self.device_)
+        if self.stain_prior_ is not None:
+            codes = self.stain_prior_.sample(seeds, classes if self.label_values_ else None)
+            conditions["style"] = codes.to(self.device_)
+        rendered = self.generator_(one_hot(maps, self.levels_), **conditions)
+        return to_uint8(torch.tanh(rendered[:count].float()))
+
+    def _render_by_plugin(self, maps: Tensor, classes: Tensor, seeds: list[int]) -> Tensor:
+        size = self.config_.image_size
+        rendered = [
+            np.asarray(self.generator_.generate(maps[at : at + 1].cpu().numpy(), labels=[int(classes[at])], seed=seed))
+            for at, seed in enumerate(seeds)
+        ]
+        if any(image.shape != (1, 3, size, size) or image.dtype != np.uint8 for image in rendered):
+            raise ContractError(
+                f"image generator {self.config_.image_gan.generator!r}: expected uint8 (1, 3, {size}, {size}) from "
+                f"generate of one map, got {rendered[0].dtype} {rendered[0].shape}"
+            )
+        return torch.from_numpy(np.concatenate(rendered)).to(self.device_)
+
+    def _told(self, classes: Tensor) -> dict[str, Tensor]:
+        return {"label": classes} if self.label_values_ else {}
+
+    def _class_indices(self, labels: Any, count: int) -> Tensor:
+        if not self.label_values_:
+            return torch.zeros(count, dtype=torch.int64)
+        if labels is None:
+            known = ", ".join(str(value) for value in self.label_values_)
+            raise ConfigError(f"this renderer is told the class: pass labels, one a mask (known: {known})")
+        values, indices = index_labels(labels, count)
+        unknown = [value for value in values if value not in self.label_values_]
+        if unknown:
+            raise UnknownNameError(f"unknown labels {unknown} for this renderer; it knows {list(self.label_values_)}")
+        return torch.tensor([self.label_values_.index(values[index]) for index in indices.tolist()])
+
+    def _noise_shape(self) -> tuple[int, ...]:
+        return tuple(getattr(self.generator_, "noise_shape", None) or ())
+
+    @torch.no_grad()
+    def _require_image_output(self) -> None:
+        """Ask the generator once what it puts out, and refuse what the rest cannot use."""
+        size, shape = self.config.image_size, self._noise_shape()
+        conditions = self._told(torch.zeros(2, dtype=torch.int64))
+        if shape:
+            conditions["noise"] = torch.zeros((2, *shape))
+        if self.style_dim_:
+            conditions["style"] = torch.zeros((2, self.style_dim_))
+        out = tuple(self.generator_.eval()(torch.zeros((2, self.levels_, size, size)), **conditions).shape)
+        if out != (2, 3, size, size):
+            raise ContractError(
+                f"image generator {self.config.image_gan.generator!r}: expected (N, 3, {size}, {size}), got {out}"
+            )
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "config": self.config_.model_dump(mode="json"),
+            "seed": self.seed,
+            "levels": self.levels_,
+            "label_values": list(self.label_values_),
+            "history": self.history_,
+            "stop_reason": self.stop_reason_,
+            "best_step": self.best_step_,
+        }
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "generator_"):
+            raise NotFittedError(
+                "this MaskToImageCGAN is not fitted; call fit(images, masks) or MaskToImageCGAN.load(folder) first"
+            )
+
+
+def _require_methods(generator: object, name: str) -> None:
+    missing = [
+        method
+        for method in ("fit", "generate", "state_dict", "load_state_dict")
+        if not callable(getattr(generator, method, None))
+    ]
+    if missing:
+        raise ContractError(
+            f"image generator {name!r}: expected an nn.Module or an object with fit, generate, state_dict and "
+            f"load_state_dict, got {type(generator).__name__} without {', '.join(missing)}"
+        )

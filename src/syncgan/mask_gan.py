@@ -1,0 +1,350 @@
+"""`MaskGAN`: the class-specific prior over nucleus masks (Sec. 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from syncgan import rng
+from syncgan.config import MaskGANConfig, SynCGANConfig
+from syncgan.data.tensors import binarise, collect_masks, index_labels, one_hot
+from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
+from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make
+from syncgan.storage import read_folder, write_folder
+from syncgan.training.augmentation import dihedral, draw_dihedral
+from syncgan.training.batches import batch_indices
+from syncgan.training.checkpoint import CheckpointStore
+from syncgan.training.loop import Progress, resolve_device, train
+from syncgan.training.objectives import MaskBatch, MaskObjective
+
+__all__ = ["MaskGAN"]
+
+_KIND = "mask_gan"
+
+
+class MaskGAN:
+    """Learn a distribution of semantic maps and draw new ones (Sec. 3.4).
+
+    The paper trains one for each class: call `fit` with the masks of one class. With `labels`, one network learns all
+    classes and is told the class.
+
+    Parameters
+    ----------
+    config : a `SynCGANConfig`, or its section ``mask_gan`` alone; None for preset ``default``.
+    seed : of initial weights, order of items and label noise.
+    device : "auto", or a torch device.
+
+    Attributes
+    ----------
+    config_ : the `SynCGANConfig` it was fitted with.
+    levels_ : number L of levels; 2 when the masks hold only nucleus and background, whatever the configuration says.
+    label_values_ : the labels it was fitted on, sorted; empty without labels.
+    history_ : G's mean loss, one value per log interval.
+    stop_reason_ : why training ended.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> masks = np.zeros((4, 32, 32), np.uint8)
+    >>> masks[:, 10:20, 12:22] = 1
+    >>> config = SynCGANConfig.preset("tiny").updated(["mask_gan.steps=2"])
+    >>> MaskGAN(config=config, device="cpu").fit(masks).sample(3).shape
+    torch.Size([3, 1, 32, 32])
+    """
+
+    history_: list[float]
+    stop_reason_: str | None
+
+    def __init__(
+        self,
+        config: SynCGANConfig | MaskGANConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+    ) -> None:
+        if isinstance(config, MaskGANConfig):
+            config = SynCGANConfig(mask_gan=config)
+        self.config = config or SynCGANConfig()
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        masks: Any,
+        labels: Sequence[int] | Tensor | None = None,
+        *,
+        checkpoints: CheckpointStore | None = None,
+        observe: Callable[[Progress], None] | None = None,
+        stage: str = _KIND,
+    ) -> Self:
+        """Learn from masks.
+
+        Parameters
+        ----------
+        masks : (N, H, W) or (N, 1, H, W) uint8 array or tensor, or a list of (H, W) arrays of any size: values
+            0 .. L-1, or 0 and 255 for two levels. Brought to S x S by the configuration's ``geometry``.
+        labels : (N,) integers to learn all classes with one network; None for one distribution.
+        checkpoints : where to save to and resume from.
+        observe : called with a `Progress` every ``training.log_every`` steps.
+        stage : name in log and checkpoints.
+
+        Raises
+        ------
+        DataError
+            No masks, wrong shape, dtype or values, or a wrong number of labels.
+        TrainingError
+            A loss became NaN or infinite.
+        """
+        maps, levels = collect_masks(masks, self.config.image_size, self.config.geometry, self.config.levels)
+        values, classes = index_labels(labels, len(maps))
+        self._start(levels, values)
+        if isinstance(self.generator_, nn.Module):
+            self._train(maps, classes, checkpoints, observe, stage)
+        else:
+            self.generator_.fit(maps.numpy(), labels=None if labels is None else classes.numpy(), seed=self.seed)
+            self.stop_reason_ = "fitted by the plug-in"
+        return self
+
+    def sample(self, n: int, label: int | None = None, *, seed: int = 0) -> Tensor:
+        """Draw masks; a pure function of `seed` and position, so `n` masks are the first of `n + k`.
+
+        Parameters
+        ----------
+        n : how many.
+        label : which label, for a GAN fitted with labels; None draws labels evenly.
+        seed : of the noise.
+
+        Returns
+        -------
+        (n, 1, S, S) uint8 tensor on the model's device, values 0 .. L-1; the nucleus is L-1.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        UnknownNameError
+            A label that it was not fitted on.
+        """
+        self._require_fitted()
+        if n < 0:
+            raise ConfigError(f"expected a number of masks of at least 0, got {n}")
+        if label is not None and label not in self.label_values_:
+            known = ", ".join(str(value) for value in self.label_values_) or "none: it was fitted without labels"
+            raise UnknownNameError(f"unknown label {label!r} for this MaskGAN; it knows {known}")
+        chosen = None
+        if self.label_values_:
+            count = len(self.label_values_)
+            chosen = [index % count if label is None else self.label_values_.index(label) for index in range(n)]
+        seeds = [rng.seed_for(seed, "mask", index) for index in range(n)]
+        return self.draw(seeds, chosen)[:, None]
+
+    def draw(self, item_seeds: Sequence[int], classes: Sequence[int] | None = None) -> Tensor:
+        """Draw one mask per seed; each depends on its own seed (and class index) alone.
+
+        Returns
+        -------
+        (n, S, S) uint8 tensor on the model's device.
+        """
+        self._require_fitted()
+        size = self.config_.image_size
+        chunk = self.config_.sampling.chunk_size
+        parts = [torch.zeros((0, size, size), dtype=torch.uint8, device=self.device_)]
+        for start in range(0, len(item_seeds), chunk):
+            seeds = list(item_seeds[start : start + chunk])
+            told = None if classes is None else list(classes[start : start + chunk])
+            parts.append(self._draw_chunk(seeds, told))
+        return torch.cat(parts)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model as safetensors and manifest; see `load`."""
+        self._require_fitted()
+        state = {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}
+        write_folder(folder, kind=_KIND, tensors={"generator": state}, manifest=self._manifest())
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str | torch.device = "auto") -> MaskGAN:
+        """Read a model that `save` wrote, whatever device it was fitted on.
+
+        Raises
+        ------
+        ArtefactError
+            Missing, damaged or newer than this syncgan.
+        """
+        tensors, manifest = read_folder(folder, kind=_KIND)
+        model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
+        model._start(manifest["levels"], tuple(manifest["label_values"]))
+        model.generator_.load_state_dict(tensors["generator"])
+        model.history_, model.stop_reason_ = manifest["history"], manifest["stop_reason"]
+        if isinstance(model.generator_, nn.Module):
+            model.generator_.to(model.device_).eval()
+        return model
+
+    def _start(self, levels: int, label_values: tuple[int, ...]) -> None:
+        """Make the generator and set the fitted attributes that do not come from training."""
+        self.config_ = self.config
+        self.device_ = resolve_device(self.device)
+        self.levels_ = levels
+        self.label_values_ = label_values
+        self.history_, self.stop_reason_ = [], None
+        factory = MASK_GENERATORS.get(self.config.mask_gan.generator)
+        offered = {
+            "config": self.config.mask_gan,
+            "levels": levels,
+            "image_size": self.config.image_size,
+            "resolution": self.config.mask_resolution,
+            "classes": len(label_values),
+        }
+        self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, _KIND, "generator")
+        if not isinstance(self.generator_, nn.Module):
+            _require_methods(self.generator_, self.config.mask_gan.generator)
+
+    def _train(
+        self,
+        maps: Tensor,
+        classes: Tensor,
+        checkpoints: CheckpointStore | None,
+        observe: Callable[[Progress], None] | None,
+        stage: str,
+    ) -> None:
+        gan, device = self.config.mask_gan, self.device_
+        resolution = self._output_resolution()
+        discriminator = rng.build(
+            lambda: make(
+                DISCRIMINATORS.get(gan.discriminator),
+                config=gan,
+                in_channels=self.levels_,
+                classes=len(self.label_values_),
+                image_size=resolution,
+            ),
+            self.seed,
+            _KIND,
+            "discriminator",
+        )
+        objective = MaskObjective(
+            self.generator_.to(device),
+            discriminator.to(device),
+            config=gan,
+            batches=self._batches(maps.to(device), classes, resolution, stage),
+            seed=self.seed,
+            address=(stage,),
+        )
+        state = train(
+            objective,
+            stage=stage,
+            steps=gan.total_steps(len(maps)),
+            steps_per_epoch=max(1, len(maps) // gan.batch_size),
+            gan=gan,
+            training=self.config.training,
+            device=device,
+            checkpoints=checkpoints,
+            observe=observe,
+        )
+        self.generator_.load_state_dict(state.chosen_weights())
+        self.generator_.eval()
+        self.history_, self.stop_reason_ = state.history, state.stop_reason
+
+    def _batches(self, maps: Tensor, classes: Tensor, resolution: int, stage: str) -> Callable[[int], MaskBatch]:
+        """Return the function that makes the batch of a step."""
+        gan, device = self.config.mask_gan, self.device_
+
+        def batch(step: int) -> MaskBatch:
+            indices = batch_indices(
+                step, items=len(maps), batch_size=gan.batch_size, seed=self.seed, address=(stage,)
+            )
+            generator = rng.torch_generator(self.seed, stage, "batch", step)
+            chosen = maps[indices.to(device)]
+            if gan.dihedral:
+                chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
+            noise = torch.randn((len(chosen), *self._noise_shape()), generator=generator).to(device)
+            told = {"label": classes[indices].to(device)} if self.label_values_ else {}
+            return MaskBatch(step, level_shares(chosen, self.levels_, resolution) * 2 - 1, noise, told)
+
+        return batch
+
+    @torch.no_grad()
+    def _draw_chunk(self, seeds: list[int], classes: list[int] | None) -> Tensor:
+        """Draw up to one chunk, padded to its fixed size so that a result does not depend on how many were asked."""
+        if not isinstance(self.generator_, nn.Module):
+            return self._draw_by_plugin(seeds, classes)
+        count, padding = len(seeds), self.config_.sampling.chunk_size - len(seeds)
+        shape = self._noise_shape()
+        rows = [torch.randn(shape, generator=rng.torch_generator(seed, "latent")) for seed in seeds]
+        noise = torch.stack([*rows, *[torch.zeros(shape)] * padding]).to(self.device_)
+        told = {}
+        if classes is not None:
+            told["label"] = torch.tensor([*classes, *[0] * padding], device=self.device_)
+        scores = self.generator_(noise, **told)
+        return binarise(scores[:count], self.config_.image_size)
+
+    def _draw_by_plugin(self, seeds: list[int], classes: list[int] | None) -> Tensor:
+        drawn = [
+            np.asarray(self.generator_.sample(1, label=None if classes is None else classes[position], seed=seed))
+            for position, seed in enumerate(seeds)
+        ]
+        maps = np.concatenate([item.reshape(1, *item.shape[-2:]) for item in drawn])
+        size = self.config_.image_size
+        if maps.shape[1:] != (size, size) or maps.dtype != np.uint8 or maps.max(initial=0) >= self.levels_:
+            raise ContractError(
+                f"mask generator {self.config_.mask_gan.generator!r}: expected uint8 (1, {size}, {size}) with values "
+                f"below {self.levels_} from sample(1), got {maps.dtype} {drawn[0].shape} up to {maps.max(initial=0)}"
+            )
+        return torch.from_numpy(maps).to(self.device_)
+
+    def _noise_shape(self) -> tuple[int, ...]:
+        return tuple(getattr(self.generator_, "noise_shape", (self.config.mask_gan.latent_dim,)))
+
+    @torch.no_grad()
+    def _output_resolution(self) -> int:
+        """Ask the generator once what it puts out, and refuse what the rest cannot use."""
+        name = self.config.mask_gan.generator
+        noise = torch.zeros((2, *self._noise_shape()))
+        told = {"label": torch.zeros(2, dtype=torch.int64)} if self.label_values_ else {}
+        shape: tuple[int, ...] = tuple(self.generator_.eval()(noise, **told).shape)
+        if len(shape) != 4 or shape[1] != self.levels_ or shape[2] != shape[3]:
+            raise ContractError(
+                f"mask generator {name!r}: expected logits (N, {self.levels_}, R, R) for {self.levels_} levels, got {shape}"
+            )
+        return shape[2]
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "config": self.config_.model_dump(mode="json"),
+            "seed": self.seed,
+            "levels": self.levels_,
+            "label_values": list(self.label_values_),
+            "history": self.history_,
+            "stop_reason": self.stop_reason_,
+        }
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "generator_"):
+            raise NotFittedError("this MaskGAN is not fitted; call fit(masks) or MaskGAN.load(folder) first")
+
+
+def level_shares(maps: Tensor, levels: int, resolution: int) -> Tensor:
+    """Return each level's share of every cell of an R x R grid: (N, L, R, R) float in [0, 1]."""
+    shares = one_hot(maps, levels)
+    if shares.shape[-1] == resolution:
+        return shares
+    return F.interpolate(shares, size=(resolution, resolution), mode="area")
+
+
+def _require_methods(generator: object, name: str) -> None:
+    missing = [
+        method
+        for method in ("fit", "sample", "state_dict", "load_state_dict")
+        if not callable(getattr(generator, method, None))
+    ]
+    if missing:
+        raise ContractError(
+            f"mask generator {name!r}: expected an nn.Module or an object with fit, sample, state_dict and "
+            f"load_state_dict, got {type(generator).__name__} without {', '.join(missing)}"
+        )
+
+

@@ -1,0 +1,79 @@
+"""Built-in image generators: factories of networks that render one-hot semantic maps to RGB (Sec. 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from syncgan.config import ImageGANConfig
+from syncgan.networks.layers import init_weights
+from syncgan.networks.unet import UNet, halvings
+
+__all__ = ["UNetRenderer", "unet"]
+
+_CLASS_EMBEDDING = 16
+
+
+class UNetRenderer(nn.Module):
+    """A U-Net from a one-hot semantic map (and noise) to RGB, told class and stain through its normalisation.
+
+    Attributes
+    ----------
+    noise_shape : shape of one item's Gaussian noise, (C, S, S), or None when the network takes none.
+    style_dim : length of the stain code, 0 when the network takes none.
+    classes : number of classes it is told, 0 when it is not told.
+    """
+
+    def __init__(self, *, config: ImageGANConfig, levels: int, image_size: int, classes: int, style_dim: int) -> None:
+        super().__init__()
+        self.classes = classes if config.class_conditional else 0
+        self.style_dim = style_dim
+        self.noise_shape = (config.noise_channels, image_size, image_size) if config.noise_channels else None
+        condition_dim = (_CLASS_EMBEDDING if self.classes else 0) + style_dim
+        self.embedding = nn.Embedding(self.classes, _CLASS_EMBEDDING) if self.classes else None
+        self.mix = nn.Linear(condition_dim, max(32, condition_dim)) if condition_dim else None
+        self.unet = UNet(
+            levels + config.noise_channels,
+            3,
+            width=config.width,
+            downsamplings=halvings(image_size) if config.downsamplings == "full" else config.downsamplings,
+            normalisation=config.normalisation,
+            dropout=config.dropout,
+            condition_dim=self.mix.out_features if self.mix is not None else 0,
+        )
+        self.apply(init_weights)
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight)
+        if self.mix is not None:
+            nn.init.kaiming_normal_(self.mix.weight)
+
+    def forward(
+        self, onehot: Tensor, noise: Tensor | None = None, label: Tensor | None = None, style: Tensor | None = None
+    ) -> Tensor:
+        """Return (N, 3, S, S) before tanh from `onehot` (N, L, S, S), noise, class indices (N,) and stain codes."""
+        x = onehot if noise is None else torch.cat([onehot, noise], dim=1)
+        out: Tensor = self.unet(x, self._condition(label, style))
+        return out
+
+    def _condition(self, label: Tensor | None, style: Tensor | None) -> Tensor | None:
+        if self.mix is None:
+            return None
+        parts = []
+        if self.embedding is not None:
+            parts.append(self.embedding(label))
+        if style is not None:
+            parts.append(style)
+        return F.leaky_relu(self.mix(torch.cat(parts, dim=1)), 0.2)
+
+
+def unet(*, config: ImageGANConfig, levels: int, image_size: int, classes: int, style_dim: int = 0) -> nn.Module:
+    """Make the paper's renderer: pix2pix's U-Net with bilinear up-sampling (Sec. 3.3).
+
+    Parameters
+    ----------
+    config : the section ``image_gan``.
+    levels, image_size, classes : L, S and the number of classes.
+    style_dim : length of the stain code that is passed as ``style``; 0 for none.
+    """
+    return UNetRenderer(config=config, levels=levels, image_size=image_size, classes=classes, style_dim=style_dim)

@@ -1,0 +1,95 @@
+"""Building blocks: the up-sampling convolution of the paper, and normalisation that can be told a condition."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ConditionalNorm", "InstanceNorm", "UpsampleConv", "init_weights"]
+
+
+class UpsampleConv(nn.Module):
+    """Enlarge twice by bilinear interpolation, then convolve 3 x 3 (Sec. 3.3, instead of a transposed convolution).
+
+    Parameters
+    ----------
+    in_channels, out_channels : channels before and after.
+    bias : whether the convolution has a bias.
+
+    Notes
+    -----
+    Input (N, in_channels, H, W), output (N, out_channels, 2H, 2W). A transposed convolution whose kernels overlap
+    unevenly leaves a checkerboard; this form cannot.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out_channels, 2H, 2W)."""
+        # Autocast would run the interpolation in float32, which costs two copies of the largest tensors.
+        with torch.autocast(x.device.type, enabled=False):
+            enlarged = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        out: Tensor = self.convolution(enlarged)
+        return out
+
+
+class InstanceNorm(nn.Module):
+    """Give every channel of every item mean zero and variance one.
+
+    Written with two reductions and one fused multiply-add, which keep the memory format and the precision of the
+    input; ``nn.InstanceNorm2d`` copies channels_last tensors on the CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` (N, C, H, W)."""
+        variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, correction=0)
+        scale = (variance.float() + 1e-5).rsqrt().to(x.dtype)
+        return torch.addcmul(-mean * scale, x, scale)
+
+
+class ConditionalNorm(nn.Module):
+    """Normalise, then scale and shift each channel, as learned or as a condition vector says (FiLM).
+
+    A constant input plane is erased by instance normalisation, so class and stain must enter after it.
+
+    Parameters
+    ----------
+    channels : channels of the input.
+    kind : "batch" or "instance".
+    condition_dim : length of the condition vector; 0 gives plain learned scale and shift.
+
+    References
+    ----------
+    Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+    """
+
+    def __init__(self, channels: int, *, kind: Literal["batch", "instance"], condition_dim: int = 0) -> None:
+        super().__init__()
+        self.norm: nn.Module = nn.BatchNorm2d(channels, affine=False) if kind == "batch" else InstanceNorm()
+        self.film = nn.Linear(condition_dim, 2 * channels) if condition_dim else None
+        if self.film is None:
+            self.scale = nn.Parameter(torch.zeros(channels))
+            self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Normalise `x` (N, C, H, W) under `condition` (N, condition_dim)."""
+        normalised: Tensor = self.norm(x)
+        if self.film is None:
+            scale, shift = self.scale[None, :, None, None], self.shift[None, :, None, None]
+        else:
+            scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(shift.to(x.dtype), normalised, 1 + scale.to(x.dtype))
+
+
+def init_weights(module: nn.Module) -> None:
+    """Initialise as pix2pix does: weights from N(0, 0.02), biases zero; normalisation starts as the identity."""
+    if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    bias = getattr(module, "bias", None)
+    if isinstance(bias, Tensor):
+        nn.init.zeros_(bias)

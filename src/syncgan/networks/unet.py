@@ -1,0 +1,92 @@
+"""The U-Net of pix2pix with bilinear up-sampling and 3 x 3 convolutions (Sec. 3.3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from syncgan.networks.layers import ConditionalNorm, UpsampleConv
+
+__all__ = ["UNet", "halvings"]
+
+
+class UNet(nn.Module):
+    """Encode by 4 x 4 strided convolutions, decode by `UpsampleConv`, with a skip at every scale.
+
+    Parameters
+    ----------
+    in_channels, out_channels : channels of input and output.
+    width : filters of the outermost scale; doubled at each halving up to 8 * width.
+    downsamplings : how often the side is halved.
+    normalisation : "batch" (pix2pix) or "instance".
+    dropout : probability in up to three inner decoder scales, in training only (pix2pix: 0.5).
+    condition_dim : length of the condition vector that scales and shifts every normalised feature; 0 for none.
+
+    Notes
+    -----
+    Input (N, in_channels, S, S) with S a multiple of ``2 ** downsamplings``; output (N, out_channels, S, S) before the
+    output non-linearity. As in pix2pix neither the outermost nor the innermost encoder scale is normalised.
+
+    References
+    ----------
+    Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int,
+        downsamplings: int,
+        normalisation: Literal["batch", "instance"] = "batch",
+        dropout: float = 0.0,
+        condition_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        widths = [width * min(2**depth, 8) for depth in range(downsamplings)]
+        self.down = nn.ModuleList()
+        self.down_norm = nn.ModuleList()
+        for depth, channels in enumerate(widths):
+            normalised = 0 < depth < downsamplings - 1
+            before = in_channels if depth == 0 else widths[depth - 1]
+            self.down.append(nn.Conv2d(before, channels, 4, stride=2, padding=1, bias=not normalised))
+            self.down_norm.append(
+                ConditionalNorm(channels, kind=normalisation, condition_dim=condition_dim)
+                if normalised
+                else nn.Identity()
+            )
+        self.up = nn.ModuleList()
+        self.up_norm = nn.ModuleList()
+        for depth in range(downsamplings - 1, 0, -1):
+            before = widths[depth] if depth == downsamplings - 1 else 2 * widths[depth]
+            self.up.append(UpsampleConv(before, widths[depth - 1], bias=False))
+            self.up_norm.append(ConditionalNorm(widths[depth - 1], kind=normalisation, condition_dim=condition_dim))
+        self.out = UpsampleConv(2 * widths[0], out_channels)
+        inner = range(1, min(4, downsamplings - 4))  # pix2pix: the scales whose width no longer grows
+        self.dropout = {scale: dropout for scale in inner} if dropout else {}
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return (N, out_channels, S, S) before the output non-linearity."""
+        skips = []
+        for depth, (convolution, norm) in enumerate(zip(self.down, self.down_norm, strict=True)):
+            x = convolution(x if depth == 0 else F.leaky_relu(x, 0.2))
+            if isinstance(norm, ConditionalNorm):
+                x = norm(x, condition)
+            skips.append(x)
+        skips.pop()
+        for scale, (convolution, norm) in enumerate(zip(self.up, self.up_norm, strict=True)):
+            x = norm(convolution(F.relu(x)), condition)
+            if scale in self.dropout:
+                x = F.dropout(x, self.dropout[scale], training=self.training)
+            x = torch.cat([x, skips.pop()], dim=1)
+        out: Tensor = self.out(F.relu(x))
+        return out
+
+
+def halvings(side: int) -> int:
+    """Return how often `side` pixels can be halved: 8 for 256, 5 for 96."""
+    return (side & -side).bit_length() - 1

@@ -1,0 +1,215 @@
+"""Registries: named plug-ins, listed without importing them and loaded only when asked for by name.
+
+A plug-in is a plain callable. It gets its name in one of three ways: built in (a row in the table at the end of this
+file), registered at run time (``@syncgan.SEGMENTERS.register("mine")``), or declared by an installed distribution as
+an entry point of the registry's group (``syncgan.segmenters``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, TypeVar
+
+from syncgan.errors import ConfigError, PluginError, UnknownNameError
+
+__all__ = [
+    "DISCRIMINATORS",
+    "IMAGE_GENERATORS",
+    "MASK_GENERATORS",
+    "REGISTRIES",
+    "SEGMENTERS",
+    "PluginInfo",
+    "Registry",
+    "make",
+]
+
+Plugin = TypeVar("Plugin", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """One row of a registry's listing: where a name comes from. Nothing has been imported to make it."""
+
+    registry: str
+    name: str
+    origin: str
+    target: str
+
+
+class Registry:
+    """A table of named callables.
+
+    Parameters
+    ----------
+    kind : what one entry is, in the singular ("segmenter"); used in messages.
+    group : entry-point group in which installed distributions declare their plug-ins.
+    builtins : name -> ``"module:attribute"``, imported on first use.
+    """
+
+    def __init__(self, kind: str, *, group: str, builtins: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.group = group
+        self._builtins = dict(builtins)
+        self._registered: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[Plugin], Plugin]:
+        """Return a decorator that adds a callable under `name`.
+
+        Registering a name again replaces the earlier callable (as a notebook cell run twice does).
+
+        Raises
+        ------
+        ConfigError
+            `name` is empty, is a built-in, or the object is not callable.
+
+        Examples
+        --------
+        >>> stains = Registry("stain", group="example.stains", builtins={})
+        >>> @stains.register("plain")
+        ... def plain(image):
+        ...     return image
+        >>> stains.get("plain") is plain
+        True
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"expected a name for the {self.kind}, got {name!r}; use register('my_name')")
+        if name in self._builtins:
+            raise ConfigError(f"{self.kind} {name!r} is built in and cannot be replaced; choose another name")
+
+        def add(plugin: Plugin) -> Plugin:
+            if not callable(plugin):
+                raise ConfigError(f"expected a callable as {self.kind} {name!r}, got {type(plugin).__name__}")
+            self._registered[name] = plugin
+            return plugin
+
+        return add
+
+    def unregister(self, name: str) -> None:
+        """Remove a name that `register` added; other names are refused with `UnknownNameError`."""
+        if name not in self._registered:
+            raise UnknownNameError(f"no {self.kind} was registered at run time as {name!r}")
+        del self._registered[name]
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """Return the callable registered as `name`, importing it if need be.
+
+        Raises
+        ------
+        UnknownNameError
+            No such name; the message lists what exists and the nearest match.
+        PluginError
+            The plug-in exists but its import fails, or two distributions claim the name.
+        """
+        if name in self._builtins:
+            return _load(self._builtins[name])
+        if name in self._registered:
+            return self._registered[name]
+        candidates = [point for point in self._entry_points() if point.name == name]
+        if not candidates:
+            raise UnknownNameError(self._unknown(name))
+        if len({point.value for point in candidates}) > 1:
+            owners = ", ".join(sorted(_distribution(point) for point in candidates))
+            raise PluginError(f"{self.kind} {name!r} is declared by several distributions ({owners}); remove all but one")
+        return self._load_entry_point(candidates[0])
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted; imports no plug-in."""
+        return sorted({info.name for info in self.describe()})
+
+    def describe(self) -> list[PluginInfo]:
+        """Return where each name comes from, sorted by name; imports no plug-in."""
+        rows = [PluginInfo(self.kind, name, "built-in", target) for name, target in self._builtins.items()]
+        for name, plugin in self._registered.items():
+            target = f"{plugin.__module__}:{getattr(plugin, '__qualname__', type(plugin).__name__)}"
+            rows.append(PluginInfo(self.kind, name, "registered", target))
+        taken = {row.name for row in rows}
+        for point in self._entry_points():
+            if point.name not in taken:
+                rows.append(PluginInfo(self.kind, point.name, _distribution(point), point.value))
+        return sorted(rows, key=lambda row: (row.name, row.origin))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __repr__(self) -> str:
+        return f"<Registry of {self.kind}s: {', '.join(self.names()) or 'empty'}>"
+
+    def _entry_points(self) -> list[metadata.EntryPoint]:
+        return list(metadata.entry_points(group=self.group))
+
+    def _load_entry_point(self, point: metadata.EntryPoint) -> Callable[..., Any]:
+        try:
+            plugin = point.load()
+        except Exception as error:
+            raise PluginError(
+                f"{self.kind} {point.name!r} of {_distribution(point)} cannot be imported ({point.value}): "
+                f"{type(error).__name__}: {error}; repair or uninstall that distribution"
+            ) from error
+        if not callable(plugin):
+            raise PluginError(
+                f"{self.kind} {point.name!r} of {_distribution(point)} is {type(plugin).__name__}, "
+                f"expected a callable ({point.value})"
+            )
+        loaded: Callable[..., Any] = plugin
+        return loaded
+
+    def _unknown(self, name: object) -> str:
+        names = self.names()
+        nearest = difflib.get_close_matches(str(name), names, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"unknown {self.kind} {name!r}: available are {', '.join(names) or 'none'}{hint}"
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, attribute = target.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+def _distribution(point: metadata.EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+
+
+def make(factory: Callable[..., Any], **offered: Any) -> Any:
+    """Call a plug-in's factory with those of the `offered` keyword arguments that it accepts.
+
+    Examples
+    --------
+    >>> make(lambda levels: levels + 1, levels=2, classes=5)
+    3
+    """
+    parameters = inspect.signature(factory).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return factory(**offered)
+    return factory(**{name: value for name, value in offered.items() if name in parameters})
+
+
+SEGMENTERS = Registry(
+    "segmenter",
+    group="syncgan.segmenters",
+    builtins={"gmm": "syncgan.segmentation.gmm:GMMSegmenter"},
+)
+MASK_GENERATORS = Registry(
+    "mask generator",
+    group="syncgan.mask_generators",
+    builtins={
+        "decoder": "syncgan.networks.mask_generators:decoder",
+        "unet": "syncgan.networks.mask_generators:unet",
+    },
+)
+IMAGE_GENERATORS = Registry(
+    "image generator",
+    group="syncgan.image_generators",
+    builtins={"unet": "syncgan.networks.image_generators:unet"},
+)
+DISCRIMINATORS = Registry(
+    "discriminator",
+    group="syncgan.discriminators",
+    builtins={"patchgan": "syncgan.networks.patchgan:patchgan"},
+)
+REGISTRIES = (SEGMENTERS, MASK_GENERATORS, IMAGE_GENERATORS, DISCRIMINATORS)

@@ -1,0 +1,165 @@
+"""From a name, a class or a callable, with parameters, to one segmenter ready to be called.
+
+======================================  ==========================================================
+a pydantic model or another class       built with the parameters, then called with each image
+a function of one image                 parameters are bound to its keywords, if it has such
+======================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from syncgan.config import ConfigSection
+from syncgan.errors import ConfigError
+from syncgan.registry import SEGMENTERS
+from syncgan.segmentation.protocol import declared_levels, segmenter_name
+
+__all__ = ["ResolvedSegmenter", "resolve"]
+
+
+@dataclass(frozen=True)
+class ResolvedSegmenter:
+    """A segmenter ready to be called.
+
+    Attributes
+    ----------
+    name : its name in SEGMENTERS, or the qualified name of an unregistered callable.
+    call : callable of one (H, W, 3) uint8 image.
+    parameters : JSON-compatible parameters, defaults included where they are known.
+    levels : L if it returns semantic maps, else None.
+    """
+
+    name: str
+    call: Callable[[Any], Any]
+    parameters: dict[str, Any]
+    levels: int | None
+
+    def fingerprint(self) -> str | None:
+        """Return a text that changes when the masks may change, or None if that cannot be known.
+
+        A model is its class, its parameters and its attribute ``version``. A function is its code and the values that
+        it carries. Any other object is known only if it has an attribute ``version``.
+        """
+        version = getattr(self.call, "version", None)
+        target = self.call.func if isinstance(self.call, functools.partial) else self.call
+        if not isinstance(target, (BaseModel, FunctionType)) and version is None:
+            return None
+        code = _code_digest(target) if isinstance(target, FunctionType) else ""
+        parts = [segmenter_name(self.call), self.parameters, version, code]
+        return json.dumps(parts, sort_keys=True, default=repr)
+
+
+def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) -> ResolvedSegmenter:
+    """Find a segmenter and give it its parameters.
+
+    Raises
+    ------
+    UnknownNameError, PluginError
+        From the registry.
+    ConfigError
+        Not a name or callable; a parameter that it does not have (with the nearest match) or a value out of bounds.
+    """
+    if isinstance(segmenter, str):
+        name, plugin = segmenter, SEGMENTERS.get(segmenter)
+    elif callable(segmenter):
+        name, plugin = segmenter_name(segmenter), segmenter
+    else:
+        raise ConfigError(
+            f"expected the name of a segmenter ({', '.join(SEGMENTERS.names())}) or a callable of one image, "
+            f"got {type(segmenter).__name__}"
+        )
+    call = _build(plugin, parameters, name) if inspect.isclass(plugin) else _bind(plugin, parameters, name)
+    known = call.model_dump(mode="json") if isinstance(call, BaseModel) else _jsonable(parameters)
+    return ResolvedSegmenter(name, call, known, declared_levels(_unbound(call), name=name))
+
+
+def _build(plugin: type[Any], parameters: Mapping[str, Any], name: str) -> Callable[[Any], Any]:
+    if issubclass(plugin, ConfigSection):
+        try:
+            built: Any = plugin.from_mapping(parameters)
+        except ConfigError as error:
+            raise ConfigError(f"segmenter {name!r}: {error}") from None
+    else:
+        _check_keywords(plugin, parameters, name)
+        try:
+            built = plugin(**parameters)
+        except (ValidationError, TypeError, ValueError) as error:
+            raise ConfigError(f"segmenter {name!r} refuses its parameters: {error}") from error
+    if not callable(built):
+        raise ConfigError(f"segmenter {name!r} builds a {type(built).__name__} that cannot be called with an image")
+    segment: Callable[[Any], Any] = built
+    return segment
+
+
+def _bind(function: Callable[..., Any], parameters: Mapping[str, Any], name: str) -> Callable[[Any], Any]:
+    if not parameters:
+        return function
+    _check_keywords(function, parameters, name)
+    return functools.partial(function, **parameters)
+
+
+def _check_keywords(plugin: Callable[..., Any], parameters: Mapping[str, Any], name: str) -> None:
+    try:
+        signature = inspect.signature(plugin).parameters
+    except (TypeError, ValueError):  # some compiled callables have no signature
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values()):
+        return
+    first = None if inspect.isclass(plugin) else next(iter(signature), None)
+    keywords = [
+        key
+        for key, parameter in signature.items()
+        if key != first and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    for key in parameters:
+        if key not in keywords:
+            raise ConfigError(f"segmenter {name!r} has no parameter {key!r}: {_listed(key, keywords)}")
+
+
+def _listed(key: str, keywords: Iterable[str]) -> str:
+    keywords = list(keywords)
+    nearest = difflib.get_close_matches(key, keywords, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"it takes {', '.join(keywords) or 'none besides the image'}{hint}"
+
+
+def _unbound(call: Callable[..., Any]) -> Callable[..., Any]:
+    return call.func if isinstance(call, functools.partial) and not hasattr(call, "levels") else call
+
+
+def _jsonable(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dict(parameters), default=repr))
+    return plain
+
+
+def _code_digest(function: FunctionType) -> str:
+    closure = [repr(cell.cell_contents) for cell in function.__closure__ or () if _is_filled(cell)]
+    carried = [*_code_parts(function.__code__), repr(function.__defaults__), repr(function.__kwdefaults__), *closure]
+    return hashlib.sha256("\0".join(carried).encode()).hexdigest()
+
+
+def _code_parts(code: CodeType) -> list[str]:
+    parts = [code.co_code.hex(), repr(code.co_names)]
+    for constant in code.co_consts:
+        # The repr of a nested code object holds its address, so its content is taken instead.
+        parts += _code_parts(constant) if isinstance(constant, CodeType) else [repr(constant)]
+    return parts
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,234 @@
+"""The one atomic writer, sha256, and safetensors with a manifest.
+
+A file appears under its final name only when it is complete: bytes go to a temporary name in the same folder, are
+fsynced, and replace the target in one step; then the folder is fsynced. Readers check sha256, because safetensors
+itself loads a flipped bit without a word. Nothing here is ever pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from syncgan.errors import ArtefactError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "FORMAT_VERSION",
+    "read_folder",
+    "read_json",
+    "read_tensors",
+    "sha256",
+    "sweep_temporaries",
+    "write_bytes",
+    "write_folder",
+    "write_json",
+    "write_text",
+]
+
+FORMAT_VERSION = 1
+_MANIFEST = "manifest.json"
+_TEMPORARY_PREFIX = ".syncgan-"
+_TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write a file so that its name holds either the old content or the new, never a part.
+
+    Raises
+    ------
+    ArtefactError
+        The folder cannot be written or the disk is full; names the path and the number of bytes. The old file stays.
+    """
+    path = Path(path)
+    temporary = path.parent / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}{_TEMPORARY_SUFFIX}"
+    try:
+        with _removed_on_failure(temporary):
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        _fsync_folder(path.parent)
+    except OSError as error:
+        raise ArtefactError(
+            f"{path}: cannot write {len(data)} bytes ({error.strerror or error}); "
+            "free disk space or choose a writable folder"
+        ) from error
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text with `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Write indented JSON with `write_bytes`; NaN and infinity are refused with `ValueError`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file that syncgan wrote.
+
+    Raises
+    ------
+    ArtefactError
+        The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path}: is damaged, expected JSON ({error}); restore it from a copy") from error
+
+
+def sha256(data: bytes) -> str:
+    """Return the hexadecimal SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_folder(
+    folder: Path | str,
+    *,
+    kind: str,
+    tensors: Mapping[str, Mapping[str, torch.Tensor]],
+    manifest: Mapping[str, Any],
+) -> None:
+    """Write tensors and their manifest as one artefact.
+
+    Each group of tensors becomes ``GROUP-HASH.safetensors``. ``manifest.json``, written last, names the files with
+    their sha256 and is the commit point: until it is replaced, the folder holds what it held before.
+
+    Parameters
+    ----------
+    folder : made if it does not exist.
+    kind : what the artefact is ("mask_gan"); `read_folder` refuses another kind.
+    tensors : group name -> (tensor name -> tensor on any device).
+    manifest : JSON-compatible description kept beside the file list.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    _make_folder(folder)
+    files: dict[str, dict[str, Any]] = {}
+    for group, members in tensors.items():
+        data = save({name: value.detach().cpu().contiguous() for name, value in members.items()})
+        digest = sha256(data)
+        name = f"{group}-{digest[:12]}.safetensors"
+        write_bytes(folder / name, data)
+        files[group] = {"file": name, "sha256": digest, "bytes": len(data)}
+    content = {"format": "syncgan", "format_version": FORMAT_VERSION, "kind": kind, **manifest, "files": files}
+    body = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    # The manifest seals itself: a changed byte in it is as visible as one in the tensors.
+    write_json(folder / _MANIFEST, {**content, "manifest_sha256": sha256(body.encode("utf-8"))})
+    for stale in folder.glob("*.safetensors"):
+        if stale.name not in {entry["file"] for entry in files.values()}:
+            stale.unlink(missing_ok=True)
+
+
+def read_folder(
+    folder: Path | str, *, kind: str, device: str | torch.device = "cpu"
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Read an artefact that `write_folder` wrote, after checking every byte of it.
+
+    Returns
+    -------
+    tensors, manifest : group name -> (tensor name -> tensor on `device`), and the manifest.
+
+    Raises
+    ------
+    ArtefactError
+        Missing, damaged, of another kind, or written by a newer version.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder, kind)
+    tensors = {group: read_tensors(folder, entry, device=device) for group, entry in manifest["files"].items()}
+    return tensors, manifest
+
+
+def read_tensors(
+    folder: Path, entry: Mapping[str, Any], *, device: str | torch.device = "cpu"
+) -> dict[str, torch.Tensor]:
+    """Read one safetensors file named by a manifest entry, after checking its length and sha256."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    name = str(entry["file"])
+    if Path(name).name != name:
+        raise ArtefactError(f"{folder / _MANIFEST}: names a file outside its folder ({name!r}); refuse to read it")
+    path = folder / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror or error}); restore it from a copy") from error
+    if sha256(data) != entry["sha256"]:
+        raise ArtefactError(f"{path}: is damaged (its sha256 is not the one in the manifest); restore it from a copy")
+    try:
+        return {key: value.to(device) for key, value in load(data).items()}
+    except SafetensorError as error:
+        raise ArtefactError(f"{path}: is not a safetensors file ({error}); restore it from a copy") from error
+
+
+def sweep_temporaries(folder: Path | str) -> int:
+    """Delete temporary files that an interrupted writer left in `folder`; return how many."""
+    orphans = list(Path(folder).glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"))
+    for orphan in orphans:
+        orphan.unlink(missing_ok=True)
+    return len(orphans)
+
+
+def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    path = folder / _MANIFEST
+    if not path.is_file():
+        raise ArtefactError(f"{folder}: expected a saved {kind} with {_MANIFEST}, found none; check the path")
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("format") != "syncgan":
+        raise ArtefactError(f"{path}: is not a manifest of syncgan")
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ArtefactError(
+            f"{path}: has format version {version}, this syncgan reads up to {FORMAT_VERSION}; upgrade syncgan"
+        )
+    seal = manifest.pop("manifest_sha256", None)
+    body = json.dumps(manifest, sort_keys=True, ensure_ascii=False)
+    if seal != sha256(body.encode("utf-8")):
+        raise ArtefactError(f"{path}: is damaged (its content does not match its own sha256); restore it from a copy")
+    if manifest.get("kind") != kind:
+        raise ArtefactError(f"{path}: is a {manifest.get('kind')}, expected a {kind}; check the path")
+    return manifest
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtefactError(f"{folder}: cannot be made ({error.strerror or error}); choose a writable folder") from error
+
+
+@contextlib.contextmanager
+def _removed_on_failure(temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder for fsync
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

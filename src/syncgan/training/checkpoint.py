@@ -1,0 +1,86 @@
+"""Checkpoints of one training stage: each a verified folder; the last few are kept."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from syncgan.errors import ArtefactError
+from syncgan.storage import read_folder, write_folder
+from syncgan.training.state import TrainingState
+
+__all__ = ["CheckpointStore"]
+
+_log = logging.getLogger(__name__)
+_KIND = "checkpoint"
+
+
+class CheckpointStore:
+    """The checkpoints of one stage in one folder, ``step-00001200/`` and so on.
+
+    Parameters
+    ----------
+    folder : made on the first save.
+    identity : what the checkpoints must have been made with (configuration, data fingerprint, seed); a checkpoint of
+        another identity is refused.
+    every_seconds : how often `due` says yes.
+    keep : how many checkpoints stay.
+    """
+
+    def __init__(self, folder: Path, *, identity: dict[str, Any], every_seconds: float, keep: int) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._every_seconds = every_seconds
+        self._keep = keep
+        self._saved_at = time.monotonic()
+
+    def due(self) -> bool:
+        """Tell whether it is time to save."""
+        return time.monotonic() - self._saved_at >= self._every_seconds
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state, then delete all but the last few."""
+        folder = self._folder / f"step-{state.step:08d}"
+        manifest = {"identity": self._identity, "state": state.numbers()}
+        write_folder(folder, kind=_KIND, tensors=state.tensors(), manifest=manifest)
+        for old in self._existing()[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        self._saved_at = time.monotonic()
+
+    def restore(self, state: TrainingState) -> bool:
+        """Put the newest undamaged checkpoint into `state`; return False when there is none.
+
+        Raises
+        ------
+        ArtefactError
+            A checkpoint was made with other settings or data.
+        """
+        for folder in reversed(self._existing()):
+            try:
+                tensors, manifest = read_folder(folder, kind=_KIND)
+            except ArtefactError as error:
+                _log.warning("%s; trying the checkpoint before it", error)
+                continue
+            self._require_same_identity(folder, manifest["identity"])
+            state.load(tensors, manifest["state"])
+            _log.info("resumed from %s", folder.name)
+            return True
+        return False
+
+    def discard(self) -> None:
+        """Delete every checkpoint of the stage, once its model is saved."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _existing(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*"))
+
+    def _require_same_identity(self, folder: Path, saved: dict[str, Any]) -> None:
+        changed = sorted(key for key in {*saved, *self._identity} if saved.get(key) != self._identity.get(key))
+        if changed:
+            raise ArtefactError(
+                f"{folder}: was made with another {' and another '.join(changed)}; "
+                "resume with what the run was started with, or choose another output folder"
+            )

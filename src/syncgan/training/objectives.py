@@ -1,0 +1,246 @@
+"""The two objectives: the mask GAN's (Sec. 3.4, Eq. 4-6) and the renderer's (Sec. 3.3, Eq. 1-3).
+
+An objective holds two networks and says what they are penalised for. Batches come in as a function of the step, with
+everything random in them already drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from syncgan import rng
+from syncgan.config import GANConfig, ImageGANConfig, MaskGANConfig
+from syncgan.training import losses
+
+__all__ = ["ImageBatch", "ImageObjective", "MaskBatch", "MaskObjective"]
+
+
+@dataclass(frozen=True)
+class MaskBatch:
+    """One batch of the mask GAN.
+
+    Attributes
+    ----------
+    step : number of the update.
+    real : (N, L, R, R) float in [-1, 1], level probabilities of real masks.
+    noise : the generator's input.
+    conditions : further keyword arguments of both networks (``label``), empty for a GAN of one class.
+    """
+
+    step: int
+    real: Tensor
+    noise: Tensor
+    conditions: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """One batch of the renderer.
+
+    Attributes
+    ----------
+    step : number of the update.
+    maps : (N, L, S, S) float one-hot semantic maps.
+    images : (N, 3, S, S) float in [-1, 1], the real images of those maps.
+    conditions : further keyword arguments of the generator (``noise``, ``label``, ``style``).
+    label : (N,) class indices for the discriminator, or None when it is not told.
+    """
+
+    step: int
+    maps: Tensor
+    images: Tensor
+    conditions: dict[str, Tensor]
+    label: Tensor | None
+
+
+class MaskObjective:
+    """Adversarial game on masks, with label smoothing and label flips for D only (Sec. 3.4).
+
+    Parameters
+    ----------
+    generator : ``forward(noise, label=None)`` -> logits (N, L, R, R).
+    discriminator : ``forward(x, label=None)`` -> logits (N, 1, h, w).
+    batches : step -> `MaskBatch`.
+    seed, address : stream of the label noise.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        *,
+        config: MaskGANConfig,
+        batches: Callable[[int], MaskBatch],
+        seed: int,
+        address: tuple[str | int, ...],
+    ) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self._config = config
+        self._batches = batches
+        self._seed = seed
+        self._address = address
+
+    def draw(self, step: int) -> MaskBatch:
+        """Return the batch of `step`."""
+        return self._batches(step)
+
+    def render(self, batch: MaskBatch) -> Tensor:
+        """Return level probabilities of generated masks, scaled to [-1, 1]."""
+        logits: Tensor = self.generator(batch.noise, **batch.conditions)
+        return logits.float().softmax(dim=1) * 2 - 1
+
+    def discriminator_loss(self, batch: MaskBatch, fake: Tensor) -> Tensor:
+        """Return Eq. 5 with smoothed, sometimes flipped labels, plus R1 when it is on."""
+        real_logits, penalty = _real_logits(self.discriminator, batch.real, batch.conditions, batch.step, self._config)
+        fake_logits = self.discriminator(fake, **batch.conditions)
+        real_target, fake_target = self._targets(batch.step, real_logits)
+        adversarial = losses.discriminator_loss(
+            real_logits,
+            fake_logits,
+            kind=self._config.adversarial,
+            real_target=real_target,
+            fake_target=fake_target,
+        )
+        return adversarial + penalty
+
+    def generator_losses(self, batch: MaskBatch, fake: Tensor) -> dict[str, Tensor]:
+        """Return Eq. 6: the non-saturating loss with hard labels."""
+        logits = self.discriminator(fake, **batch.conditions)
+        return {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
+
+    def validate(self, generator: nn.Module) -> float | None:
+        """Return None: the paper's mask GAN stops by saturation, not by validation."""
+        return None
+
+    def saturated(self, history: list[float], interval: int) -> bool:
+        """Tell whether G's mean loss over the last window moved less than the tolerance against the window before."""
+        window = self._config.saturation_window // interval
+        if not window or len(history) < 2 * window:
+            return False
+        before, after = (sum(part) / window for part in (history[-2 * window : -window], history[-window:]))
+        return abs(after - before) <= self._config.saturation_tolerance * abs(before)
+
+    def _targets(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw smoothed labels per item; at random steps real is labelled fake and vice versa."""
+        generator = rng.torch_generator(self._seed, *self._address, "labels", step)
+        count = logits.shape[0]
+        real = _uniform(self._config.real_label_range, count, generator)
+        fake = _uniform(self._config.fake_label_range, count, generator)
+        if float(torch.rand((), generator=generator)) < self._config.flip_probability:
+            real, fake = fake, real
+        return real.to(logits.device), fake.to(logits.device)
+
+
+class ImageObjective:
+    """Adversarial game on (mask, image) pairs plus reconstruction (Eq. 1-3).
+
+    Parameters
+    ----------
+    generator : ``forward(onehot, noise=None, label=None, ...)`` -> (N, 3, S, S) before tanh.
+    discriminator : ``forward(x, label=None)`` on mask and image concatenated -> logits (N, 1, h, w).
+    batches : step -> `ImageBatch`.
+    validation : batches of held-out pairs, empty for none.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        *,
+        config: ImageGANConfig,
+        batches: Callable[[int], ImageBatch],
+        validation: Callable[[], list[ImageBatch]] = list,
+    ) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self._config = config
+        self._batches = batches
+        self._validation = validation
+
+    def draw(self, step: int) -> ImageBatch:
+        """Return the batch of `step`."""
+        return self._batches(step)
+
+    def render(self, batch: ImageBatch) -> Tensor:
+        """Return rendered images in [-1, 1]."""
+        return _render(self.generator, batch)
+
+    def discriminator_loss(self, batch: ImageBatch, fake: Tensor) -> Tensor:
+        """Return D's loss on mask and image concatenated (Eq. 2), plus R1 when it is on."""
+        told = _told(batch.label)
+        real = torch.cat([batch.maps, batch.images], dim=1)
+        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, self._config)
+        fake_logits = self.discriminator(torch.cat([batch.maps, fake], dim=1), **told)
+        return losses.discriminator_loss(real_logits, fake_logits, kind=self._config.adversarial) + penalty
+
+    def generator_losses(self, batch: ImageBatch, fake: Tensor) -> dict[str, Tensor]:
+        """Return Eq. 3: adversarial and weighted reconstruction terms, and feature matching when it is on."""
+        config = self._config
+        pair = torch.cat([batch.maps, fake], dim=1)
+        terms = {}
+        if config.feature_matching_weight:
+            fake_features, logits = self.discriminator.features_and_logits(pair, batch.label)  # type: ignore[operator]
+            with torch.no_grad():
+                real = torch.cat([batch.maps, batch.images], dim=1)
+                real_features, _ = self.discriminator.features_and_logits(real, batch.label)  # type: ignore[operator]
+            matching = losses.feature_matching(fake_features, real_features)
+            terms["feature_matching"] = config.feature_matching_weight * matching
+        else:
+            logits = self.discriminator(pair, **_told(batch.label))
+        terms["adversarial"] = losses.generator_loss(logits, kind=config.adversarial)
+        reconstruction = losses.reconstruction_loss(fake, batch.images, kind=config.reconstruction)
+        terms["reconstruction"] = config.reconstruction_weight * reconstruction
+        return terms
+
+    @torch.no_grad()
+    def validate(self, generator: nn.Module) -> float | None:
+        """Return the mean generator loss (Eq. 3) over held-out pairs, in eval mode; None when nothing is held out."""
+        batches = self._validation()
+        if not batches:
+            return None
+        modes = generator.training, self.discriminator.training
+        generator.eval()
+        self.discriminator.eval()
+        total = 0.0
+        for batch in batches:
+            terms = self.generator_losses(batch, _render(generator, batch))
+            total += float(sum(terms.values())) * len(batch.maps)
+        generator.train(modes[0])
+        self.discriminator.train(modes[1])
+        return total / sum(len(batch.maps) for batch in batches)
+
+    def saturated(self, history: list[float], interval: int) -> bool:
+        """Return False: the renderer stops after its epochs."""
+        return False
+
+
+def _render(generator: nn.Module, batch: ImageBatch) -> Tensor:
+    out: Tensor = generator(batch.maps, **batch.conditions)
+    return torch.tanh(out.float())
+
+
+def _told(label: Tensor | None) -> dict[str, Tensor]:
+    return {} if label is None else {"label": label}
+
+
+def _real_logits(
+    discriminator: nn.Module, real: Tensor, told: dict[str, Any], step: int, config: GANConfig
+) -> tuple[Tensor, Tensor]:
+    """Return D's logits on real items and the lazily applied R1 penalty (zero between)."""
+    penalised = config.r1_weight > 0 and step % config.r1_every == 0
+    if not penalised:
+        return discriminator(real, **told), real.new_zeros(())
+    real = real.detach().requires_grad_(True)
+    logits = discriminator(real, **told)
+    return logits, losses.r1_penalty(logits, real) * (config.r1_weight / 2 * config.r1_every)
+
+
+def _uniform(bounds: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
+    low, high = bounds
+    return torch.rand((count, 1, 1, 1), generator=generator) * (high - low) + low

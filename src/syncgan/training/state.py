@@ -1,0 +1,135 @@
+"""Everything that training changes: networks, their moving average, optimisers, step, history."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from syncgan.config import GANConfig
+
+if TYPE_CHECKING:
+    from syncgan.training.loop import Objective
+
+__all__ = ["TrainingState"]
+
+
+@dataclass
+class TrainingState:
+    """The state of one GAN in training. `tensors` and `numbers` hold all of it; `load` puts it back."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_optimiser: torch.optim.Optimizer
+    discriminator_optimiser: torch.optim.Optimizer
+    ema: nn.Module | None
+    ema_decay: float
+    step: int = 0
+    history: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_validation: float | None = None
+    best_step: int | None = None
+    stop_reason: str | None = None
+
+    @classmethod
+    def start(cls, objective: Objective, gan: GANConfig) -> TrainingState:
+        """Make optimisers and the moving average for the networks of `objective`."""
+        generator, discriminator = objective.generator, objective.discriminator
+        half_life = gan.ema_half_life_images
+        averaged = copy.deepcopy(generator).eval().requires_grad_(False) if half_life else None
+        return cls(
+            generator=generator.train(),
+            discriminator=discriminator.train(),
+            generator_optimiser=_adam(generator, gan.learning_rate, gan.betas),
+            discriminator_optimiser=_adam(discriminator, gan.discriminator_learning_rate, gan.betas),
+            ema=averaged,
+            ema_decay=0.5 ** (gan.batch_size / half_life) if half_life else 0.0,
+        )
+
+    @torch.no_grad()
+    def advance(self, generator: nn.Module) -> None:
+        """Count one step and move the average towards `generator`; early averages forget faster."""
+        self.step += 1
+        if self.ema is None:
+            return
+        decay = min(self.ema_decay, self.step / (self.step + 10))
+        averages: list[Tensor] = list(self.ema.parameters())
+        currents: list[Tensor] = list(generator.parameters())
+        torch._foreach_lerp_(averages, currents, 1 - decay)
+        for average, current in zip(self.ema.buffers(), generator.buffers(), strict=True):
+            average.copy_(current)
+
+    def sampling_generator(self) -> nn.Module:
+        """Return the network that samples: the moving average, or the generator itself."""
+        return self.ema if self.ema is not None else self.generator
+
+    def keep_if_best(self, validation: float | None) -> None:
+        """Keep the sampling weights when `validation` is the lowest loss so far."""
+        if validation is None or (self.best_validation is not None and validation >= self.best_validation):
+            return
+        self.best = {name: value.detach().clone() for name, value in self.sampling_generator().state_dict().items()}
+        self.best_validation, self.best_step = validation, self.step
+
+    def chosen_weights(self) -> dict[str, Tensor]:
+        """Return the weights to keep: the best by validation, or the last."""
+        return self.best if self.best is not None else self.sampling_generator().state_dict()
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return every tensor of the state by group."""
+        groups = {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "generator_optimiser": _flat_optimiser(self.generator_optimiser),
+            "discriminator_optimiser": _flat_optimiser(self.discriminator_optimiser),
+        }
+        if self.ema is not None:
+            groups["ema"] = self.ema.state_dict()
+        if self.best is not None:
+            groups["best"] = self.best
+        return groups
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the rest of the state, JSON-compatible."""
+        return {
+            "step": self.step,
+            "history": self.history,
+            "best_validation": self.best_validation,
+            "best_step": self.best_step,
+            "stop_reason": self.stop_reason,
+        }
+
+    def load(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
+        """Put a saved state back."""
+        self.generator.load_state_dict(tensors["generator"])
+        self.discriminator.load_state_dict(tensors["discriminator"])
+        _load_optimiser(self.generator_optimiser, tensors["generator_optimiser"])
+        _load_optimiser(self.discriminator_optimiser, tensors["discriminator_optimiser"])
+        if self.ema is not None:
+            self.ema.load_state_dict(tensors["ema"])
+        self.best = tensors.get("best")
+        self.step = int(numbers["step"])
+        self.history = [float(value) for value in numbers["history"]]
+        self.best_validation = numbers["best_validation"]
+        self.best_step = numbers["best_step"]
+        self.stop_reason = numbers["stop_reason"]
+
+
+def _adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=betas, fused=True)
+
+
+def _flat_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten Adam's moments to ``"INDEX.NAME"`` -> tensor; its hyper-parameters come from the configuration."""
+    state = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": value for index, moments in state.items() for name, value in moments.items()}
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,326 @@
+"""Class folders are scanned alike everywhere, and what is left out is said."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from syncgan.data.folders import (
+    ImageFolderDataset,
+    content_fingerprint,
+    content_hashes,
+    load_class_folders,
+    read_groups,
+    scan_class_folders,
+)
+from syncgan.errors import DataError, ImageReadError
+
+
+def add_image(path: Path, value: int = 0, kind: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 5, 3), value, np.uint8)).save(path, format=kind or "PNG")
+    return path
+
+
+def add_bytes(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return two classes of three images."""
+    for i in range(3):
+        add_image(tmp_path / "data" / "b" / f"{i}.png", i)
+        add_image(tmp_path / "data" / "a" / f"{i}.png", 100 + i)
+    return tmp_path / "data"
+
+
+def notes_about(notes: tuple[str, ...], name: str) -> list[str]:
+    return [note for note in notes if repr(name) in note]
+
+
+# --- scan ------------------------------------------------------------------------------------------------------------
+
+
+def test_classes_and_files_are_sorted(root: Path):
+    scan = scan_class_folders(root)
+    assert scan.classes == ("a", "b")
+    assert scan.files == ("a/0.png", "a/1.png", "a/2.png", "b/0.png", "b/1.png", "b/2.png")
+    assert scan.labels == (0, 0, 0, 1, 1, 1)
+    assert scan.notes == ()
+
+
+def test_order_does_not_depend_on_the_system(root: Path, monkeypatch: pytest.MonkeyPatch):
+    expected = scan_class_folders(root)
+    listed = os.scandir
+
+    class Reversed:
+        def __init__(self, path: Path) -> None:
+            self.entries = sorted(listed(path), key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self) -> object:
+            return iter(self.entries)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(os, "scandir", Reversed)
+    assert scan_class_folders(root) == expected
+
+
+def test_nested_files_and_upper_case_extensions_count(root: Path):
+    add_image(root / "a" / "patient 1" / "slide" / "X.PNG")
+    add_image(root / "a" / "y.JPeG", kind="JPEG")
+    add_image(root / "a" / "z.TIF", kind="TIFF")
+    add_image(root / "a" / "z.bmp", kind="BMP")
+    files = scan_class_folders(root).files
+    assert {"a/patient 1/slide/X.PNG", "a/y.JPeG", "a/z.TIF", "a/z.bmp"} <= set(files)
+
+
+@pytest.mark.parametrize("name", ["ünï 🔬.png", "line\nbreak.png", "-rf.png", "two.dots.png", " space .png"])
+def test_unusual_names_are_kept(root: Path, name: str):
+    add_image(root / "a" / name)
+    assert f"a/{name}" in scan_class_folders(root).files
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SOURCE.md",
+        "groups.csv",
+        "stray.png",
+        ".hidden/x.png",
+        ".ipynb_checkpoints/x.png",
+        "__MACOSX/a/x.png",
+        "Thumbs.db",
+        ".DS_Store",
+        "a/._x.png",
+        "a/.ipynb_checkpoints/x.png",
+        "a/__MACOSX/x.png",
+        "a/Thumbs.db",
+        "a/desktop.ini",
+        "a/notes.txt",
+        "a/movie.gif",
+        "empty class/readme.txt",
+    ],
+)
+def test_what_is_no_image_of_a_class_is_ignored_and_noted(root: Path, name: str):
+    expected = scan_class_folders(root)
+    add_bytes(root / name)
+    scan = scan_class_folders(root)
+    assert (scan.files, scan.classes, scan.labels) == (expected.files, expected.classes, expected.labels)
+    assert any(name.startswith(part) for note in scan.notes for part in note.split("'")[1::2])
+
+
+def test_special_files_and_links_that_lead_nowhere_are_noted(root: Path):
+    expected = scan_class_folders(root).files
+    os.mkfifo(root / "a" / "fifo.png")
+    (root / "a" / "dangling.png").symlink_to("nowhere.png")
+    (root / "a" / "self.png").symlink_to("self.png")
+    add_image(root / "a" / "folder.png" / "inner.png")
+    (root / "empty").mkdir()
+    scan = scan_class_folders(root)
+    assert scan.files == expected
+    assert "not a regular file" in notes_about(scan.notes, "a/fifo.png")[0]
+    assert "link that leads nowhere" in notes_about(scan.notes, "a/dangling.png")[0]
+    assert "link that leads nowhere" in notes_about(scan.notes, "a/self.png")[0]
+    assert "folder with the name of an image" in notes_about(scan.notes, "a/folder.png")[0]
+    assert "class folder without an image" in notes_about(scan.notes, "empty")[0]
+
+
+@pytest.mark.timeout(10)
+def test_link_loops_end(root: Path, tmp_path: Path):
+    expected = scan_class_folders(root).files
+    (root / "a" / "up").symlink_to(root)
+    (root / "a" / "self").symlink_to(root / "a")
+    (root / "a" / "parent").symlink_to(tmp_path)
+    (root / "loop").symlink_to(".")
+    (root / "alias of b").symlink_to("b")
+    (root / "self loop").symlink_to("self loop")
+    scan = scan_class_folders(root)
+    assert scan.files == expected
+    assert scan.classes == ("a", "b")
+
+
+@pytest.mark.timeout(10)
+def test_links_to_folders_and_files_elsewhere_are_followed(root: Path, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    add_image(elsewhere / "x.png")
+    add_image(elsewhere / "y.png")
+    (elsewhere / "loop").symlink_to(elsewhere)
+    (root / "c").symlink_to(elsewhere)
+    (root / "a" / "link.png").symlink_to(elsewhere / "x.png")
+    scan = scan_class_folders(root)
+    assert scan.classes == ("a", "b", "c")
+    assert {"a/link.png", "c/x.png", "c/y.png"} <= set(scan.files)
+    assert len(scan.files) == 9
+
+
+def test_many_ignored_entries_make_one_short_note(root: Path):
+    for i in range(50):
+        add_bytes(root / "a" / f"._{i}.png")
+    (note,) = scan_class_folders(root).notes
+    assert note.startswith("ignored 50 entries such as 'a/._0.png'")
+    assert len(note) < 120
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "the folder is empty"),
+        (["x.png", "y.png"], "images lie directly in it"),
+        (["readme.txt"], "no folder with an image"),
+        (["a/readme.txt"], "no folder with an image"),
+        (["a/0.png", "a/1.png"], "at least 2 class folders in .*, got only 'a'"),
+        (["a/0.png", "a/1.png", "b/0.png"], "at least 2 images a class .* 'b' has 1"),
+    ],
+)
+def test_folder_without_classes_is_refused(tmp_path: Path, files: list[str], message: str):
+    (tmp_path / "data").mkdir()
+    for file in files:
+        add_bytes(tmp_path / "data" / file)
+    with pytest.raises(DataError, match=message):
+        scan_class_folders(tmp_path / "data")
+
+
+def test_missing_root_file_as_root_and_link_loop_as_root_are_refused(tmp_path: Path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path, message in (
+        (tmp_path / "missing", "found nothing"),
+        (add_bytes(tmp_path / "file.zip"), "found a file"),
+        (tmp_path / "loop", "found nothing|cannot read"),
+        (tmp_path / "nul\0", "found nothing|cannot read"),
+    ):
+        with pytest.raises(DataError, match=message):
+            scan_class_folders(path)
+
+
+def test_limits_can_be_lowered(tmp_path: Path):
+    add_image(tmp_path / "a" / "0.png")
+    assert scan_class_folders(tmp_path, min_classes=1, min_images_per_class=1).files == ("a/0.png",)
+
+
+# --- dataset ---------------------------------------------------------------------------------------------------------
+
+
+def test_dataset_has_the_attributes_of_image_folder(root: Path):
+    dataset, skipped = load_class_folders(root)
+    assert skipped == []
+    assert len(dataset) == 6
+    assert dataset.classes == ["a", "b"]
+    assert dataset.class_to_idx == {"a": 0, "b": 1}
+    assert dataset.targets == [0, 0, 0, 1, 1, 1]
+    assert dataset.samples[3] == (str(root.absolute() / "b" / "0.png"), 1)
+    image, label = dataset[3]
+    assert (image.mode, image.size, label) == ("RGB", (5, 4), 1)
+    assert dataset.image(1).tolist() == np.full((4, 5, 3), 101).tolist()
+    assert (dataset.transform, dataset.target_transform, dataset.transforms) == (None, None, None)
+
+
+def test_dataset_agrees_with_torchvision_on_a_clean_folder(root: Path):
+    datasets = pytest.importorskip("torchvision.datasets")
+    reference, ours = datasets.ImageFolder(str(root.absolute())), load_class_folders(root)[0]
+    assert ours.samples == reference.samples
+    assert ours.classes == reference.classes
+    assert ours.targets == reference.targets
+
+
+def test_transforms_are_applied(root: Path):
+    scan = scan_class_folders(root)
+    separate = ImageFolderDataset(scan, transform=lambda image: image.size, target_transform=lambda label: label + 10)
+    assert separate[3] == ((5, 4), 11)
+    assert ImageFolderDataset(scan, transforms=lambda image, label: (label, image.mode))[0] == (0, "RGB")
+    with pytest.raises(DataError, match="got both"):
+        ImageFolderDataset(scan, transform=str, transforms=str)
+
+
+def test_dataset_survives_pickle(root: Path):
+    dataset = pickle.loads(pickle.dumps(load_class_folders(root)[0]))  # noqa: S301  (our own bytes)
+    np.testing.assert_array_equal(dataset.image(0), load_class_folders(root)[0].image(0))
+
+
+def test_unreadable_files_are_left_out_with_a_reason_and_a_relative_path(root: Path):
+    add_bytes(root / "a" / "broken.png", b"\x89PNG")
+    add_bytes(root / "b" / "page.jpg", b"<html>")
+    dataset, skipped = load_class_folders(root)
+    assert len(dataset) == len(dataset.targets) == len(dataset.samples) == 6
+    assert [error.path for error in skipped] == ["a/broken.png", "b/page.jpg"]
+    assert all(isinstance(error, ImageReadError) and "is not a JPEG" in error.reason for error in skipped)
+    assert str(root) not in str(skipped)
+
+
+def test_class_left_with_too_few_readable_images_is_refused(root: Path):
+    for i in range(2):
+        (root / "a" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"'a' has 1 after 2 unreadable files .*a/0.png: is empty"):
+        load_class_folders(root)
+
+
+def test_what_the_decoder_decided_is_noted(root: Path):
+    import tifffile
+
+    tifffile.imwrite(root / "a" / "deep.tif", np.full((4, 4), 4000, np.uint16))
+    dataset, _ = load_class_folders(root)
+    assert notes_about(dataset.notes, "a/deep.tif") == [
+        "'a/deep.tif': has 16-bit samples with values up to 4000; read as 12-bit"
+    ]
+
+
+def test_limit_takes_the_first_files_of_each_class(root: Path):
+    assert load_class_folders(root, limit_per_class=2)[0].files == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    with pytest.raises(DataError, match="at least 1"):
+        load_class_folders(root, limit_per_class=0)
+
+
+# --- groups and fingerprint ------------------------------------------------------------------------------------------
+
+
+def test_groups_follow_the_order_of_the_files(tmp_path: Path):
+    table = tmp_path / "groups.csv"
+    table.write_text('\ufefffile,patient,slide\na/1.png,p2,s1\n./a/0.png,p1,s1\n"b/x,y.png",p3,\nextra.png,p9,s9\n')
+    assert read_groups(table, "patient", ["a/0.png", "a/1.png", "b/x,y.png"]) == ["p1", "p2", "p3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"file,patient\na.png,p1\n", "expected a column 'slide', got 'file', 'patient'"),
+        (b"name,slide\na.png,p1\n", "expected a column 'file', got 'name', 'slide'"),
+        (b"file,slide\nb.png,p1\n", "got none for 'a.png'"),
+        (b"file,slide\na.png,\n", "got none for 'a.png'"),
+        (b"file,slide\na.png\n", "got none for 'a.png'"),
+        (b"file,slide\na.png,1\na.png,2\n", "expected one group a file, got '1' and '2'"),
+        (b"", "expected a column 'file', got none"),
+        (b"\xff\xfe\0\0", "expected a UTF-8 table"),
+    ],
+)
+def test_table_without_a_group_for_each_file_is_refused(tmp_path: Path, content: bytes, message: str):
+    table = add_bytes(tmp_path / "groups.csv", content)
+    with pytest.raises(DataError, match=message):
+        read_groups(table, "slide", ["a.png"])
+
+
+def test_missing_table_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="cannot be read"):
+        read_groups(tmp_path / "none.csv", "slide", [])
+
+
+def test_fingerprint_sees_every_change_and_no_order(root: Path):
+    files = list(scan_class_folders(root).files)
+    before, hashes = content_fingerprint(root, files), content_hashes(root, files)
+    assert content_fingerprint(root, files[::-1]) == before
+    assert content_fingerprint(root, files[1:]) != before
+    add_image(root / "a" / "0.png", 77)
+    assert content_fingerprint(root, files) != before
+    after = content_hashes(root, files)
+    assert [file for file in files if after[file] != hashes[file]] == ["a/0.png"]
+    (root / "a" / "1.png").rename(root / "a" / "9.png")
+    with pytest.raises(ImageReadError, match=r"^a/1\.png: cannot be read"):
+        content_fingerprint(root, files)

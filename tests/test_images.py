@@ -1,0 +1,582 @@
+"""Every kind of image file is read with the right pixels, or refused with one reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, PngImagePlugin
+
+from syncgan.data.images import decode_image, encode_png, read_image, read_mask
+from syncgan.errors import DataError, ImageReadError
+
+RGB = np.random.default_rng(0).integers(0, 256, (13, 17, 3)).astype(np.uint8)
+GRAY = RGB[..., 0]
+SMOOTH = np.stack([*np.meshgrid(np.arange(0, 256, 8), np.arange(0, 192, 8)), np.full((24, 32), 90)], -1).astype("u1")
+RGB16 = np.random.default_rng(1).integers(0, 65536, (13, 17, 3)).astype(np.uint16)
+RGB16[0, 0] = 65535
+
+
+def encoded(pixels: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def stored(folder: Path, content: bytes, name: str = "image.png") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def tiff(folder: Path, values: np.ndarray, **options: object) -> Path:
+    tifffile.imwrite(folder / "image.tif", values, **options)
+    return folder / "image.tif"
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def raw_png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def png_16_bit(values: np.ndarray, colour: int) -> bytes:
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return raw_png(values.shape[1], values.shape[0], 16, colour, zlib.compress(rows))
+
+
+def to_8_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    return np.rint(values / (2**bits - 1) * 255).astype(np.uint8)
+
+
+def gray_rgb(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values[..., None], 3, axis=-1)
+
+
+# --- right pixels ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.jpg", "image", "ünï 🔬\n-.tif", "-rf.png"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_content_decides_and_pixels_are_exact(tmp_path: Path, kind: str, name: str):
+    decoded = decode_image(stored(tmp_path, encoded(RGB, kind), name))
+    np.testing.assert_array_equal(decoded.pixels, RGB)
+    assert decoded.pixels.dtype == np.uint8
+    assert decoded.notes == ()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0, "quality": 95}])
+def test_jpeg_is_close_to_its_source(tmp_path: Path, options: dict[str, object]):
+    pixels = read_image(stored(tmp_path, encoded(SMOOTH, "JPEG", **options), "image.png"))
+    assert np.abs(pixels.astype(int) - SMOOTH).mean() < 5
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_8_bit_tiff_is_exact(tmp_path: Path, compression: str | None):
+    content = encoded(RGB, "TIFF", compression=compression)
+    np.testing.assert_array_equal(read_image(stored(tmp_path, content)), RGB)
+
+
+@pytest.mark.parametrize("options", [{"planarconfig": "separate"}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_unusual_8_bit_tiff_is_exact(tmp_path: Path, options: dict[str, object]):
+    values = np.moveaxis(RGB, -1, 0).copy() if "planarconfig" in options else RGB
+    np.testing.assert_array_equal(read_image(tiff(tmp_path, values, photometric="rgb", **options)), RGB)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1)])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_extreme_shapes(tmp_path: Path, kind: str, shape: tuple[int, int]):
+    values = np.full((*shape, 3), 77, np.uint8)
+    np.testing.assert_array_equal(read_image(stored(tmp_path, encoded(values, kind))), values)
+
+
+TURNS = {
+    1: lambda p: p,
+    2: np.fliplr,
+    3: lambda p: np.rot90(p, 2),
+    4: np.flipud,
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.rot90(p, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "TIFF 16 bits", "PNG 16 bits"])
+def test_exif_orientation_is_applied(tmp_path: Path, kind: str, orientation: int):
+    expected = TURNS[orientation](RGB)
+    exif = Image.Exif()
+    exif[274] = orientation
+    if kind == "TIFF 16 bits":
+        path = tiff(tmp_path, RGB.astype(np.uint16) * 257, extratags=[(274, "H", 1, orientation, True)])
+    elif kind == "PNG 16 bits":
+        content = png_16_bit(RGB.astype(np.uint16) * 257, 2)
+        eight = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+        path = stored(tmp_path, content[:33] + eight + content[33:])
+    elif kind == "JPEG":
+        path = stored(tmp_path, encoded(RGB, kind, exif=exif))
+        expected = TURNS[orientation](np.asarray(Image.open(path)))
+    else:
+        path = stored(tmp_path, encoded(RGB, kind, exif=exif))
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_transparency_is_composited_on_white(tmp_path: Path):
+    alpha = np.zeros((13, 17), np.uint8)
+    alpha[:6] = 255
+    expected = np.where(alpha[..., None] == 255, RGB, 255)
+    for kind in ("PNG", "TIFF"):
+        rgba = stored(tmp_path, encoded(np.dstack([RGB, alpha]), kind))
+        np.testing.assert_array_equal(read_image(rgba), expected)
+        gray_alpha = stored(tmp_path, encoded(Image.fromarray(np.dstack([GRAY, alpha])), kind))
+        np.testing.assert_array_equal(read_image(gray_alpha), gray_rgb(np.where(alpha == 255, GRAY, 255)))
+
+
+def test_half_transparent_black_becomes_middle_gray(tmp_path: Path):
+    black = np.zeros((4, 4, 4), np.uint8)
+    black[..., 3] = 128
+    assert np.unique(read_image(stored(tmp_path, encoded(black, "PNG")))).tolist() == [127]
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
+def test_palette_with_transparency(tmp_path: Path, transparency: int | bytes):
+    image = Image.frombytes("P", (2, 2), bytes([0, 1, 1, 0]))
+    image.putpalette([10, 20, 30, 200, 0, 0])
+    pixels = read_image(stored(tmp_path, encoded(image, "PNG", transparency=transparency)))
+    assert pixels[0].tolist() == [[10, 20, 30], [255, 255, 255]]
+
+
+def test_gray_with_a_transparent_value(tmp_path: Path):
+    content = encoded(np.array([[7, 9]], np.uint8), "PNG", transparency=9)
+    assert read_image(stored(tmp_path, content))[0, :, 0].tolist() == [7, 255]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_one_bit_image_is_black_and_white(tmp_path: Path, kind: str):
+    bits = GRAY > 100
+    content = encoded(Image.fromarray(bits), kind)
+    np.testing.assert_array_equal(read_image(stored(tmp_path, content)), gray_rgb(bits * np.uint8(255)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_is_converted(tmp_path: Path, kind: str):
+    cmyk = np.zeros((16, 16, 4), np.uint8)
+    cmyk[..., 1] = 255
+    pixels = read_image(stored(tmp_path, encoded(Image.fromarray(cmyk, "CMYK"), kind)))
+    assert np.abs(pixels.astype(int) - [255, 0, 255]).max() <= 3
+
+
+def test_lab_is_converted(tmp_path: Path):
+    colours = np.array([[[200, 30, 60], [128, 128, 128], [90, 150, 90]]], np.uint8)
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(colours), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    pixels = read_image(stored(tmp_path, encoded(lab, "TIFF")))
+    assert np.abs(pixels.astype(int) - colours).max() <= 3
+
+
+def test_min_is_white(tmp_path: Path):
+    eight = tiff(tmp_path, GRAY, photometric="miniswhite")
+    np.testing.assert_array_equal(read_image(eight), gray_rgb(255 - GRAY))
+    sixteen = tiff(tmp_path, GRAY.astype(np.uint16) * 257, photometric="miniswhite")
+    np.testing.assert_array_equal(read_image(sixteen), gray_rgb(255 - GRAY))
+
+
+# --- deeper than 8 bits ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "zlib"}, {"compression": "zlib", "predictor": True}, {"byteorder": ">"}, {"tile": (16, 16)}],
+)
+def test_16_bit_rgb_tiff(tmp_path: Path, options: dict[str, object]):
+    decoded = decode_image(tiff(tmp_path, RGB16, photometric="rgb", **options))
+    np.testing.assert_array_equal(decoded.pixels, to_8_bits(RGB16, 16))
+    assert decoded.notes == ()
+
+
+def test_16_bit_rgb_tiff_in_separate_planes(tmp_path: Path):
+    planes = np.moveaxis(RGB16, -1, 0).copy()
+    path = tiff(tmp_path, planes, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_image(path), to_8_bits(RGB16, 16))
+
+
+def test_16_bit_rgb_tiff_with_lzw(tmp_path: Path):
+    import cv2
+
+    path = stored(tmp_path, cv2.imencode(".tif", RGB16[..., ::-1])[1].tobytes())
+    np.testing.assert_array_equal(read_image(path), to_8_bits(RGB16, 16))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_16_bit_gray_tiff(tmp_path: Path, compression: str | None):
+    path = tiff(tmp_path, RGB16[..., 0], compression=compression)
+    np.testing.assert_array_equal(read_image(path), gray_rgb(to_8_bits(RGB16[..., 0], 16)))
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
+def test_16_bit_png(tmp_path: Path, colour: int, channels: int):
+    values = RGB16[..., :channels]
+    expected = np.broadcast_to(to_8_bits(values, 16), RGB16.shape)
+    np.testing.assert_array_equal(read_image(stored(tmp_path, png_16_bit(values, colour))), expected)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(4, 1), (6, 3)])
+def test_16_bit_png_with_alpha(tmp_path: Path, colour: int, channels: int):
+    alpha = np.zeros((13, 17, 1), np.uint16)
+    alpha[:6] = 65535
+    values = np.concatenate([RGB16[..., :channels], alpha], axis=-1)
+    expected = np.where(alpha > 0, to_8_bits(values[..., :channels], 16), 255)
+    pixels = read_image(stored(tmp_path, png_16_bit(values, colour)))
+    np.testing.assert_array_equal(pixels, np.broadcast_to(expected, pixels.shape))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_camera_depth_is_found_from_the_largest_value_and_said(tmp_path: Path, bits: int):
+    values = RGB16 >> (16 - bits)
+    for path in (tiff(tmp_path, values, photometric="rgb"), stored(tmp_path, png_16_bit(values, 2))):
+        decoded = decode_image(path)
+        np.testing.assert_array_equal(decoded.pixels, to_8_bits(values, bits))
+        assert f"read as {bits}-bit" in decoded.notes[0]
+
+
+def test_given_bit_depth_is_used_without_a_note(tmp_path: Path):
+    path = tiff(tmp_path, np.full((4, 4), 500, np.uint16))
+    decoded = decode_image(path, bit_depth=12)
+    assert np.unique(decoded.pixels).tolist() == [31]
+    assert decoded.notes == ()
+    with pytest.raises(ImageReadError, match="values up to 500, more than 8 bits"):
+        decode_image(path, bit_depth=8)
+
+
+def test_what_was_decided_is_logged_without_the_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    read_image(tiff(tmp_path, RGB16 >> 4, photometric="rgb"))
+    assert "image.tif: has 16-bit samples with values up to 4095; read as 12-bit" in caplog.text
+    assert str(tmp_path) not in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_float_tiff_in_unit_range(tmp_path: Path, dtype: str):
+    values = (GRAY / 255).astype(dtype)
+    np.testing.assert_array_equal(read_image(tiff(tmp_path, values)), gray_rgb(GRAY))
+
+
+def test_compressed_float_tiff(tmp_path: Path):
+    path = tiff(tmp_path, (RGB / 255).astype("f4"), photometric="rgb", compression="zlib")
+    np.testing.assert_array_equal(read_image(path), RGB)
+
+
+# --- several pages ---------------------------------------------------------------------------------------------------
+
+
+def test_first_page_of_several_is_used_and_said(tmp_path: Path):
+    pages = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+    for kind in ("TIFF", "PNG", "GIF"):
+        if kind == "GIF":
+            pages = [Image.fromarray(GRAY), Image.fromarray(255 - GRAY)]
+        decoded = decode_image(stored(tmp_path, encoded(pages[0], kind, save_all=True, append_images=pages[1:])))
+        np.testing.assert_array_equal(decoded.pixels, np.asarray(pages[0].convert("RGB")))
+        assert decoded.notes == ("holds several pages or frames; only the first is used",)
+
+
+def test_first_page_of_16_bit_tiff(tmp_path: Path):
+    decoded = decode_image(tiff(tmp_path, np.stack([RGB16, RGB16 // 2]), photometric="rgb"))
+    np.testing.assert_array_equal(decoded.pixels, to_8_bits(RGB16, 16))
+    assert len(decoded.notes) == 1
+
+
+# --- one reason ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\0" * 4096, "is not a JPEG"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "is not a JPEG"),
+        (b"\xff\xd8\xff", "is not a JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "is not a JPEG|damaged"),
+        (b"II*\0", "damaged or truncated"),
+        (b"II*\0\x08\0\0\0", "damaged or truncated"),
+        (b"BM", "is not a JPEG|damaged"),
+        (b"GIF89a", "is not a JPEG|damaged"),
+        (encoded(RGB, "PNG")[:33], "is damaged"),
+        (encoded(RGB, "BMP")[:54], "damaged or truncated"),
+        (encoded(RGB, "WEBP"), "is not a JPEG"),
+    ],
+)
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, reason: str):
+    with pytest.raises(ImageReadError, match=reason):
+        read_image(stored(tmp_path, content, "image.jpg"))
+
+
+DAMAGEABLE = {
+    "jpeg": encoded(RGB, "JPEG"),
+    "progressive": encoded(RGB, "JPEG", progressive=True),
+    "png": encoded(RGB, "PNG"),
+    "png16": png_16_bit(RGB16, 2),
+    "bmp": encoded(RGB[:, :16], "BMP"),  # rows without padding, whose loss would change no pixel
+    "tiff": encoded(RGB, "TIFF"),
+    "lzw": encoded(RGB, "TIFF", compression="tiff_lzw"),
+    "deflate": encoded(RGB, "TIFF", compression="tiff_adobe_deflate"),
+}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4, 8, 16, "half"])
+@pytest.mark.parametrize("name", DAMAGEABLE)
+def test_truncated_file_is_refused(tmp_path: Path, name: str, cut: int | str):
+    content = DAMAGEABLE[name]
+    keep = len(content) // 2 if cut == "half" else len(content) - int(cut)
+    path = stored(tmp_path, content[:keep])
+    with pytest.raises(ImageReadError) as caught:
+        read_image(path)
+    assert "\n" not in caught.value.reason
+    assert str(tmp_path) not in caught.value.reason
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("cut", [1, 16, "half"])
+def test_truncated_16_bit_tiff_is_refused(tmp_path: Path, compression: str | None, cut: int | str):
+    # imwrite puts the pixels last.
+    path = tiff(tmp_path, RGB16, photometric="rgb", compression=compression)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2 if cut == "half" else -int(cut)])
+    with pytest.raises(ImageReadError, match="truncated"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["png", "png16"])
+def test_every_flipped_bit_of_a_png_is_detected(tmp_path: Path, name: str):
+    content = DAMAGEABLE[name]
+    positions = random.Random(0).sample(range(len(content) * 8), 120)
+    for position in positions:
+        damaged = bytearray(content)
+        damaged[position // 8] ^= 1 << position % 8
+        with pytest.raises(ImageReadError):
+            read_image(stored(tmp_path, bytes(damaged)))
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "reason"),
+    [
+        (np.zeros((20, 20, 5), "u1"), {"photometric": "minisblack", "planarconfig": "contig"}, "has 5 channels"),
+        (np.zeros((5, 20, 20), "u2"), {"photometric": "minisblack", "planarconfig": "separate"}, "has 5 channels"),
+        (np.zeros((20, 20, 5), "u1"), {}, "5 channels stored as pages"),
+        (np.zeros((20, 20, 2), "u1"), {"photometric": "minisblack", "planarconfig": "contig"}, "has 2 channels"),
+        (np.zeros((1, 1, 3, 20, 20), "u2"), {"imagej": True}, "3 channels stored as pages"),
+        (np.zeros((4, 20, 20), "u1"), {"ome": True, "metadata": {"axes": "CYX"}}, "4 channels stored as pages"),
+        (np.full((4, 4), 2, "f4"), {}, r"outside \[0, 1\]"),
+        (np.full((4, 4), np.nan, "f4"), {}, r"outside \[0, 1\]"),
+        (np.zeros((4, 4), "i2"), {}, "has int16 samples"),
+        (np.zeros((4, 4), "i1"), {}, "has int8 samples"),
+        (np.zeros((4, 4), "u4"), {}, "has uint32 samples"),
+        (np.zeros((4, 4), "c8"), {}, "has complex64 samples"),
+        (RGB16, {"photometric": "rgb", "compression": "lzma"}, "LZMA compression; save it uncompressed"),
+    ],
+)
+def test_tiff_without_rgb_meaning_is_refused(tmp_path: Path, values: np.ndarray, options: dict, reason: str):
+    with pytest.raises(ImageReadError, match=reason):
+        read_image(tiff(tmp_path, values, **options))
+
+
+@pytest.mark.timeout(10)
+def test_only_regular_files_are_opened(tmp_path: Path):
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "dangling.png").symlink_to("nowhere.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.png"))
+        for name, reason in {
+            "folder.png": "is a folder",
+            "fifo.png": "is a special file",
+            "socket.png": "is a special file",
+            "dangling.png": "is a link that leads nowhere",
+            "loop.png": "is a link that leads nowhere",
+            "missing.png": "cannot be opened",
+            "nul\0.png": "cannot be opened",
+        }.items():
+            with pytest.raises(ImageReadError, match=reason):
+                read_image(tmp_path / name)
+
+
+def test_link_to_an_image_is_read(tmp_path: Path):
+    stored(tmp_path, encoded(RGB, "PNG"), "real.png")
+    (tmp_path / "link.png").symlink_to("real.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "link.png"), RGB)
+
+
+BOMB_CHECK = """
+import resource, sys
+from syncgan.data.images import read_image
+from syncgan.errors import ImageReadError
+import tifffile, cv2
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        read_image(path)
+    except ImageReadError as error:
+        print(error.reason)
+unit = 1 if sys.platform == "darwin" else 1024
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit // 2**20)
+"""
+
+
+def test_decompression_bomb_is_refused_from_the_header(tmp_path: Path):
+    rows = zlib.compressobj()
+    row = b"\0" + b"\0" * (30_000 // 8)
+    content = b"".join(rows.compress(row) for _ in range(30_000)) + rows.flush()
+    bomb = stored(tmp_path, raw_png(30_000, 30_000, 1, 0, content), "bomb.png")
+    wide = stored(tmp_path, raw_png(13_000, 13_000, 1, 0, b""), "wide.png")  # below Pillow's limit, above ours
+    big = stored(tmp_path, tiff_header(30_000, 30_000), "big.tif")
+    done = subprocess.run(
+        [sys.executable, "-c", BOMB_CHECK, bomb, wide, big], capture_output=True, text=True, timeout=60, check=True
+    )
+    *reasons, growth_mib = done.stdout.splitlines()
+    assert ["more" in reason for reason in reasons] == [True] * 3, done.stdout
+    assert int(growth_mib) < 64
+
+
+def tiff_header(width: int, height: int) -> bytes:
+    """One strip of deflated 8-bit gray."""
+    tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 8), (262, 3, 1), (273, 4, 8), (278, 4, height)]
+    tags += [(279, 4, 8)]
+    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 16) + b"\0" * 8 + struct.pack("<H", len(tags)) + body + b"\0" * 4
+
+
+# --- mutations, threads, warnings ------------------------------------------------------------------------------------
+
+MUTATIONS = """
+import logging, random, resource, sys, warnings
+from pathlib import Path
+from syncgan.data.images import read_image
+from syncgan.errors import ImageReadError
+
+logging.disable(logging.CRITICAL)
+warnings.simplefilter("error")
+resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+
+
+def mutated(content, draw):
+    damaged = bytearray(content)
+    for _ in range(draw.choice([1, 1, 4, 32])):
+        # Half of the changes go to the header, where they do the most harm.
+        end = len(damaged) if draw.random() < 0.5 else min(400, len(damaged))
+        damaged[draw.randrange(end)] = draw.randrange(256)
+    return damaged if draw.random() < 0.8 else damaged[: draw.randrange(len(damaged))]
+
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+scratch = folder / "scratch"
+for source in sorted(folder.glob("*.source")):
+    content = source.read_bytes()
+    refused = 0
+    for seed in range(count):
+        scratch.write_bytes(mutated(content, random.Random(seed)))
+        try:
+            pixels = read_image(scratch)
+        except ImageReadError as error:
+            refused += 1
+            assert "\\n" not in error.reason and str(folder) not in error.reason, error.reason
+        else:
+            assert pixels.dtype.name == "uint8" and pixels.ndim == 3 and pixels.shape[2] == 3, pixels.shape
+    print(source.stem, refused)
+"""
+
+
+def test_mutated_files_are_read_or_refused(tmp_path: Path):
+    """A crash, a hang, a foreign exception or a warning ends the child with an error."""
+    for name, content in DAMAGEABLE.items():
+        stored(tmp_path, content, f"{name}.source")
+    for name, compression in (("tiff16", None), ("tiff16 deflate", "zlib")):
+        tiff(tmp_path, RGB16, photometric="rgb", compression=compression).rename(tmp_path / f"{name}.source")
+    command = [sys.executable, "-c", MUTATIONS, tmp_path, os.environ.get("SYNCGAN_MUTATIONS", "120")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(done.stdout.splitlines()) == len(DAMAGEABLE) + 2
+
+
+def test_pillow_warnings_stay_inside_and_filters_are_restored(tmp_path: Path):
+    truncated_exif = encoded(RGB, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0")
+    paths = [stored(tmp_path, truncated_exif, f"{i}.jpg") for i in range(16)]
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(read_image, paths))
+    assert {image.shape for image in images} == {RGB.shape}
+    assert list(warnings.filters) == before
+
+
+def test_torch_is_not_imported():
+    code = "import sys, syncgan.data.images, syncgan.data.folders, syncgan.data.export; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# --- masks and writing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_mask_values_are_returned_as_stored(tmp_path: Path, kind: str):
+    values = np.array([[0, 1, 2], [255, 7, 0]], np.uint8)
+    for image in (Image.fromarray(values), Image.fromarray(np.repeat(values[..., None], 3, -1))):
+        np.testing.assert_array_equal(read_mask(stored(tmp_path, encoded(image, kind))), values)
+
+
+def test_mask_of_one_bit_palette_alpha_and_16_bits(tmp_path: Path):
+    values = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+    palette = Image.frombytes("P", (3, 2), values.tobytes())
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    for image in (Image.fromarray(values > 0), palette, Image.fromarray(np.dstack([values, values * 0 + 255]))):
+        np.testing.assert_array_equal(read_mask(stored(tmp_path, encoded(image, "PNG"))), values)
+    np.testing.assert_array_equal(read_mask(stored(tmp_path, png_16_bit(values[..., None], 0))), values)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encoded(GRAY, "JPEG"), "is a JPEG, which changes mask values"),
+        (encoded(RGB, "PNG"), "is coloured"),
+        (png_16_bit(RGB16[..., :1], 0), "has mask values up to 65535"),
+        (png_16_bit(RGB16[..., [0, 0, 0]], 2), "has 16-bit colours"),
+        (encoded(GRAY, "PNG")[:-4], "damaged or truncated"),
+    ],
+)
+def test_file_that_is_no_mask_is_refused(tmp_path: Path, content: bytes, reason: str):
+    with pytest.raises(ImageReadError, match=reason):
+        read_mask(stored(tmp_path, content))
+
+
+def test_encoded_png_holds_pixels_and_nothing_else(tmp_path: Path):
+    comment = PngImagePlugin.PngInfo()
+    comment.add_text("Comment", "CANARY")
+    exif = Image.Exif()
+    exif[270] = "CANARY"
+    pixels = read_image(stored(tmp_path, encoded(RGB, "PNG", pnginfo=comment, exif=exif)))
+    content = encode_png(pixels)
+    assert b"CANARY" not in content
+    np.testing.assert_array_equal(read_image(stored(tmp_path, content)), RGB)
+    np.testing.assert_array_equal(read_mask(stored(tmp_path, encode_png(GRAY))), GRAY)
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4, 4), "u1"), np.zeros((4, 4), "f4"), np.zeros(4, "u1")])
+def test_only_gray_and_rgb_bytes_are_encoded(pixels: np.ndarray):
+    with pytest.raises(DataError, match="expected"):
+        encode_png(pixels)
