@@ -46,7 +46,9 @@ def naive_mask(
 
 def _stretched(channel: NDArray[np.uint8]) -> NDArray[np.float64]:
     low, high = np.percentile(channel, (0.5, 99.5))
-    return np.asarray(rescale_intensity(channel.astype(float), in_range=(low, max(high, low + 1)), out_range=(0.0, 1.0)))
+    return np.asarray(
+        rescale_intensity(channel.astype(float), in_range=(low, max(high, low + 1)), out_range=(0.0, 1.0))
+    )
 
 
 def _darkest_component(

@@ -37,7 +37,7 @@ _HOMES = {
     "Phantom": "data.phantom",
     "Samples": "data.tensors",
 }
-__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_HOMES), "__version__"]
 
 if TYPE_CHECKING:
     from syncgan.augmenter import SynCGANAugmenter as SynCGANAugmenter

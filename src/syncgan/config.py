@@ -101,7 +101,10 @@ class MaskGANConfig(GANConfig):
         0, ge=0, description="Stop when G's mean loss over this many steps no longer moves; 0 turns it off."
     )
     saturation_tolerance: float = Field(
-        0.02, ge=0, le=1, description="Relative change of G's mean loss from one window to the next that counts as moving."
+        0.02,
+        ge=0,
+        le=1,
+        description="Relative change of G's mean loss from one window to the next that counts as moving.",
     )
 
 
@@ -190,7 +193,9 @@ class SynCGANConfig(ConfigSection):
             )
         halvings = self.image_gan.downsamplings
         if halvings != "full" and self.image_size % 2**halvings:
-            raise ValueError(f"image_size {self.image_size} cannot be halved {halvings} times (image_gan.downsamplings)")
+            raise ValueError(
+                f"image_size {self.image_size} cannot be halved {halvings} times (image_gan.downsamplings)"
+            )
         return self
 
     @classmethod
@@ -203,7 +208,9 @@ class SynCGANConfig(ConfigSection):
             No such preset; the message lists them.
         """
         if name not in _PRESETS:
-            raise ConfigError(f"unknown preset {name!r}: expected one of {', '.join(_PRESETS)}{_nearest(name, _PRESETS)}")
+            raise ConfigError(
+                f"unknown preset {name!r}: expected one of {', '.join(_PRESETS)}{_nearest(name, _PRESETS)}"
+            )
         return cls.from_mapping(_PRESETS[name])
 
     @classmethod
@@ -383,7 +390,13 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "image_size": 32,
-        "mask_gan": {"resolution": 32, "width": 16, "discriminator_width": 16, "steps": 300, "ema_half_life_images": 500.0},
+        "mask_gan": {
+            "resolution": 32,
+            "width": 16,
+            "discriminator_width": 16,
+            "steps": 300,
+            "ema_half_life_images": 500.0,
+        },
         "image_gan": {
             "downsamplings": 3,
             "width": 16,

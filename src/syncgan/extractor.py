@@ -23,7 +23,7 @@ from syncgan.segmentation.cache import MaskCache
 from syncgan.segmentation.cleaning import clean_mask, mask_problem, nucleus_areas_px, nucleus_of, stain_levels
 from syncgan.segmentation.inputs import is_tensor, iterate_images, length_of, rgb_array
 from syncgan.segmentation.protocol import normalise_output
-from syncgan.segmentation.resolve import resolve
+from syncgan.segmentation.resolve import has_parameter, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -104,6 +104,8 @@ class MaskExtractor:
     ) -> None:
         if min_nucleus_area is not None and not min_nucleus_area >= 0:
             raise ConfigError(f"min_nucleus_area: expected a share or pixels, 0 or more, got {min_nucleus_area!r}")
+        if min_nucleus_area is not None and has_parameter(segmenter, "min_nucleus_area"):
+            parameters["min_nucleus_area"], min_nucleus_area = min_nucleus_area, None
         self._segmenter = resolve(segmenter, parameters)
         self._min_nucleus_area = min_nucleus_area
         self.levels = self._checked_levels(levels)
@@ -209,6 +211,11 @@ class MaskExtractor:
             raise DataError(f"expected one mask and name an image, got {total}, {len(masks)} and {len(labels)}")
         return [_diagnosis(name, mask, self.levels) for name, mask in zip(labels, masks, strict=True)]
 
+    @property
+    def declares_levels(self) -> bool:
+        """Whether the segmenter returns semantic maps of its own, so that `levels` cannot be chosen."""
+        return self._segmenter.levels is not None
+
     def describe(self) -> dict[str, Any]:
         """Return what decides a mask, JSON-compatible: name, parameters and levels. Models record it."""
         return {
@@ -227,7 +234,9 @@ class MaskExtractor:
         declared, name = self._segmenter.levels, self._segmenter.name
         if declared is not None:
             if levels not in (None, declared):
-                raise ConfigError(f"segmenter {name!r} returns {declared} levels, asked for {levels}; leave `levels` out")
+                raise ConfigError(
+                    f"segmenter {name!r} returns {declared} levels, asked for {levels}; leave `levels` out"
+                )
             if self._min_nucleus_area is not None:
                 raise ConfigError(f"min_nucleus_area is not for segmenter {name!r}, which returns semantic maps")
             return declared
@@ -262,24 +271,24 @@ class MaskExtractor:
 
 def _arrays(images: Iterable[Any]) -> Iterable[Mask]:
     for index, image in enumerate(images):
-        with_index = f"item {index}: "
         try:
             yield rgb_array(image)
         except DataError as error:
-            raise DataError(f"{with_index}{error}") from None
+            raise DataError(f"item {index}: {error}") from None
 
 
 def _extract_item(extractor: MaskExtractor, image: Mask, cache: MaskCache | None, index: int) -> Mask:
-    known = cache.read(image) if cache is not None else None
+    """Look one mask up or compute it; runs in a worker."""
+    key = cache.key_of(image) if cache is not None else ""
+    known = cache.read(key, image.shape) if cache is not None else None
     if known is not None:
         return known
-    path_before = image.copy() if cache is not None else image
     try:
         mask = extractor._segment(image)
     except DataError as error:
         raise type(error)(f"item {index}: {error}") from error
     if cache is not None:
-        cache.write(path_before, mask)
+        cache.write(key, mask)
     return mask
 
 

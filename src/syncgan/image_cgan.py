@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -104,6 +104,7 @@ class MaskToImageCGAN:
         checkpoints: CheckpointStore | None = None,
         observe: Callable[[Progress], None] | None = None,
         stage: str = _KIND,
+        levels: int | None = None,
     ) -> Self:
         """Learn from pairs.
 
@@ -117,6 +118,7 @@ class MaskToImageCGAN:
         checkpoints : where to save to and resume from.
         observe : called with a `Progress` every ``training.log_every`` steps.
         stage : name in log and checkpoints.
+        levels : L; None takes the configuration's, or 2 when nothing but nucleus and background occurs.
 
         Raises
         ------
@@ -125,7 +127,8 @@ class MaskToImageCGAN:
         TrainingError
             A loss became NaN or infinite.
         """
-        pairs, levels, values = self._collect(images, masks, labels)
+        pairs, found, values = self._collect(images, masks, labels, levels or self.config.levels)
+        levels = levels or found
         held_out = None
         if self.config.image_gan.selection == "validation":
             pairs, held_out = self._split(pairs, validation, values, levels)
@@ -181,11 +184,8 @@ class MaskToImageCGAN:
 
     def save(self, folder: Path | str) -> None:
         """Write the model as safetensors and manifest; see `load`."""
-        self._require_fitted()
-        tensors = {"generator": {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}}
-        if self.stain_prior_ is not None:
-            tensors["stain_prior"] = self.stain_prior_.tensors()
-        write_folder(folder, kind=_KIND, tensors=tensors, manifest=self._manifest())
+        tensors, manifest = self.state()
+        write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "auto") -> MaskToImageCGAN:
@@ -197,23 +197,51 @@ class MaskToImageCGAN:
             Missing, damaged or newer than this syncgan.
         """
         tensors, manifest = read_folder(folder, kind=_KIND)
+        return cls.from_state(tensors, manifest, device=device)
+
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Return tensors by group and a JSON-compatible description: all that `from_state` needs."""
+        self._require_fitted()
+        tensors = {"generator": {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}}
+        if self.stain_prior_ is not None:
+            tensors["stain_prior"] = self.stain_prior_.tensors()
+        manifest = {
+            "config": self.config_.model_dump(mode="json"),
+            "seed": self.seed,
+            "levels": self.levels_,
+            "label_values": list(self.label_values_),
+            "history": self.history_,
+            "stop_reason": self.stop_reason_,
+            "best_step": self.best_step_,
+        }
+        return tensors, manifest
+
+    @classmethod
+    def from_state(
+        cls,
+        tensors: Mapping[str, dict[str, Tensor]],
+        manifest: Mapping[str, Any],
+        *,
+        device: str | torch.device = "auto",
+    ) -> MaskToImageCGAN:
+        """Make a fitted model from what `state` returned."""
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         model._start(manifest["levels"], tuple(manifest["label_values"]))
         model.generator_.load_state_dict(tensors["generator"])
         if "stain_prior" in tensors:
-            model.stain_prior_ = StainPrior(**tensors["stain_prior"])
-        for name in ("history", "stop_reason", "best_step"):
-            setattr(model, f"{name}_", manifest[name])
+            model.stain_prior_ = StainPrior(**{name: value.cpu() for name, value in tensors["stain_prior"].items()})
+        model.history_, model.stop_reason_ = manifest["history"], manifest["stop_reason"]
+        model.best_step_ = manifest["best_step"]
         if isinstance(model.generator_, nn.Module):
             model.generator_.to(model.device_).eval()
         return model
 
-    def _collect(self, images: Any, masks: Any, labels: Any) -> tuple[_Pairs, int, tuple[int, ...]]:
+    def _collect(self, images: Any, masks: Any, labels: Any, levels: int) -> tuple[_Pairs, int, tuple[int, ...]]:
         config = self.config
         if len(images) != len(masks):
             raise DataError(f"expected one mask an image, got {len(images)} images and {len(masks)} masks")
         pixels = collect_images(images, config.image_size, config.geometry)
-        maps, levels = collect_masks(masks, config.image_size, config.geometry, config.levels)
+        maps, levels = collect_masks(masks, config.image_size, config.geometry, levels)
         values, classes = index_labels(labels, len(pixels))
         return _Pairs(pixels, maps, classes), levels, values
 
@@ -222,10 +250,13 @@ class MaskToImageCGAN:
     ) -> tuple[_Pairs, _Pairs]:
         """Return training and held-out pairs; without given ones, the share of each class that the config says."""
         if validation is not None:
-            held_out, held_levels, held_values = self._collect(*validation, *[None] * (3 - len(validation)))
-            if held_levels > levels or not set(held_values) <= set(values):
-                raise DataError("expected validation pairs with the levels and labels of the training pairs")
-            classes = torch.tensor([values.index(held_values[index]) if held_values else 0 for index in held_out.classes])
+            labels = validation[2] if len(validation) > 2 else None
+            held_out, _, held_values = self._collect(validation[0], validation[1], labels, levels)
+            if not set(held_values) <= set(values):
+                raise DataError("expected validation pairs with the labels of the training pairs")
+            classes = torch.tensor(
+                [values.index(held_values[index]) if held_values else 0 for index in held_out.classes]
+            )
             return pairs, _Pairs(held_out.images, held_out.maps, classes)
         chosen: list[int] = []
         for index in range(max(1, len(values))):
@@ -419,17 +450,6 @@ class MaskToImageCGAN:
             raise ContractError(
                 f"image generator {self.config.image_gan.generator!r}: expected (N, 3, {size}, {size}), got {out}"
             )
-
-    def _manifest(self) -> dict[str, Any]:
-        return {
-            "config": self.config_.model_dump(mode="json"),
-            "seed": self.seed,
-            "levels": self.levels_,
-            "label_values": list(self.label_values_),
-            "history": self.history_,
-            "stop_reason": self.stop_reason_,
-            "best_step": self.best_step_,
-        }
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "generator_"):

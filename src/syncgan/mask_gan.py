@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,6 +82,7 @@ class MaskGAN:
         checkpoints: CheckpointStore | None = None,
         observe: Callable[[Progress], None] | None = None,
         stage: str = _KIND,
+        levels: int | None = None,
     ) -> Self:
         """Learn from masks.
 
@@ -93,6 +94,7 @@ class MaskGAN:
         checkpoints : where to save to and resume from.
         observe : called with a `Progress` every ``training.log_every`` steps.
         stage : name in log and checkpoints.
+        levels : L; None takes the configuration's, or 2 when nothing but nucleus and background occurs.
 
         Raises
         ------
@@ -101,9 +103,10 @@ class MaskGAN:
         TrainingError
             A loss became NaN or infinite.
         """
-        maps, levels = collect_masks(masks, self.config.image_size, self.config.geometry, self.config.levels)
+        config = self.config
+        maps, found = collect_masks(masks, config.image_size, config.geometry, levels or config.levels)
         values, classes = index_labels(labels, len(maps))
-        self._start(levels, values)
+        self._start(levels or found, values)
         if isinstance(self.generator_, nn.Module):
             self._train(maps, classes, checkpoints, observe, stage)
         else:
@@ -163,9 +166,8 @@ class MaskGAN:
 
     def save(self, folder: Path | str) -> None:
         """Write the model as safetensors and manifest; see `load`."""
-        self._require_fitted()
-        state = {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}
-        write_folder(folder, kind=_KIND, tensors={"generator": state}, manifest=self._manifest())
+        tensors, manifest = self.state()
+        write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "auto") -> MaskGAN:
@@ -177,6 +179,31 @@ class MaskGAN:
             Missing, damaged or newer than this syncgan.
         """
         tensors, manifest = read_folder(folder, kind=_KIND)
+        return cls.from_state(tensors, manifest, device=device)
+
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Return tensors by group and a JSON-compatible description: all that `from_state` needs."""
+        self._require_fitted()
+        tensors = {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}
+        manifest = {
+            "config": self.config_.model_dump(mode="json"),
+            "seed": self.seed,
+            "levels": self.levels_,
+            "label_values": list(self.label_values_),
+            "history": self.history_,
+            "stop_reason": self.stop_reason_,
+        }
+        return {"generator": tensors}, manifest
+
+    @classmethod
+    def from_state(
+        cls,
+        tensors: Mapping[str, dict[str, Tensor]],
+        manifest: Mapping[str, Any],
+        *,
+        device: str | torch.device = "auto",
+    ) -> MaskGAN:
+        """Make a fitted model from what `state` returned."""
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         model._start(manifest["levels"], tuple(manifest["label_values"]))
         model.generator_.load_state_dict(tensors["generator"])
@@ -254,9 +281,7 @@ class MaskGAN:
         gan, device = self.config.mask_gan, self.device_
 
         def batch(step: int) -> MaskBatch:
-            indices = batch_indices(
-                step, items=len(maps), batch_size=gan.batch_size, seed=self.seed, address=(stage,)
-            )
+            indices = batch_indices(step, items=len(maps), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
             generator = rng.torch_generator(self.seed, stage, "batch", step)
             chosen = maps[indices.to(device)]
             if gan.dihedral:
@@ -312,16 +337,6 @@ class MaskGAN:
             )
         return shape[2]
 
-    def _manifest(self) -> dict[str, Any]:
-        return {
-            "config": self.config_.model_dump(mode="json"),
-            "seed": self.seed,
-            "levels": self.levels_,
-            "label_values": list(self.label_values_),
-            "history": self.history_,
-            "stop_reason": self.stop_reason_,
-        }
-
     def _require_fitted(self) -> None:
         if not hasattr(self, "generator_"):
             raise NotFittedError("this MaskGAN is not fitted; call fit(masks) or MaskGAN.load(folder) first")
@@ -346,5 +361,3 @@ def _require_methods(generator: object, name: str) -> None:
             f"mask generator {name!r}: expected an nn.Module or an object with fit, sample, state_dict and "
             f"load_state_dict, got {type(generator).__name__} without {', '.join(missing)}"
         )
-
-

@@ -114,7 +114,9 @@ class Registry:
             raise UnknownNameError(self._unknown(name))
         if len({point.value for point in candidates}) > 1:
             owners = ", ".join(sorted(_distribution(point) for point in candidates))
-            raise PluginError(f"{self.kind} {name!r} is declared by several distributions ({owners}); remove all but one")
+            raise PluginError(
+                f"{self.kind} {name!r} is declared by several distributions ({owners}); remove all but one"
+            )
         return self._load_entry_point(candidates[0])
 
     def names(self) -> list[str]:
@@ -128,9 +130,11 @@ class Registry:
             target = f"{plugin.__module__}:{getattr(plugin, '__qualname__', type(plugin).__name__)}"
             rows.append(PluginInfo(self.kind, name, "registered", target))
         taken = {row.name for row in rows}
-        for point in self._entry_points():
-            if point.name not in taken:
-                rows.append(PluginInfo(self.kind, point.name, _distribution(point), point.value))
+        rows += [
+            PluginInfo(self.kind, point.name, _distribution(point), point.value)
+            for point in self._entry_points()
+            if point.name not in taken
+        ]
         return sorted(rows, key=lambda row: (row.name, row.origin))
 
     def __contains__(self, name: object) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT_VERSION",
+    "library_versions",
     "read_folder",
     "read_json",
     "read_tensors",
@@ -178,6 +179,19 @@ def read_tensors(
         raise ArtefactError(f"{path}: is not a safetensors file ({error}); restore it from a copy") from error
 
 
+def library_versions() -> dict[str, str]:
+    """Return the versions that an artefact was made with; manifests keep them."""
+    import platform
+    from importlib import metadata
+
+    names = ("syncgan", "torch", "torchvision", "numpy", "opencv-python-headless")
+    versions = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
 def sweep_temporaries(folder: Path | str) -> int:
     """Delete temporary files that an interrupted writer left in `folder`; return how many."""
     orphans = list(Path(folder).glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"))
@@ -211,7 +225,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ArtefactError(f"{folder}: cannot be made ({error.strerror or error}); choose a writable folder") from error
+        raise ArtefactError(
+            f"{folder}: cannot be made ({error.strerror or error}); choose a writable folder"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -55,7 +55,9 @@ class StainPrior:
     @classmethod
     def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
         """Measure the codes of the training images (all on the CPU, one image at a time)."""
-        codes = torch.cat([stain_codes(image[None], mask[None], levels) for image, mask in zip(images, maps, strict=True)])
+        codes = torch.cat(
+            [stain_codes(image[None], mask[None], levels) for image, mask in zip(images, maps, strict=True)]
+        )
         centre = codes.nanmean(dim=0).nan_to_num()
         scale = (codes - centre).square().nanmean(dim=0).sqrt().nan_to_num().clamp_min(1e-3)
         return cls(centre, scale, cls._standardised(codes, centre, scale), classes.clone())

@@ -21,6 +21,7 @@ from syncgan.errors import DataError
 __all__ = [
     "Samples",
     "binarise",
+    "check_mask",
     "collect_images",
     "collect_masks",
     "fit_image",
@@ -185,7 +186,7 @@ def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int) -> tup
     """
     if len(masks) == 0:
         raise DataError("expected at least one mask, got none")
-    fitted = [fit_mask(_checked_mask(mask, index, levels), size, geometry) for index, mask in enumerate(masks)]
+    fitted = [fit_mask(check_mask(mask, index, levels), size, geometry) for index, mask in enumerate(masks)]
     maps = torch.from_numpy(np.stack(fitted))
     return maps, levels if int(maps.max()) > 1 else 2
 
@@ -204,7 +205,8 @@ def index_labels(labels: Any, count: int) -> tuple[tuple[int, ...], Tensor]:
     return tuple(int(value) for value in values), torch.from_numpy(indices.astype(np.int64))
 
 
-def _checked_mask(mask: Any, index: int, levels: int) -> np.ndarray[Any, Any]:
+def check_mask(mask: Any, index: int, levels: int) -> np.ndarray[Any, Any]:
+    """Return one mask as (H, W) uint8 with values 0 .. L-1; `DataError` names item `index` otherwise."""
     array = _as_array(mask)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]

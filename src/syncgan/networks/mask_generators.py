@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -30,7 +31,7 @@ class LatentDecoder(nn.Module):
         widths = [width * min(2**scale, 8) for scale in range(doublings, -1, -1)]
         self.project = nn.Linear(latent_dim, widths[0] * 16)
         self.blocks = nn.ModuleList(
-            UpsampleConv(before, after, bias=False) for before, after in zip(widths[:-1], widths[1:], strict=True)
+            UpsampleConv(before, after, bias=False) for before, after in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in widths[1:])
         self.out = nn.Conv2d(widths[-1], levels, 3, padding=1)
@@ -74,7 +75,9 @@ class NoiseUNet(nn.Module):
 
 def decoder(*, config: MaskGANConfig, levels: int, resolution: int, classes: int) -> nn.Module:
     """Make a generator that decodes a latent vector (the usual reading of "a random draw from a Gaussian")."""
-    return LatentDecoder(latent_dim=config.latent_dim, levels=levels, resolution=resolution, width=config.width, classes=classes)
+    return LatentDecoder(
+        latent_dim=config.latent_dim, levels=levels, resolution=resolution, width=config.width, classes=classes
+    )
 
 
 def unet(*, config: MaskGANConfig, levels: int, resolution: int, classes: int) -> nn.Module:

@@ -67,7 +67,7 @@ class UNet(nn.Module):
             self.up_norm.append(ConditionalNorm(widths[depth - 1], kind=normalisation, condition_dim=condition_dim))
         self.out = UpsampleConv(2 * widths[0], out_channels)
         inner = range(1, min(4, downsamplings - 4))  # pix2pix: the scales whose width no longer grows
-        self.dropout = {scale: dropout for scale in inner} if dropout else {}
+        self.dropout = dict.fromkeys(inner, dropout) if dropout else {}
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return (N, out_channels, S, S) before the output non-linearity."""

@@ -43,31 +43,37 @@ class MaskCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ArtefactError(f"{folder}: cannot be made ({error.strerror or error}); choose another folder") from error
+            raise ArtefactError(
+                f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
+            ) from error
 
-    def path_of(self, image: Mask) -> Path:
-        """Return where the mask of an (H, W, 3) uint8 image is kept, whether it is there or not."""
+    def key_of(self, image: Mask) -> str:
+        """Return the name under which the mask of an (H, W, 3) uint8 image is kept."""
         digest = hashlib.sha256(self._recipe)
         digest.update(repr(image.shape).encode())
         digest.update(np.ascontiguousarray(image).data)
-        return self.folder / f"{digest.hexdigest()}.png"
+        return digest.hexdigest()
 
-    def read(self, image: Mask) -> Mask | None:
-        """Return the (H, W) uint8 mask of an image, or None if it is unknown or its entry is damaged."""
+    def path_of(self, key: str) -> Path:
+        """Return the file of an entry, whether it is there or not."""
+        return self.folder / f"{key}.png"
+
+    def read(self, key: str, image_shape: tuple[int, ...]) -> Mask | None:
+        """Return an (H, W) uint8 mask, or None if it is unknown or its entry is damaged."""
         try:
-            entry = self.path_of(image).read_bytes()
+            entry = self.path_of(key).read_bytes()
         except OSError:
             return None
         png, digest = entry[:-_DIGEST_BYTES], entry[-_DIGEST_BYTES:]
-        if hashlib.sha256(png).digest() != digest:
+        if not png or hashlib.sha256(png).digest() != digest:
             return None
         mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
-        return None if mask is None or mask.shape != image.shape[:2] else np.asarray(mask, dtype=np.uint8)
+        return None if mask is None or mask.shape != image_shape[:2] else np.asarray(mask, dtype=np.uint8)
 
-    def write(self, image: Mask, mask: Mask) -> None:
-        """Remember the (H, W) uint8 mask of an image."""
+    def write(self, key: str, mask: Mask) -> None:
+        """Remember an (H, W) uint8 mask."""
         encoded, buffer = cv2.imencode(".png", mask)
         if not encoded:
-            raise ArtefactError(f"{self.path_of(image)}: a mask of shape {mask.shape} cannot be encoded as PNG")
+            raise ArtefactError(f"{self.path_of(key)}: a mask of shape {mask.shape} cannot be encoded as PNG")
         png = buffer.tobytes()
-        storage.write_bytes(self.path_of(image), png + hashlib.sha256(png).digest())
+        storage.write_bytes(self.path_of(key), png + hashlib.sha256(png).digest())

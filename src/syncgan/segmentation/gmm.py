@@ -9,7 +9,7 @@ The one idea that makes it fast: pixels of one colour share one posterior, so af
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,12 +24,12 @@ from syncgan.segmentation.regions import edge_strength, select_regions
 __all__ = ["GMMSegmenter"]
 
 Mask = NDArray[np.uint8]
+Floats = NDArray[np.float64]
 
 # 16 bins a channel to find the optimum, 32 to polish it.
 _COARSE_BITS = 4
 _FINE_BITS = 5
-_COARSE_ITERATIONS = 50
-_FINE_ITERATIONS = 8
+_FINE_ITERATIONS = 2
 
 # A local mean needs no fine grid: it is computed on an image reduced by up to this factor.
 _MEAN_REDUCTION = 8
@@ -72,7 +72,10 @@ class GMMSegmenter(ConfigSection):
     low_percentile: float = Field(0.5, ge=0, le=20, description="Percentile of a channel that becomes 0.")
     high_percentile: float = Field(99.5, ge=80, le=100, description="Percentile of a channel that becomes 255.")
     min_contrast: int = Field(
-        20, ge=1, le=255, description="Gray levels; an image with less in every channel is empty, and none is spread more."
+        20,
+        ge=1,
+        le=255,
+        description="Gray levels; an image with less in every channel is empty, and none is spread more.",
     )
     window_share: float = Field(
         0.75, gt=0, le=4, description="Side of the adaptive threshold's window, as share of the shorter image side."
@@ -81,14 +84,27 @@ class GMMSegmenter(ConfigSection):
         0.0, ge=-128, le=128, description="Gray levels by which a nucleus must be darker than its surroundings."
     )
     components: int = Field(4, ge=2, le=12, description="Gaussians in the colour mixture.")
-    nuclear_components: int = Field(2, ge=1, le=6, description="At most so many of them are nuclei.")
+    nuclear_components: int = Field(3, ge=1, le=6, description="At most so many of them are nuclei.")
+    stain_similarity: float = Field(
+        0.85,
+        ge=0,
+        le=2,
+        description="A paler component is nuclear only if its share of light absorbed in both red and green is at least "
+        "this many times the darkest component's.",
+    )
     tempering: float = Field(0.5, gt=0, le=1, description="Exponent of the histogram's counts; 1: every pixel counts.")
-    edge_sigma_px: float = Field(1.5, gt=0, le=20, description="Scale in pixels at which outlines are measured.")
+    iterations: int = Field(
+        20, ge=1, le=500, description="EM steps on the coarse histogram. Few keep the components compact in colour."
+    )
+    edge_sigma_px: float = Field(1.2, gt=0, le=20, description="Scale in pixels at which outlines are measured.")
     min_relative_contrast: float = Field(
         0.25, ge=0, le=1, description="A region's outline contrast, at least, as share of the sharpest region's."
     )
     smoothing_px: int = Field(
-        1, ge=0, le=50, description="Radius in pixels of the outline smoothing; at most 1/64 of the shorter side is used."
+        1,
+        ge=0,
+        le=50,
+        description="Radius in pixels of the outline smoothing; at most 1/64 of the shorter side is used.",
     )
     max_hole_share: float = Field(0.5, ge=0, le=1, description="Holes up to this share of their nucleus are filled.")
     min_nucleus_area: float | None = Field(
@@ -100,14 +116,12 @@ class GMMSegmenter(ConfigSection):
 
     def __call__(self, image: Mask) -> Mask:
         """Return the (H, W) uint8 nucleus mask {0, 1} of an (H, W, 3) uint8 RGB image."""
-        empty = np.zeros(image.shape[:2], np.uint8)
         stretched = _stretch(image, self)
         if stretched is None:
-            return empty
-        dark = _darker_than_surroundings(stretched, self)
-        posteriors = _nuclear_posteriors(stretched, self)
-        candidates = [self._refined(cv2.bitwise_and(dark, _likely(posterior))) for posterior in posteriors]
-        red, green, _ = cv2.split(stretched)
+            return np.zeros(image.shape[:2], np.uint8)
+        dark = _darker_than_surroundings(stretched.planes, self)
+        candidates = [self._refined(cv2.bitwise_and(dark, _likely(p))) for p in _nuclear_posteriors(stretched, self)]
+        red, green, _ = stretched.planes
         edges = edge_strength(cv2.max(red, green), sigma_px=self.edge_sigma_px)
         return select_regions(candidates, edges, min_relative_contrast=self.min_relative_contrast)
 
@@ -126,27 +140,43 @@ class GMMSegmenter(ConfigSection):
         return max(1.0, min(_SPECK_PX, area_px(_SPECK_SHARE, shape)))
 
 
-def _stretch(image: Mask, settings: GMMSegmenter) -> Mask | None:
-    """Stretch each channel between its percentiles by one look-up table; None where there is nothing to stretch."""
-    table = np.empty((1, 256, 3), np.uint8)
-    widest = 0
-    for channel in range(3):
-        counts = cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel()
-        cumulated = np.cumsum(counts, dtype=np.float64)
-        # Nearest rank: the level that holds the pixel of that rank, so the result is an occurring gray level.
-        ranks = np.array([settings.low_percentile, settings.high_percentile]) / 100 * cumulated[-1]
-        low, high = np.searchsorted(cumulated, np.clip(ranks, 1, None))
-        widest = max(widest, int(high - low))
-        span = max(int(high - low), settings.min_contrast)
-        table[0, :, channel] = np.clip((np.arange(256) - low) * (255 / span), 0, 255).round()
-    if widest < settings.min_contrast:
+class _Stretched(NamedTuple):
+    """Three stretched (H, W) planes, and per channel the gray levels that became 0 and 255."""
+
+    planes: list[Mask]
+    black: Floats
+    white: Floats
+
+
+def _stretch(image: Mask, settings: GMMSegmenter) -> _Stretched | None:
+    """Stretch each channel between its percentiles, or return None where there is no contrast to stretch."""
+    planes = list(cv2.split(image))
+    limits = np.array([_percentiles(plane, settings) for plane in planes], dtype=np.float64)
+    black, white = limits.T
+    if (white - black).max() < settings.min_contrast:
         return None
-    return np.asarray(cv2.LUT(image, table))
+    white = np.maximum(white, black + settings.min_contrast)
+    spread = [_spread(plane, low, high - low) for plane, low, high in zip(planes, black, white, strict=True)]
+    return _Stretched(spread, black, white)
 
 
-def _darker_than_surroundings(stretched: Mask, settings: GMMSegmenter) -> Mask:
+def _percentiles(plane: Mask, settings: GMMSegmenter) -> tuple[int, int]:
+    """Return the gray levels of the nearest rank, so that both occur in the plane."""
+    counts = cv2.calcHist([plane], [0], None, [256], [0, 256])
+    cumulated = np.cumsum(counts.ravel(), dtype=np.float64)
+    ranks = np.array([settings.low_percentile, settings.high_percentile]) / 100 * cumulated[-1]
+    low, high = np.searchsorted(cumulated, np.maximum(ranks, 1))
+    return int(low), int(high)
+
+
+def _spread(plane: Mask, low: float, span: float) -> Mask:
+    table = np.clip((np.arange(256) - low) * (255 / span), 0, 255).round().astype(np.uint8)
+    return np.asarray(cv2.LUT(plane, table))
+
+
+def _darker_than_surroundings(planes: list[Mask], settings: GMMSegmenter) -> Mask:
     """Return {0, 1}: gray value below the local mean minus the offset (adaptive threshold)."""
-    gray = cv2.cvtColor(stretched, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(cv2.merge(planes), cv2.COLOR_RGB2GRAY)
     height, width = gray.shape
     factor = max(1, min(_MEAN_REDUCTION, min(height, width) // 16))
     small = cv2.resize(gray, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
@@ -158,25 +188,33 @@ def _darker_than_surroundings(stretched: Mask, settings: GMMSegmenter) -> Mask:
     return np.asarray(cv2.compare(gray, threshold, cv2.CMP_LT)) & 1
 
 
-def _nuclear_posteriors(stretched: Mask, settings: GMMSegmenter) -> list[Mask]:
+def _nuclear_posteriors(stretched: _Stretched, settings: GMMSegmenter) -> list[Mask]:
     """Return for n = 1, 2, ... the posterior (0..255) of the n most nuclear components, each (H, W) uint8."""
-    index = _colour_index(stretched)
+    index = _colour_index(stretched.planes)
     counts = np.bincount(index.ravel(), minlength=1 << 3 * _FINE_BITS)
     occupied = np.flatnonzero(counts)
     mixture = _fit_coarse_to_fine(counts, settings)
-    order = mixture.means[:, :2].max(axis=1).argsort(kind="stable")
-    # At least one component is not nuclear, unless there is only one colour.
-    nuclear = order[: max(1, min(settings.nuclear_components, len(order) - 1))]
+    nuclear = _nuclear_components(mixture, stretched, settings)
     cumulated = np.cumsum(mixture.posteriors(_bin_centres(occupied, _FINE_BITS))[nuclear], axis=0)
     return [_looked_up(index, occupied, share) for share in cumulated]
 
 
-def _colour_index(stretched: Mask) -> NDArray[np.uint16]:
+def _nuclear_components(mixture: Mixture, stretched: _Stretched, settings: GMMSegmenter) -> NDArray[np.intp]:
+    """Return the components that may be nuclear, darkest first; at least one, and never all of several."""
+    order = mixture.means[:, :2].max(axis=1).argsort(kind="stable")
+    order = order[: max(1, min(settings.nuclear_components, len(order) - 1))]
+    gray = stretched.black + mixture.means[order] / 255 * (stretched.white - stretched.black)
+    density = np.maximum(-np.log10((gray + 1) / (stretched.white + 1)), 1e-3)
+    nuclear_share = density[:, :2].min(axis=1) / density.sum(axis=1)
+    alike = nuclear_share >= settings.stain_similarity * nuclear_share[0]
+    return np.asarray(order[np.logical_and.accumulate(alike)])
+
+
+def _colour_index(planes: list[Mask]) -> NDArray[np.uint16]:
     """Return (H, W) uint16: the 32 x 32 x 32 colour bin of each pixel, red in the highest bits."""
     levels = np.arange(256, dtype=np.uint16) >> 8 - _FINE_BITS
     red, green, blue = (
-        cv2.LUT(plane, levels << shift)
-        for plane, shift in zip(cv2.split(stretched), (2 * _FINE_BITS, _FINE_BITS, 0), strict=True)
+        cv2.LUT(plane, levels << shift) for plane, shift in zip(planes, (2 * _FINE_BITS, _FINE_BITS, 0), strict=True)
     )
     return np.asarray(cv2.add(cv2.add(red, green), blue), dtype=np.uint16)
 
@@ -184,7 +222,7 @@ def _colour_index(stretched: Mask) -> NDArray[np.uint16]:
 def _fit_coarse_to_fine(counts: NDArray[np.int64], settings: GMMSegmenter) -> Mixture:
     half = 1 << _COARSE_BITS
     coarse = counts.reshape(half, 2, half, 2, half, 2).sum(axis=(1, 3, 5)).ravel()
-    start = _fit(coarse, _COARSE_BITS, settings, iterations=_COARSE_ITERATIONS, start=None)
+    start = _fit(coarse, _COARSE_BITS, settings, iterations=settings.iterations, start=None)
     return _fit(counts, _FINE_BITS, settings, iterations=_FINE_ITERATIONS, start=start)
 
 

@@ -48,8 +48,7 @@ class _Regions:
     @classmethod
     def of(cls, mask: Mask, edges: NDArray[np.float32]) -> _Regions:
         count, labels = cv2.connectedComponents(mask, connectivity=8)
-        inside = cv2.erode(mask, np.ones((3, 3), np.uint8))
-        outline = np.flatnonzero(mask ^ inside)
+        outline = _outline(mask)
         owners = labels.ravel()[outline]
         outline_px = np.bincount(owners, minlength=count).astype(np.float64)
         total = np.bincount(owners, weights=edges.ravel()[outline], minlength=count)
@@ -96,6 +95,15 @@ def select_regions(candidates: Sequence[Mask], edges: NDArray[np.float32], *, mi
         chosen = np.maximum(chosen, keep_coarse.astype(np.uint8)[coarse.labels])
         best, best_px = np.where(keep_coarse, (coarse.contrast, coarse.outline_px), (inner, inner_px))
     return _drop_weak(chosen, edges, min_relative_contrast)
+
+
+def _outline(mask: Mask) -> NDArray[np.intp]:
+    """Return flat indices of the pixels that have background among their eight neighbours."""
+    points = cv2.findNonZero(mask ^ cv2.erode(mask, np.ones((3, 3), np.uint8)))
+    if points is None:
+        return np.empty(0, dtype=np.intp)
+    x, y = points.reshape(-1, 2).T.astype(np.intp)
+    return np.asarray(y * mask.shape[1] + x)
 
 
 def _nested(candidates: Sequence[Mask]) -> list[Mask]:

@@ -25,7 +25,7 @@ from syncgan.errors import ConfigError
 from syncgan.registry import SEGMENTERS
 from syncgan.segmentation.protocol import declared_levels, segmenter_name
 
-__all__ = ["ResolvedSegmenter", "resolve"]
+__all__ = ["ResolvedSegmenter", "has_parameter", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ class ResolvedSegmenter:
         return json.dumps(parts, sort_keys=True, default=repr)
 
 
+def has_parameter(segmenter: str | Callable[..., Any], key: str) -> bool:
+    """Say whether a segmenter is a pydantic model with a field `key`."""
+    plugin = SEGMENTERS.get(segmenter) if isinstance(segmenter, str) else segmenter
+    return inspect.isclass(plugin) and issubclass(plugin, BaseModel) and key in plugin.model_fields
+
+
 def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) -> ResolvedSegmenter:
     """Find a segmenter and give it its parameters.
 
@@ -85,17 +91,13 @@ def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) 
 
 
 def _build(plugin: type[Any], parameters: Mapping[str, Any], name: str) -> Callable[[Any], Any]:
-    if issubclass(plugin, ConfigSection):
-        try:
-            built: Any = plugin.from_mapping(parameters)
-        except ConfigError as error:
-            raise ConfigError(f"segmenter {name!r}: {error}") from None
-    else:
-        _check_keywords(plugin, parameters, name)
-        try:
-            built = plugin(**parameters)
-        except (ValidationError, TypeError, ValueError) as error:
-            raise ConfigError(f"segmenter {name!r} refuses its parameters: {error}") from error
+    _check_keywords(plugin, parameters, name)
+    try:
+        built: Any = plugin.from_mapping(parameters) if issubclass(plugin, ConfigSection) else plugin(**parameters)
+    except ConfigError as error:
+        raise ConfigError(f"segmenter {name!r}: {error}") from None
+    except (ValidationError, TypeError, ValueError) as error:
+        raise ConfigError(f"segmenter {name!r} refuses its parameters: {error}") from error
     if not callable(built):
         raise ConfigError(f"segmenter {name!r} builds a {type(built).__name__} that cannot be called with an image")
     segment: Callable[[Any], Any] = built

@@ -16,4 +16,6 @@ def draw_dihedral(count: int, generator: torch.Generator) -> Tensor:
 def dihedral(x: Tensor, elements: Tensor) -> Tensor:
     """Apply symmetry `elements` (N,) to `x` (N, ..., S, S): ``e % 4`` quarter turns, then a flip if ``e >= 4``."""
     turned = [torch.rot90(item, int(element) % 4, (-2, -1)) for item, element in zip(x, elements, strict=True)]
-    return torch.stack([item.flip(-1) if element >= 4 else item for item, element in zip(turned, elements, strict=True)])
+    return torch.stack(
+        [item.flip(-1) if element >= 4 else item for item, element in zip(turned, elements, strict=True)]
+    )

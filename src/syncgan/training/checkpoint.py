@@ -70,10 +70,6 @@ class CheckpointStore:
             return True
         return False
 
-    def discard(self) -> None:
-        """Delete every checkpoint of the stage, once its model is saved."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def _existing(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
 

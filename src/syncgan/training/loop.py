@@ -116,6 +116,8 @@ def train(
                 checkpoints.save(state)
             signals.raise_if_received()
     state.stop_reason = state.stop_reason or "all steps done"
+    if checkpoints is not None:
+        checkpoints.save(state)
     _log.info("%s: stopped after %d of %d steps: %s", stage, state.step, steps, state.stop_reason)
     return state
 

@@ -1,0 +1,562 @@
+"""`SynCGANAugmenter`: a dataset in, labelled synthetic images and masks out (Sec. 3.1 and 3.5).
+
+It only composes: the extractor makes masks, one mask GAN per class learns them, one renderer learns the pairs of all
+classes, and sampling runs noise -> mask GAN of the class -> renderer (Eq. 7).
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from syncgan import rng
+from syncgan.config import SynCGANConfig
+from syncgan.data.datasets import AugmentedDataset, BatchTransform, wrap_dataset
+from syncgan.data.export import ExportChunk, ExportSummary, write_export
+from syncgan.data.pairs import TrainingPairs, collect_pairs, split_by_group
+from syncgan.data.plausibility import MaskRange
+from syncgan.data.raw import RawData, read_dataset, require_trainable
+from syncgan.data.strategy import Strategy
+from syncgan.data.tensors import Samples, check_mask
+from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
+from syncgan.extractor import MaskExtractor
+from syncgan.image_cgan import MaskToImageCGAN
+from syncgan.mask_gan import MaskGAN
+from syncgan.segmentation.cleaning import mask_problem, stain_levels
+from syncgan.storage import library_versions, read_folder, write_folder
+from syncgan.training.events import FitEvent, Forecast, Notifier
+from syncgan.training.loop import Progress, resolve_device
+from syncgan.training.run_folder import RunFolder
+
+__all__ = ["FitEvent", "SynCGANAugmenter"]
+
+Callback = Callable[[FitEvent], None]
+
+_KIND = "augmenter"
+_MANY_EXCLUDED = 0.2
+_MANY_IMAGES = 64
+_PROBE_STEPS = 3
+
+
+class SynCGANAugmenter:
+    """Learn from a small labelled image set and render new labelled images with their masks.
+
+    Parameters
+    ----------
+    config : settings; None for preset ``default``.
+    extractor : a `MaskExtractor`, a name in ``SEGMENTERS`` or a callable of one image; None for the configuration's.
+    device : "auto" (CUDA, else MPS, else CPU) or a torch device.
+    seed : of everything random in training.
+
+    Attributes
+    ----------
+    classes_, label_values_ : class names and the dataset's own integers, aligned.
+    levels_ : number L of levels of its semantic maps.
+    mask_gans_ : one `MaskGAN` a class, aligned with `classes_`.
+    image_gan_ : the `MaskToImageCGAN`.
+    mask_ranges_ : one `MaskRange` a class: what the mask filter admits.
+    excluded_ : item name -> why it was left out of training.
+    fingerprint_ : sha256 of the training pairs.
+    pairs_ : the `TrainingPairs`; only after `fit`, never saved.
+
+    Examples
+    --------
+    >>> from syncgan import Phantom
+    >>> config = SynCGANConfig.preset("tiny").updated(["mask_gan.steps=2", "image_gan.steps=2"])
+    >>> augmenter = SynCGANAugmenter(config, device="cpu").fit(Phantom(4, image_size=32))
+    >>> augmenter.sample("benign", 3, seed=1).images.shape
+    torch.Size([3, 3, 32, 32])
+    """
+
+    pairs_: TrainingPairs
+
+    def __init__(
+        self,
+        config: SynCGANConfig | None = None,
+        extractor: MaskExtractor | Callable[..., Any] | str | None = None,
+        device: str | torch.device = "auto",
+        seed: int = 0,
+    ) -> None:
+        if config is not None and not isinstance(config, SynCGANConfig):
+            raise ConfigError(
+                f"expected a SynCGANConfig, got {type(config).__name__}; for a preset use SynCGANConfig.preset('tiny')"
+            )
+        self.config = config or SynCGANConfig()
+        self.extractor = extractor
+        self.device = device
+        self.seed = seed
+
+    def fit(
+        self,
+        dataset: Any,
+        masks: Sequence[Any] | None = None,
+        validation: Any = None,
+        groups: Sequence[Any] | None = None,
+        run_dir: Path | str | None = None,
+        resume: Literal["auto", "never"] = "auto",
+        callbacks: Iterable[Callback] = (),
+    ) -> Self:
+        """Learn masks and images of every class.
+
+        Parameters
+        ----------
+        dataset : map-style dataset of (image, label), as torchvision's; read without its transforms, never changed.
+        masks : one (H, W) mask an item, of the item's size, when they are known; None extracts them.
+        validation : held-out dataset to choose the renderer by (``image_gan.selection = "validation"``); None holds
+            out a share of `dataset`.
+        groups : one patient or slide an item; a held-out share then never shares a group with the rest.
+        run_dir : folder for configuration, log, checkpoints and model; None keeps nothing on disk.
+        resume : "auto" goes on with the same run in `run_dir` if there is one; "never" refuses a folder with a run.
+        callbacks : called with each `FitEvent`; a callback that fails is logged and does not stop the training.
+
+        Raises
+        ------
+        DataError
+            Floats, an empty set, fewer than two classes, a class with fewer than two images or usable masks, wrong
+            numbers of masks or groups.
+        RunExistsError
+            `run_dir` holds another run, or another process writes there.
+        TrainingError
+            A loss became NaN or infinite.
+        """
+        run = None if run_dir is None else RunFolder(run_dir)
+        if run is not None and resume == "never":
+            run.require_free()
+        notifier = Notifier(self, callbacks)
+        raw = read_dataset(dataset)
+        require_trainable(raw)
+        self._prepare(raw, masks, notifier)
+        training, held_out = self._split(validation, groups, len(raw))
+        identity = {
+            "config": self.config_.model_dump(mode="json"),
+            "seed": self.seed,
+            "data": self.fingerprint_,
+            "classes": list(self.classes_),
+            "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
+        }
+        with run.claim(identity, self.config_, resume=resume == "auto") if run is not None else nullcontext():
+            self._train(training, held_out, run, notifier)
+            if run is not None:
+                self.save(run.path / "model")
+            notifier.tell("fitted", seconds_left=0.0)
+        return self
+
+    def sample(self, class_name: str | int, n: int, *, seed: int = 0) -> Samples:
+        """Render labelled samples of one class (Eq. 7); a pure function of class, seed and position.
+
+        Parameters
+        ----------
+        class_name : a name in `classes_` or an integer in `label_values_`.
+        n : how many; the first `n` of `n + k` are the same.
+        seed : names the samples.
+
+        Returns
+        -------
+        `Samples` on the augmenter's device: images (n, 3, S, S) uint8, masks (n, S, S) uint8, labels (n,) int64.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        UnknownNameError
+            No such class; lists the classes.
+        """
+        index = self._class_index(class_name)
+        if n < 0:
+            raise ConfigError(f"expected a number of samples of at least 0, got {n}")
+        images, maps = self._render([index] * n, [self._item_seed(seed, index, item) for item in range(n)])
+        labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
+        return Samples.of(images, maps, labels)
+
+    def wrap(
+        self,
+        dataset: Any,
+        strategy: Strategy = 2.0,
+        transform: Callable[[Any], Any] | None = None,
+        seed: int = 0,
+    ) -> AugmentedDataset:
+        """Append synthetic items to a dataset: real items first and untouched, synthetic after.
+
+        Everything is rendered here, so that loader workers need no GPU.
+
+        Parameters
+        ----------
+        dataset : map-style dataset with labels that the model knows. Its own transforms serve both kinds of item.
+        strategy : synthetic : real as a float (paper: 2.0), "balance", a mapping class -> count, or a callable on the
+            counts.
+        transform : applied to the image of every item after the dataset's own transforms.
+        seed : names the samples.
+        """
+        self._require_fitted()
+        return wrap_dataset(
+            dataset,
+            classes=self.classes_,
+            label_values=self.label_values_,
+            render=lambda label, count: self._arrays(self.label_values_.index(label), 0, count, seed),
+            strategy=strategy,
+            transform=transform,
+            seed=seed,
+        )
+
+    def batch_transform(
+        self, p: float = 0.5, transform: Callable[[Tensor], Tensor] | None = None, seed: int = 0
+    ) -> BatchTransform:
+        """Return a module ``(images, labels) -> (images, labels)`` for the training loop, after the DataLoader.
+
+        Parameters
+        ----------
+        p : probability that an item is replaced by a fresh sample of its label.
+        transform : uint8 (n, 3, S, S) -> the batch's kind of images; needed for float batches.
+        seed : names the samples.
+        """
+        self._require_fitted()
+        return BatchTransform(self._render_labels, label_values=self.label_values_, p=p, transform=transform, seed=seed)
+
+    def export(
+        self,
+        folder: Path | str,
+        counts: Mapping[str | int, int] | int,
+        *,
+        seed: int = 0,
+        resume: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ExportSummary:
+        """Write samples as an image folder with masks and a manifest.
+
+        Parameters
+        ----------
+        folder : empty or not there; or a part of the same export with `resume`.
+        counts : class -> number of images, or one number for every class.
+        seed : names the samples; the images are those of ``sample(class_name, n, seed=seed)``.
+        resume : go on with an interrupted export.
+        progress : called with (images done, images in all).
+
+        Returns
+        -------
+        `ExportSummary` with folder, manifest and counts.
+        """
+        self._require_fitted()
+        wanted = self._wanted(counts)
+        header = {
+            "seed": seed,
+            "counts": {self.classes_[index]: count for index, count in wanted.items()},
+            "model": self.fingerprint_,
+            "image_size": self.config_.image_size,
+        }
+        return write_export(
+            folder,
+            self._chunks(wanted, seed, progress),
+            classes=self.classes_,
+            levels=self.levels_,
+            header=header,
+            resume=resume,
+        )
+
+    def save(self, folder: Path | str) -> None:
+        """Write everything needed to sample as safetensors and manifest, without any image; see `load`."""
+        self._require_fitted()
+        models = {f"mask_gan-{index:03d}": model.state() for index, model in enumerate(self.mask_gans_)}
+        models["image_gan"] = self.image_gan_.state()
+        tensors = {f"{name}.{group}": part for name, (groups, _) in models.items() for group, part in groups.items()}
+        manifest = {
+            "config": self.config_.model_dump(mode="json"),
+            "seed": self.seed,
+            "classes": list(self.classes_),
+            "label_values": list(self.label_values_),
+            "levels": self.levels_,
+            "extractor": self.extractor_description_,
+            "mask_ranges": [mask_range.as_dict() for mask_range in self.mask_ranges_],
+            "excluded": len(self.excluded_),
+            "dataset_fingerprint": self.fingerprint_,
+            "versions": library_versions(),
+            "models": {name: description for name, (_, description) in models.items()},
+        }
+        write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str | torch.device = "auto") -> SynCGANAugmenter:
+        """Read a model that `save` wrote, or the ``model/`` of a run folder, whatever device it was fitted on.
+
+        Raises
+        ------
+        ArtefactError
+            Missing, damaged, or written by a newer syncgan.
+        """
+        folder = Path(folder)
+        if not (folder / "manifest.json").exists() and (folder / "model" / "manifest.json").exists():
+            folder = folder / "model"
+        tensors, manifest = read_folder(folder, kind=_KIND)
+        model = cls(SynCGANConfig.from_mapping(manifest["config"]), device=device, seed=manifest["seed"])
+        model.device_ = resolve_device(device)
+        model.classes_, model.label_values_ = tuple(manifest["classes"]), tuple(manifest["label_values"])
+        model.levels_, model.extractor_description_ = manifest["levels"], manifest["extractor"]
+        model.mask_ranges_ = tuple(MaskRange(**values) for values in manifest["mask_ranges"])
+        model.excluded_, model.fingerprint_ = {}, manifest["dataset_fingerprint"]
+        states = {name: _part(tensors, name) for name in manifest["models"]}
+        model.mask_gans_ = tuple(
+            MaskGAN.from_state(states[name], description, device=device)
+            for name, description in sorted(manifest["models"].items())
+            if name != "image_gan"
+        )
+        image_gan = MaskToImageCGAN.from_state(states["image_gan"], manifest["models"]["image_gan"], device=device)
+        model.image_gan_, model.config_ = image_gan, model.config
+        return model
+
+    def _prepare(self, raw: RawData, masks: Sequence[Any] | None, notifier: Notifier) -> None:
+        """Make the training pairs; set the fitted attributes that come from the data."""
+        config = self.config
+        extractor = self._extractor()
+        levels = extractor.levels
+        if masks is None:
+            maps = extractor.extract(raw.images, n_jobs=_jobs(len(raw)), progress=notifier.masks)
+        else:
+            maps, levels = _given_masks(raw, masks, config.levels)
+        pairs = collect_pairs(
+            raw.images,
+            maps,
+            raw.labels,
+            raw.names,
+            size=config.image_size,
+            geometry=config.geometry,
+            levels=levels,
+            problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
+        )
+        _require_usable(pairs, raw)
+        self.device_ = resolve_device(self.device)
+        self.classes_, self.label_values_, self.levels_ = raw.classes, raw.label_values, levels
+        # A segmenter with levels of its own, or given masks, may differ from the configuration: the maps decide.
+        self.config_ = config.merged({"levels": levels})
+        self.extractor_description_ = extractor.describe() if masks is None else {"name": "given masks"}
+        self.pairs_, self.excluded_, self.fingerprint_ = pairs, pairs.excluded, pairs.fingerprint()
+        self.mask_ranges_ = tuple(MaskRange.of(pairs.of_label(label), levels) for label in raw.label_values)
+
+    def _extractor(self) -> MaskExtractor:
+        if isinstance(self.extractor, MaskExtractor):
+            return self.extractor
+        section = self.config.extractor
+        segmenter = section.segmenter if self.extractor is None else self.extractor
+        parameters = section.parameters if self.extractor is None else {}
+        extractor = MaskExtractor(segmenter, **parameters)
+        if extractor.declares_levels or self.config.levels == extractor.levels:
+            return extractor
+        return MaskExtractor(segmenter, levels=self.config.levels, **parameters)
+
+    def _split(
+        self, validation: Any, groups: Sequence[Any] | None, items: int
+    ) -> tuple[TrainingPairs, TrainingPairs | None]:
+        """Return the renderer's training pairs, and the held-out pairs where they are not left to it."""
+        if groups is not None and len(groups) != items:
+            raise DataError(f"expected one group an item, got {len(groups)} groups and {items} items")
+        if self.config_.image_gan.selection != "validation":
+            return self.pairs_, None
+        if validation is not None:
+            other = SynCGANAugmenter(self.config, self.extractor, self.device_, self.seed)
+            other._prepare(read_dataset(validation), None, Notifier(other, ()))
+            return self.pairs_, other.pairs_
+        if groups is None:
+            return self.pairs_, None
+        return split_by_group(self.pairs_, groups, share=self.config_.image_gan.validation_share, seed=self.seed)
+
+    def _train(
+        self, training: TrainingPairs, held_out: TrainingPairs | None, run: RunFolder | None, notifier: Notifier
+    ) -> None:
+        """Train one mask GAN per class (Sec. 3.4), then the renderer (Sec. 3.3)."""
+        config = self.config_
+        maps = {
+            f"mask_gan/{name}": self.pairs_.of_label(label)
+            for name, label in zip(self.classes_, self.label_values_, strict=True)
+        }
+        steps = {stage: config.mask_gan.total_steps(len(part)) for stage, part in maps.items()}
+        steps["image_gan"] = config.image_gan.total_steps(len(training))
+        forecast = Forecast(steps, self._seconds_per_step(maps, training)) if notifier else None
+        notifier.tell(
+            "plan", total=sum(steps.values()), seconds_left=None if forecast is None else forecast.seconds_left()
+        )
+        observe = notifier.observer(run, forecast)
+        self.mask_gans_ = tuple(
+            MaskGAN(config, seed=self.seed, device=self.device_).fit(
+                part,
+                checkpoints=None if run is None else run.checkpoints(f"mask_gan-{index:03d}", config),
+                observe=observe,
+                stage=stage,
+                levels=self.levels_,
+            )
+            for index, (stage, part) in enumerate(maps.items())
+        )
+        self.image_gan_ = MaskToImageCGAN(config, seed=self.seed, device=self.device_).fit(
+            training.images,
+            training.maps,
+            training.labels,
+            validation=None if held_out is None else (held_out.images, held_out.maps, held_out.labels),
+            checkpoints=None if run is None else run.checkpoints("image_gan", config),
+            observe=observe,
+            levels=self.levels_,
+        )
+
+    def _seconds_per_step(self, maps: Mapping[str, Tensor], training: TrainingPairs) -> dict[str, float]:
+        """Time a few throw-away steps of each kind, so that the first estimate is a measured one."""
+        probe = self.config_.merged(
+            {
+                "mask_gan": {"steps": _PROBE_STEPS},
+                "image_gan": {"steps": _PROBE_STEPS, "selection": "last"},
+                "training": {"log_every": 1},
+            }
+        )
+        some = training.take(range(min(len(training), probe.image_gan.batch_size)))
+        ticks: dict[str, list[float]] = {"mask_gan": [], "image_gan": []}
+
+        def tick(progress: Progress) -> None:
+            ticks[progress.stage].append(time.monotonic())
+
+        image_gan = MaskToImageCGAN(probe, device=self.device_)
+        image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
+        MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
+        seconds = {stage: times[-1] - times[-2] if len(times) > 1 else 0.0 for stage, times in ticks.items()}
+        return {"image_gan": seconds["image_gan"], **dict.fromkeys(maps, seconds["mask_gan"])}
+
+    def _item_seed(self, seed: int, index: int, item: int) -> int:
+        return rng.seed_for(seed, "sample", self.classes_[index], item)
+
+    def _render(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Render one item per seed: images (n, 3, S, S) and maps (n, S, S); each depends on its own seed alone."""
+        size = self.config_.image_size
+        maps = torch.zeros((len(item_seeds), size, size), dtype=torch.uint8, device=self.device_)
+        if not item_seeds:
+            return maps[:, None].expand(-1, 3, -1, -1), maps
+        for index in sorted(set(class_indices)):
+            positions = [position for position, own in enumerate(class_indices) if own == index]
+            maps[positions] = self._draw_maps(index, [item_seeds[position] for position in positions])
+        classes = torch.tensor(list(class_indices), dtype=torch.int64)
+        return self.image_gan_.render(maps, classes, item_seeds), maps
+
+    def _draw_maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
+        """Draw maps of one class; those that the mask filter refuses are drawn again under the item's next seed."""
+        maps = self.mask_gans_[index].draw(item_seeds)
+        if not self.config_.filters.mask_plausibility:
+            return maps
+        refused = self._refused(index, maps)
+        for attempt in range(1, self.config_.sampling.max_attempts):
+            if not refused:
+                return maps
+            again = self.mask_gans_[index].draw(
+                [rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused]
+            )
+            maps[refused] = again
+            refused = [refused[position] for position in self._refused(index, again)]
+        if refused:
+            warnings.warn(
+                f"class {self.classes_[index]!r}: {len(refused)} of {len(item_seeds)} masks stayed implausible after "
+                f"{self.config_.sampling.max_attempts} draws and were kept; train the mask GAN for longer",
+                stacklevel=4,
+            )
+        return maps
+
+    def _refused(self, index: int, maps: Tensor) -> list[int]:
+        admitted = self.mask_ranges_[index].admits(maps, self.levels_)
+        refused: list[int] = torch.nonzero(~admitted).flatten().tolist()
+        return refused
+
+    def _render_labels(self, labels: Tensor, item_seeds: list[int]) -> Tensor:
+        """Render one image per label and seed, for `batch_transform`."""
+        indices = [self.label_values_.index(label) for label in labels.tolist()]
+        return self._render(indices, item_seeds)[0]
+
+    def _arrays(self, index: int, first: int, count: int, seed: int) -> tuple[np.ndarray[Any, Any], Any]:
+        """Render items `first` to ``first + count`` of one class: (n, 3, S, S) and (n, S, S) uint8 arrays."""
+        seeds = [self._item_seed(seed, index, item) for item in range(first, first + count)]
+        images, maps = self._render([index] * count, seeds)
+        return images.cpu().numpy(), maps.cpu().numpy()
+
+    def _chunks(
+        self, wanted: Mapping[int, int], seed: int, progress: Callable[[int, int], None] | None
+    ) -> Iterator[ExportChunk]:
+        done, size = 0, self.config_.sampling.chunk_size
+        for index, count in wanted.items():
+            for first in range(0, count, size):
+                images, maps = self._arrays(index, first, min(size, count - first), seed)
+                name, label = self.classes_[index], self.label_values_[index]
+                yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps)
+                done += len(images)
+                if progress is not None:
+                    progress(done, sum(wanted.values()))
+
+    def _wanted(self, counts: Mapping[str | int, int] | int) -> dict[int, int]:
+        """Return class index -> number of images, in class order."""
+        if not isinstance(counts, Mapping):
+            counts = dict.fromkeys(self.classes_, counts)
+        wanted = {self._class_index(name): count for name, count in counts.items()}
+        wrong = [
+            count for count in wanted.values() if isinstance(count, bool) or not isinstance(count, int) or count < 0
+        ]
+        if wrong:
+            raise ConfigError(f"expected whole numbers of images of at least 0, got {wrong[0]!r}")
+        return dict(sorted(wanted.items()))
+
+    def _class_index(self, name: str | int) -> int:
+        self._require_fitted()
+        if isinstance(name, str) and name in self.classes_:
+            return self.classes_.index(name)
+        if not isinstance(name, str | bool) and name in self.label_values_:
+            return self.label_values_.index(int(name))
+        known = ", ".join(f"{own} ({label})" for own, label in zip(self.classes_, self.label_values_, strict=True))
+        nearest = difflib.get_close_matches(str(name), self.classes_, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise UnknownNameError(f"unknown class {name!r}: the model knows {known}{hint}")
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "image_gan_"):
+            raise NotFittedError(
+                "this SynCGANAugmenter is not fitted; call fit(dataset) or SynCGANAugmenter.load(folder) first"
+            )
+
+
+def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[np.ndarray[Any, Any]], int]:
+    """Check given masks against their images; nucleus masks become maps of `levels` levels by stain density."""
+    if len(masks) != len(raw):
+        raise DataError(f"expected one mask an item, got {len(masks)} masks and {len(raw)} items")
+    arrays = [check_mask(mask, index, levels) for index, mask in enumerate(masks)]
+    for name, image, array in zip(raw.names, raw.images, arrays, strict=True):
+        if array.shape != image.shape[:2]:
+            raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {array.shape}")
+    if levels == 3 and max(int(array.max(initial=0)) for array in arrays) < 2:
+        arrays = [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)]
+    highest = max(int(array.max(initial=0)) for array in arrays)
+    return arrays, levels if highest > 1 else 2
+
+
+def _require_usable(pairs: TrainingPairs, raw: RawData) -> None:
+    """Refuse a class that is left with fewer than two pairs; say when many items were left out."""
+    for label, name in raw.class_names.items():
+        left, of = int((pairs.labels == label).sum()), raw.counts[label]
+        if left < 2:
+            reasons = "; ".join(f"{item}: {reason}" for item, reason in list(pairs.excluded.items())[:3])
+            raise DataError(
+                f"class {name!r}: expected at least 2 images with a usable nucleus mask, got {left} of {of} ({reasons}); "
+                "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
+            )
+        if of - left > _MANY_EXCLUDED * of:
+            warnings.warn(
+                f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
+                "look at the masks with `syncgan masks`",
+                stacklevel=4,
+            )
+
+
+def _jobs(images: int) -> int | None:
+    """Return how many processes segment: starting them pays only for many images."""
+    return -1 if images >= _MANY_IMAGES else None
+
+
+def _part(tensors: Mapping[str, dict[str, Tensor]], name: str) -> dict[str, dict[str, Tensor]]:
+    """Return the groups of one model from ``"MODEL.GROUP"`` -> tensors."""
+    prefix = f"{name}."
+    return {group.removeprefix(prefix): part for group, part in tensors.items() if group.startswith(prefix)}

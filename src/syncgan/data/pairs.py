@@ -1,0 +1,124 @@
+"""Training pairs: images and semantic maps of one size, with labels, names and what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from syncgan import rng
+from syncgan.data.tensors import Geometry, collect_images, collect_masks
+from syncgan.errors import DataError
+
+__all__ = ["TrainingPairs", "collect_pairs", "split_by_group"]
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """What the GANs learn from.
+
+    Attributes
+    ----------
+    images : (N, 3, S, S) uint8.
+    maps : (N, S, S) uint8, values 0 .. L-1.
+    labels : (N,) int64, the dataset's own integers.
+    indices : position of each pair in the dataset.
+    excluded : name -> reason, for the items that were left out.
+    """
+
+    images: Tensor
+    maps: Tensor
+    labels: Tensor
+    indices: tuple[int, ...]
+    excluded: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of_label(self, label: int) -> Tensor:
+        """Return the maps of one label."""
+        return self.maps[self.labels == label]
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over images, maps and labels: two runs on the same pairs have the same."""
+        digest = hashlib.sha256()
+        for tensor in (self.images, self.maps, self.labels):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def take(self, positions: Sequence[int]) -> TrainingPairs:
+        """Return some of the pairs."""
+        chosen = torch.tensor(list(positions), dtype=torch.int64)
+        indices = tuple(self.indices[position] for position in positions)
+        return TrainingPairs(self.images[chosen], self.maps[chosen], self.labels[chosen], indices, self.excluded)
+
+
+def collect_pairs(
+    images: Sequence[np.ndarray[Any, Any]],
+    masks: Sequence[np.ndarray[Any, Any]],
+    labels: Sequence[int],
+    names: Sequence[str],
+    *,
+    size: int,
+    geometry: Geometry,
+    levels: int,
+    problem_of: Callable[[np.ndarray[Any, Any]], str | None],
+) -> TrainingPairs:
+    """Bring images and masks to S x S, and leave out those that `problem_of` objects to.
+
+    Parameters
+    ----------
+    images, masks : (H, W, 3) uint8 and (H, W) uint8 maps of any size, one mask an image.
+    labels, names : of each item.
+    problem_of : (S, S) map -> why it cannot be used, or None.
+    """
+    maps, _ = collect_masks(masks, size, geometry, levels)
+    problems = [problem_of(mask) for mask in maps.numpy()]
+    kept = [index for index, problem in enumerate(problems) if problem is None]
+    pixels = collect_images([images[index] for index in kept], size, geometry) if kept else _no_images(size)
+    return TrainingPairs(
+        images=pixels,
+        maps=maps[kept],
+        labels=torch.tensor([labels[index] for index in kept], dtype=torch.int64),
+        indices=tuple(kept),
+        excluded={names[index]: problem for index, problem in enumerate(problems) if problem is not None},
+    )
+
+
+def split_by_group(
+    pairs: TrainingPairs, groups: Sequence[Any], *, share: float, seed: int
+) -> tuple[TrainingPairs, TrainingPairs]:
+    """Hold out about `share` of the pairs so that no group (patient, slide) is on both sides, classes kept in ratio.
+
+    Parameters
+    ----------
+    groups : one an item of the dataset (not of the pairs).
+
+    Raises
+    ------
+    DataError
+        Fewer than two groups.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    own = np.array([str(groups[index]) for index in pairs.indices])
+    distinct = len(set(own))
+    if distinct < 2:
+        raise DataError(f"expected at least two groups to hold some out, got {distinct}; leave groups out")
+    folds = min(distinct, max(2, round(1 / share)))
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=rng.seed_for(seed, "groups") % 2**32)
+    with warnings.catch_warnings():
+        # A class may have fewer groups than there are folds; the split is then only approximately stratified.
+        warnings.simplefilter("ignore", UserWarning)
+        training, held_out = next(splitter.split(own, pairs.labels.numpy(), own))
+    return pairs.take(training.tolist()), pairs.take(held_out.tolist())
+
+
+def _no_images(size: int) -> Tensor:
+    return torch.zeros((0, 3, size, size), dtype=torch.uint8)

@@ -1,0 +1,104 @@
+"""What a fit tells its callbacks, and how long it will still take."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from syncgan.training.loop import Progress
+from syncgan.training.run_folder import RunFolder
+
+__all__ = ["FitEvent", "Forecast", "Notifier"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitEvent:
+    """One moment of a fit, as callbacks get it.
+
+    Attributes
+    ----------
+    kind : "masks" (an image was segmented), "plan" (pairs are ready, stages are known), "step" (a GAN's losses), or
+        "fitted" (all is done).
+    augmenter : the augmenter being fitted; from "plan" on its `pairs_` are there, on "fitted" it can sample.
+    stage : name of the stage, for example ``"mask_gan/HSIL"`` or ``"image_gan"``.
+    done, total : steps (or images) done and in all in this stage.
+    losses : mean losses since the last event, for "step".
+    images_per_second : speed of the stage, for "step".
+    seconds_left : estimate over all stages, None before it is known.
+    """
+
+    kind: Literal["masks", "plan", "step", "fitted"]
+    augmenter: Any
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+class Forecast:
+    """Seconds left over all stages.
+
+    Parameters
+    ----------
+    steps : stage -> number of steps, in the order in which they run.
+    seconds_per_step : stage -> measured before training; the running stage knows better from its own speed.
+    """
+
+    def __init__(self, steps: Mapping[str, int], seconds_per_step: Mapping[str, float]) -> None:
+        self._steps = dict(steps)
+        self._seconds_per_step = dict(seconds_per_step)
+
+    def seconds_left(self, progress: Progress | None = None) -> float:
+        """Return the estimate at `progress`, or before the first stage."""
+        order = list(self._steps)
+        running = 0.0 if progress is None else progress.seconds_left
+        later = order if progress is None else order[order.index(progress.stage) + 1 :]
+        return running + sum(self._steps[stage] * self._seconds_per_step[stage] for stage in later)
+
+
+class Notifier:
+    """Tells callbacks what happens. One that fails is logged and does not stop the training."""
+
+    def __init__(self, augmenter: Any, callbacks: Iterable[Callable[[FitEvent], None]]) -> None:
+        self._augmenter = augmenter
+        self._callbacks = tuple(callbacks)
+
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
+
+    def tell(self, kind: Literal["masks", "plan", "step", "fitted"], **details: Any) -> None:
+        """Call every callback with a new event."""
+        event = FitEvent(kind, self._augmenter, **details)
+        for callback in self._callbacks:
+            try:
+                callback(event)
+            except Exception:
+                _log.exception("a callback failed; the fit goes on")
+
+    def masks(self, done: int, total: int) -> None:
+        """Report a segmented image."""
+        self.tell("masks", stage="masks", done=done, total=total)
+
+    def observer(self, run: RunFolder | None, forecast: Forecast | None) -> Callable[[Progress], None]:
+        """Return what the training loop calls: it logs to the run folder and tells the callbacks."""
+
+        def observe(progress: Progress) -> None:
+            if run is not None:
+                run.log(progress)
+            self.tell(
+                "step",
+                stage=progress.stage,
+                done=progress.step,
+                total=progress.total,
+                losses=progress.losses,
+                images_per_second=progress.images_per_second,
+                seconds_left=None if forecast is None else forecast.seconds_left(progress),
+            )
+
+        return observe
