@@ -39,9 +39,8 @@ def naive_mask(
     dark = gray < threshold_local(gray, window, method="mean")
     nuclear = dark & _darkest_component(stretched, components, fit_pixels, seed)
     smooth = closing(opening(nuclear, disk(1)), disk(1))
-    # min_size and area_threshold became max_size in scikit-image 0.26; both are passed by position where they stand first.
-    solid = remove_small_objects(smooth, 40)
-    return np.asarray(remove_small_holes(solid, 200), dtype=np.uint8)
+    solid = remove_small_objects(smooth, max_size=40)
+    return np.asarray(remove_small_holes(solid, max_size=200), dtype=np.uint8)
 
 
 def _stretched(channel: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -294,7 +294,7 @@ def _parse_assignment(assignment: str) -> dict[str, Any]:
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = None if text.strip().lower() == "none" else text.strip()
+        value = text.strip()
     nested: Any = value
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}

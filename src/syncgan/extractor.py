@@ -242,8 +242,8 @@ class MaskExtractor:
             return declared
         if levels not in (None, 2, 3):
             raise ConfigError(
-                f"segmenter {name!r} returns nucleus masks, from which 2 or 3 levels can be derived, asked for {levels}; "
-                "use a segmenter that declares `levels`"
+                f"segmenter {name!r} returns nucleus masks, from which 2 or 3 levels can be derived, asked "
+                f"for {levels}; use a segmenter that declares `levels`"
             )
         return levels or 2
 

@@ -254,8 +254,8 @@ class MaskGAN:
             "discriminator",
         )
         objective = MaskObjective(
-            self.generator_.to(device),
-            discriminator.to(device),
+            self.generator_.to(device, memory_format=torch.channels_last),
+            discriminator.to(device, memory_format=torch.channels_last),
             config=gan,
             batches=self._batches(maps.to(device), classes, resolution, stage),
             seed=self.seed,

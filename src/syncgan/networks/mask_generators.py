@@ -17,35 +17,48 @@ __all__ = ["LatentDecoder", "NoiseUNet", "decoder", "unet"]
 
 
 class LatentDecoder(nn.Module):
-    """Decode a latent vector to a map: linear to 4 x 4, then `UpsampleConv` blocks.
+    """Decode Gaussian noise to a map: a latent vector to 4 x 4, then `UpsampleConv` blocks with noise at every scale.
 
-    Input noise (N, latent_dim) and, when `classes` is not 0, class indices (N,); output (N, levels, R, R) logits, R a
-    power of two of at least 8.
+    The latent vector says what the field as a whole is like; a noise plane at every scale, scaled by learned channel
+    weights, says where things are, so that one small network can place nuclei anywhere.
+
+    Input noise (N, latent_dim + planes) and, when `classes` is not 0, class indices (N,); output (N, levels, R, R)
+    logits, R a power of two of at least 8.
+
+    References
+    ----------
+    Noise planes: Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019.
     """
 
     def __init__(self, *, latent_dim: int, levels: int, resolution: int, width: int, classes: int = 0) -> None:
         super().__init__()
-        self.noise_shape = (latent_dim,)
+        sides = [2**power for power in range(3, int(math.log2(resolution)) + 1)]
+        widths = [width * min(resolution // side, 4) for side in (4, *sides)]
+        self.sections = [latent_dim, *[side * side for side in sides]]
+        self.noise_shape = (sum(self.sections),)
         self.embedding = nn.Embedding(classes, latent_dim) if classes else None
-        doublings = int(math.log2(resolution)) - 2
-        widths = [width * min(2**scale, 8) for scale in range(doublings, -1, -1)]
         self.project = nn.Linear(latent_dim, widths[0] * 16)
         self.blocks = nn.ModuleList(
             UpsampleConv(before, after, bias=False) for before, after in itertools.pairwise(widths)
         )
+        self.noise_weights = nn.ParameterList(nn.Parameter(torch.zeros(channels, 1, 1)) for channels in widths[1:])
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in widths[1:])
         self.out = nn.Conv2d(widths[-1], levels, 3, padding=1)
         self.apply(init_weights)
+        for weight in self.noise_weights:
+            nn.init.normal_(weight, 0.0, 0.3)
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight)
 
     def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
         """Return logits (N, levels, R, R)."""
+        latent, *planes = noise.split(self.sections, dim=1)
         if self.embedding is not None:
-            noise = noise + self.embedding(label)
-        x = F.relu(self.project(noise).unflatten(1, (-1, 4, 4)))
-        for block, norm in zip(self.blocks, self.norms, strict=True):
-            x = F.relu(norm(block(x)))
+            latent = latent + self.embedding(label)
+        x = F.relu(self.project(latent).unflatten(1, (-1, 4, 4)))
+        for block, weight, plane, norm in zip(self.blocks, self.noise_weights, planes, self.norms, strict=True):
+            x = norm(block(x))
+            x = F.relu(x + weight * plane.unflatten(1, (1, x.shape[-2], x.shape[-1])))
         out: Tensor = self.out(x)
         return out
 

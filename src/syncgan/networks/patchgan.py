@@ -65,19 +65,20 @@ class PatchGAN(nn.Module):
         return features, logits
 
 
-def patchgan(*, config: GANConfig, in_channels: int, classes: int = 0) -> nn.Module:
+def patchgan(*, config: GANConfig, in_channels: int, image_size: int, classes: int = 0) -> nn.Module:
     """Make pix2pix's PatchGAN (Sec. 3.3 and 3.4).
 
     Parameters
     ----------
     config : the section of the GAN it belongs to.
     in_channels : channels that it judges.
+    image_size : side of what it judges; a small one takes fewer strided layers, so that a patch is left to judge.
     classes : number of classes that it is told; 0 for none.
     """
     return PatchGAN(
         in_channels,
         width=config.discriminator_width,
-        layers=config.discriminator_layers,
+        layers=min(config.discriminator_layers, max(1, image_size.bit_length() - 3)),
         normalisation=config.discriminator_normalisation,
         classes=classes,
     )

@@ -1,11 +1,16 @@
 """From an image to a map of its nuclei, without annotations (paper Sec. 3.2).
 
-======================  =============================================================================================
-`protocol`              what a segmenter is, and the check of what one returns
-`gmm`                   the paper's segmenter: stretching, adaptive threshold, Gaussian mixture on colour
-`cleaning`              physical clean-up of masks, the three-level map, the rule by which a mask is left out
-`overlay`               nuclei outlined on their image
-======================  =============================================================================================
+================  ===========================================================================================
+`protocol`        what a segmenter is, and the check of what one returns
+`gmm`             the paper's segmenter: stretching, adaptive threshold, Gaussian mixture on colour
+`mixture`         that mixture, fitted to a colour histogram
+`regions`         which of several candidate regions are nuclei: those with the sharpest outline
+`cleaning`        physical clean-up of masks, the three-level map, the rule by which a mask is left out
+`overlay`         nuclei outlined on their image
+`inputs`          what counts as an image, and as a collection of images
+`resolve`         from a name, class or callable with parameters to one segmenter
+`cache`           masks remembered by the content of the image
+================  ===========================================================================================
 
 Everything here works on ``(H, W, 3)`` uint8 RGB arrays and imports neither torch nor another wing of the house.
 `syncgan.MaskExtractor` is the front door.

@@ -6,6 +6,8 @@ does not fill the field of view.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ __all__ = [
     "mask_problem",
     "nucleus_areas_px",
     "remove_small",
+    "remove_thin",
     "smooth_outline",
     "stain_levels",
 ]
@@ -46,7 +49,7 @@ def clean_mask(
     Parameters
     ----------
     mask : (H, W) bool or integer nucleus mask, nonzero = nucleus.
-    min_nucleus_area : connected regions that enclose less are removed; below 1 a share of the image area, from 1 on pixels.
+    min_nucleus_area : regions that enclose less are removed; below 1 a share of the image area, from 1 on pixels.
     max_hole_share : holes up to this share of the area that encloses them are filled; 0 fills none.
     smoothing_px : radius of the outline smoothing in pixels; 0 leaves outlines alone.
 
@@ -68,6 +71,17 @@ def remove_small(mask: NDArray[np.generic], *, min_area_px: float) -> Mask:
     return _tidied(_binary(mask), max_hole_share=0.0, min_area_px=min_area_px)
 
 
+def remove_thin(mask: NDArray[np.generic], *, radius_px: int) -> Mask:
+    """Remove 8-connected regions of an (H, W) mask into which no disc of that radius fits; returns uint8 {0, 1}."""
+    binary = _binary(mask)
+    if radius_px < 1:
+        return binary
+    count, labels = cv2.connectedComponents(binary, connectivity=8)
+    keep = np.zeros(count, np.uint8)
+    keep[labels[cv2.erode(binary, _disc(radius_px)) > 0]] = 1
+    return np.asarray(keep[labels])
+
+
 def fill_holes(mask: NDArray[np.generic], *, max_hole_share: float = 1.0) -> Mask:
     """Fill holes of an (H, W) mask; returns uint8 {0, 1}.
 
@@ -79,7 +93,9 @@ def fill_holes(mask: NDArray[np.generic], *, max_hole_share: float = 1.0) -> Mas
 
 def _tidied(binary: Mask, *, max_hole_share: float, min_area_px: float) -> Mask:
     """Fill holes and remove specks in place. Working on outlines costs a tenth of labelling every pixel."""
-    contours, hierarchy = cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # The hierarchy is None where there are no contours, which OpenCV's type stubs do not say.
+    found: Any = cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours, hierarchy = found
     if hierarchy is None:
         return binary
     parents = hierarchy.reshape(-1, 4)[:, 3]
@@ -98,7 +114,7 @@ def _enclosed_px(contour: NDArray[np.int32]) -> float:
 
 
 def smooth_outline(mask: NDArray[np.generic], *, radius_px: int) -> Mask:
-    """Open, then close an (H, W) mask with a disc; spurs and notches narrower than the disc go. Returns uint8 {0, 1}."""
+    """Open, then close an (H, W) mask with a disc: narrower spurs and notches go. Returns uint8 {0, 1}."""
     if radius_px < 1:
         return _binary(mask)
     disc = _disc(radius_px)

@@ -1,7 +1,7 @@
 """The paper's segmenter (Sec. 3.2), computed on a colour histogram.
 
-Stretch -> gray -> adaptive threshold -> Gaussian mixture on colour -> refined mask. The adaptive threshold finds what is
-darker than its surroundings; red cells and cytoplasm edges are darker too, and the mixture tells them from nuclei.
+Stretch -> gray -> adaptive threshold -> Gaussian mixture on colour -> refined mask. The adaptive threshold finds what
+is darker than its surroundings; so are red cells and the edges of cytoplasm, which the mixture tells from nuclei.
 
 The one idea that makes it fast: pixels of one colour share one posterior, so after one pass that gives each pixel a
 15-bit colour index, the mixture is fitted to a histogram and applied as a table.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from syncgan.config import ConfigSection
-from syncgan.segmentation.cleaning import area_px, clean_mask
+from syncgan.segmentation.cleaning import area_px, clean_mask, remove_thin
 from syncgan.segmentation.mixture import Mixture, fit_mixture
 from syncgan.segmentation.regions import edge_strength, select_regions
 
@@ -51,12 +51,13 @@ class GMMSegmenter(ConfigSection):
 
     * *Which components are nuclei.* Nuclear dyes (haematoxylin, azure) absorb red **and** green light, while eosin,
       orange G and haemoglobin let red pass and light green lets green pass. Components are ranked by the larger of
-      their mean red and green; the darkest is nuclear, and up to `nuclear_components` are if that raises the mean
-      contrast along the outline: pale nuclei join dark ones where the edge of both together is the sharper one.
+      their mean red and green; the darkest is nuclear. Paler ones join it, up to `nuclear_components`, if their stain
+      is alike (`stain_similarity`; by Beer and Lambert a paler nucleus absorbs the same mixture of light) and if the
+      outlines of all of them together follow sharper edges (`syncgan.segmentation.regions`).
     * *Rare colours.* The mixture is fitted to the histogram's counts raised to `tempering`: at 0.5 a nucleus that
       fills 2 % of a field is not drowned by the background. Posterior weights are those of the tempered counts.
     * *Cytoplasm that shares the nucleus' component.* A region is replaced by the darker regions inside it where their
-      outline has the higher contrast, and a region with a weak outline (folds, cell borders) is dropped.
+      outline has the higher contrast. A region with a weak outline, or a thin one, is dropped (folds, cell borders).
     * *Large nuclei.* An adaptive threshold hollows out what is larger than its window, so the window grows with the
       image and holes inside nuclei are filled.
 
@@ -64,7 +65,7 @@ class GMMSegmenter(ConfigSection):
     ----------
     Kowal et al., "Computer-aided diagnosis of breast cancer based on fine needle biopsy microscopic images", Computers
     in Biology and Medicine 43:1563, 2013, for adaptive thresholding of cytology, which the paper cites in the authors'
-    form of 2011.
+    form of 2011. Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23:291, 2001, for optical densities of stains.
     """
 
     version: ClassVar[int] = 1
@@ -89,8 +90,8 @@ class GMMSegmenter(ConfigSection):
         0.85,
         ge=0,
         le=2,
-        description="A paler component is nuclear only if its share of light absorbed in both red and green is at least "
-        "this many times the darkest component's.",
+        description="A paler component is nuclear only if its share of light absorbed in red and green alike is at "
+        "least this many times the darkest component's.",
     )
     tempering: float = Field(0.5, gt=0, le=1, description="Exponent of the histogram's counts; 1: every pixel counts.")
     iterations: int = Field(
@@ -106,6 +107,13 @@ class GMMSegmenter(ConfigSection):
         le=50,
         description="Radius in pixels of the outline smoothing; at most 1/64 of the shorter side is used.",
     )
+    min_radius_px: int = Field(
+        3,
+        ge=0,
+        le=500,
+        description="A nucleus holds a disc of this radius in pixels, so threads and folds are not nuclei; at most "
+        "1/64 of the shorter side is used.",
+    )
     max_hole_share: float = Field(0.5, ge=0, le=1, description="Holes up to this share of their nucleus are filled.")
     min_nucleus_area: float | None = Field(
         None,
@@ -120,16 +128,16 @@ class GMMSegmenter(ConfigSection):
         if stretched is None:
             return np.zeros(image.shape[:2], np.uint8)
         dark = _darker_than_surroundings(stretched.planes, self)
-        candidates = [self._refined(cv2.bitwise_and(dark, _likely(p))) for p in _nuclear_posteriors(stretched, self)]
+        candidates = [self._refined(dark & _likely(p)) for p in _nuclear_posteriors(stretched, self)]
         red, green, _ = stretched.planes
-        edges = edge_strength(cv2.max(red, green), sigma_px=self.edge_sigma_px)
-        return select_regions(candidates, edges, min_relative_contrast=self.min_relative_contrast)
+        edges = edge_strength(np.maximum(red, green), sigma_px=self.edge_sigma_px)
+        nuclei = select_regions(candidates, edges, min_relative_contrast=self.min_relative_contrast)
+        return remove_thin(nuclei, radius_px=_small_radius_px(self.min_radius_px, nuclei))
 
     def _refined(self, candidate: Mask) -> Mask:
-        radius_px = min(self.smoothing_px, min(candidate.shape) // 64)
         return clean_mask(
             candidate,
-            smoothing_px=radius_px,
+            smoothing_px=_small_radius_px(self.smoothing_px, candidate),
             max_hole_share=self.max_hole_share,
             min_nucleus_area=self._min_area_px(candidate.shape),
         )
@@ -138,6 +146,12 @@ class GMMSegmenter(ConfigSection):
         if self.min_nucleus_area is not None:
             return area_px(self.min_nucleus_area, shape)
         return max(1.0, min(_SPECK_PX, area_px(_SPECK_SHARE, shape)))
+
+
+def _small_radius_px(radius_px: int, mask: Mask) -> int:
+    # On small images nuclei are a few pixels wide.
+    shorter_side: int = min(mask.shape)
+    return min(radius_px, shorter_side // 64)
 
 
 class _Stretched(NamedTuple):
@@ -150,7 +164,7 @@ class _Stretched(NamedTuple):
 
 def _stretch(image: Mask, settings: GMMSegmenter) -> _Stretched | None:
     """Stretch each channel between its percentiles, or return None where there is no contrast to stretch."""
-    planes = list(cv2.split(image))
+    planes = [np.asarray(plane, dtype=np.uint8) for plane in cv2.split(image)]
     limits = np.array([_percentiles(plane, settings) for plane in planes], dtype=np.float64)
     black, white = limits.T
     if (white - black).max() < settings.min_contrast:
@@ -185,7 +199,7 @@ def _darker_than_surroundings(planes: list[Mask], settings: GMMSegmenter) -> Mas
     local_mean = cv2.blur(small.astype(np.float32), (window, window), borderType=cv2.BORDER_REPLICATE)
     threshold = np.clip(np.ceil(local_mean - settings.offset), 0, 255).astype(np.uint8)
     threshold = cv2.resize(threshold, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.compare(gray, threshold, cv2.CMP_LT)) & 1
+    return np.asarray(gray < threshold).view(np.uint8)
 
 
 def _nuclear_posteriors(stretched: _Stretched, settings: GMMSegmenter) -> list[Mask]:
@@ -212,11 +226,11 @@ def _nuclear_components(mixture: Mixture, stretched: _Stretched, settings: GMMSe
 
 def _colour_index(planes: list[Mask]) -> NDArray[np.uint16]:
     """Return (H, W) uint16: the 32 x 32 x 32 colour bin of each pixel, red in the highest bits."""
-    levels = np.arange(256, dtype=np.uint16) >> 8 - _FINE_BITS
-    red, green, blue = (
-        cv2.LUT(plane, levels << shift) for plane, shift in zip(planes, (2 * _FINE_BITS, _FINE_BITS, 0), strict=True)
-    )
-    return np.asarray(cv2.add(cv2.add(red, green), blue), dtype=np.uint16)
+    index = np.zeros(planes[0].shape, np.uint16)
+    for plane in planes:
+        index <<= _FINE_BITS
+        index |= plane >> 8 - _FINE_BITS
+    return index
 
 
 def _fit_coarse_to_fine(counts: NDArray[np.int64], settings: GMMSegmenter) -> Mixture:
@@ -232,7 +246,7 @@ def _fit(
     occupied = np.flatnonzero(counts)
     return fit_mixture(
         _bin_centres(occupied, bits),
-        counts[occupied] ** settings.tempering,
+        counts[occupied].astype(np.float64) ** settings.tempering,
         components=settings.components,
         bin_width=256 / (1 << bits),
         iterations=iterations,
@@ -254,4 +268,5 @@ def _looked_up(index: NDArray[np.uint16], occupied: NDArray[np.intp], share: NDA
 
 def _likely(posterior: Mask) -> Mask:
     """Return {0, 1}: posterior above one half after a 3 x 3 mean, which takes pixel noise off the outline."""
-    return np.asarray(cv2.compare(cv2.blur(posterior, (3, 3)), 127, cv2.CMP_GT)) & 1
+    _, likely = cv2.threshold(cv2.blur(posterior, (3, 3)), 127, 1, cv2.THRESH_BINARY)
+    return np.asarray(likely, dtype=np.uint8)

@@ -58,7 +58,7 @@ def rgb_array(image: Any) -> NDArray[np.uint8]:
 def iterate_images(source: Any) -> Iterator[Any]:
     """Yield the images of a sequence, a stacked array or tensor, or a map-style dataset, one at a time.
 
-    A dataset's item may be the image itself, a tuple or list that starts with it, or a mapping with the key ``"image"``.
+    An item of a dataset may be the image, a tuple or list that starts with it, or a mapping with the key ``"image"``.
 
     Raises
     ------
@@ -87,7 +87,8 @@ def _from_pillow(image: Image.Image) -> NDArray[np.uint8]:
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     elif image.mode not in _OPAQUE_MODES:
         raise DataError(
-            f"expected an 8-bit image, got a PIL image of mode {image.mode!r}; scale it to 8 bits by its real range first"
+            f"expected an 8-bit image, got a PIL image of mode {image.mode!r}; "
+            "scale it to 8 bits by its real range first"
         )
     return np.array(image.convert("RGB"), dtype=np.uint8)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,11 @@ Floats = NDArray[np.float64]
 
 # A 3 x 3 Sobel filter answers 8 to a slope of one gray level a pixel.
 _SOBEL_GAIN = 8.0
+
+# An outline counts for a candidate mask by what its contrast exceeds this share of the best candidate's mean contrast:
+# pale nuclei beside dark ones add to it, cytoplasm around nuclei takes from it. Dice against ground truth is the same
+# from 0.6 to 0.8; below that, bacteria and folds come in on Pap smears.
+_REFERENCE_SHARE = 0.75
 
 # Shading across the field rises by less than this many gray levels a pixel; the palest nucleus' outline by more.
 _MIN_CONTRAST = 2.0
@@ -52,11 +59,7 @@ class _Regions:
         owners = labels.ravel()[outline]
         outline_px = np.bincount(owners, minlength=count).astype(np.float64)
         total = np.bincount(owners, weights=edges.ravel()[outline], minlength=count)
-        return cls(mask, labels, outline, outline_px, total / np.maximum(outline_px, 1))
-
-    def mean_contrast(self) -> float:
-        """Return the mean edge strength over all outlines."""
-        return float((self.contrast * self.outline_px).sum() / max(self.outline_px.sum(), 1.0))
+        return cls(mask, np.asarray(labels, dtype=np.int32), outline, outline_px, total / np.maximum(outline_px, 1))
 
 
 def edge_strength(gray: Mask, *, sigma_px: float) -> NDArray[np.float32]:
@@ -70,7 +73,7 @@ def edge_strength(gray: Mask, *, sigma_px: float) -> NDArray[np.float32]:
 def select_regions(candidates: Sequence[Mask], edges: NDArray[np.float32], *, min_relative_contrast: float) -> Mask:
     """Choose nuclei among the regions of nested candidate masks.
 
-    1. The candidate whose outlines have the highest mean contrast is the coarsest that is used.
+    1. The candidate whose outlines exceed a reference contrast by most, in sum, is the coarsest that is used.
     2. Where the regions of a finer candidate inside one of its regions have the higher contrast, they replace it.
     3. Regions whose contrast is below `min_relative_contrast` of the sharpest region's are dropped.
 
@@ -84,22 +87,27 @@ def select_regions(candidates: Sequence[Mask], edges: NDArray[np.float32], *, mi
     -------
     (H, W) uint8 mask {0, 1}.
     """
-    levels = [_Regions.of(mask, edges) for mask in _nested(candidates)]
-    coarsest = int(np.argmax([level.mean_contrast() for level in levels]))
+    masks = _nested(candidates)
+    # Labelling costs most, so only the candidates that are used are labelled.
+    levels = [_Regions.of(mask, edges) for mask in masks[: _coarsest(masks, edges) + 1]]
+    if len(levels) == 1:
+        return _without_weak(levels[0], min_relative_contrast)
     chosen = levels[0].mask
     best, best_px = levels[0].contrast, levels[0].outline_px
-    for fine, coarse in zip(levels[:coarsest], levels[1 : coarsest + 1], strict=True):
+    for fine, coarse in pairwise(levels):
         inner, inner_px = _inside(fine, coarse, best, best_px)
         keep_coarse = coarse.contrast >= inner
         keep_coarse[0] = False
         chosen = np.maximum(chosen, keep_coarse.astype(np.uint8)[coarse.labels])
         best, best_px = np.where(keep_coarse, (coarse.contrast, coarse.outline_px), (inner, inner_px))
-    return _drop_weak(chosen, edges, min_relative_contrast)
+    return _without_weak(_Regions.of(chosen, edges), min_relative_contrast)
 
 
 def _outline(mask: Mask) -> NDArray[np.intp]:
     """Return flat indices of the pixels that have background among their eight neighbours."""
-    points = cv2.findNonZero(mask ^ cv2.erode(mask, np.ones((3, 3), np.uint8)))
+    rim = cv2.subtract(mask, cv2.erode(mask, np.ones((3, 3), np.uint8)))
+    # None where there is no such pixel, which OpenCV's type stubs do not say.
+    points: Any = cv2.findNonZero(rim)
     if points is None:
         return np.empty(0, dtype=np.intp)
     x, y = points.reshape(-1, 2).T.astype(np.intp)
@@ -109,8 +117,15 @@ def _outline(mask: Mask) -> NDArray[np.intp]:
 def _nested(candidates: Sequence[Mask]) -> list[Mask]:
     nested = [candidates[0]]
     for mask in candidates[1:]:
-        nested.append(cv2.bitwise_or(nested[-1], mask))
+        nested.append(np.maximum(nested[-1], mask))
     return nested
+
+
+def _coarsest(masks: Sequence[Mask], edges: NDArray[np.float32]) -> int:
+    """Return the index of the mask whose outline pixels exceed the reference edge strength by most, in sum."""
+    strengths = [edges.ravel()[_outline(mask)].astype(np.float64) for mask in masks]
+    reference = _REFERENCE_SHARE * max(float(strength.mean()) if strength.size else 0.0 for strength in strengths)
+    return int(np.argmax([(strength - reference).sum() for strength in strengths]))
 
 
 def _inside(fine: _Regions, coarse: _Regions, contrast: Floats, outline_px: Floats) -> tuple[Floats, Floats]:
@@ -118,12 +133,11 @@ def _inside(fine: _Regions, coarse: _Regions, contrast: Floats, outline_px: Floa
     parent = np.zeros(len(contrast), dtype=np.intp)
     parent[fine.labels.ravel()[fine.outline]] = coarse.labels.ravel()[fine.outline]
     count = len(coarse.contrast)
-    length = np.bincount(parent, weights=outline_px, minlength=count)
+    length = np.bincount(parent, weights=outline_px, minlength=count).astype(np.float64)
     total = np.bincount(parent, weights=outline_px * contrast, minlength=count)
     return total / np.maximum(length, 1), length
 
 
-def _drop_weak(mask: Mask, edges: NDArray[np.float32], min_relative_contrast: float) -> Mask:
-    regions = _Regions.of(mask, edges)
+def _without_weak(regions: _Regions, min_relative_contrast: float) -> Mask:
     keep = regions.contrast >= max(min_relative_contrast * regions.contrast.max(), _MIN_CONTRAST)
     return np.asarray(keep.astype(np.uint8)[regions.labels])

@@ -7,6 +7,7 @@ stopped and resumed takes the same path as one that was not.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -98,21 +99,21 @@ def train(
     state = TrainingState.start(objective, gan)
     if checkpoints is not None:
         checkpoints.restore(state)
-    meter = _Meter(state.step, steps, gan.batch_size)
+    clock = _Clock(state.step, steps, gan.batch_size)
     with deferred_signals() as signals:
         while state.step < steps and state.stop_reason is None:
-            losses = _step(objective, state, training, device)
-            meter.add(losses)
+            state.add_losses(_step(objective, state, training, device))
             if state.step % training.log_every == 0 or state.step == steps:
-                progress = meter.report(stage, state.step)
-                _require_finite(progress)
-                state.history.append(progress.losses["generator"])
-                _notify(observe, progress)
+                means = _finite(stage, state)
+                state.history.append(means["generator"])
+                state.forget_losses()
+                _notify(observe, clock.progress(stage, state.step, means))
                 if objective.saturated(state.history, training.log_every):
                     state.stop_reason = "saturated"
             if state.step % steps_per_epoch == 0 or state.step == steps:
                 state.keep_if_best(objective.validate(state.sampling_generator()))
             if checkpoints is not None and (signals.received or checkpoints.due()):
+                _finite(stage, state)  # what cannot go on must not be saved as good
                 checkpoints.save(state)
             signals.raise_if_received()
     state.stop_reason = state.stop_reason or "all steps done"
@@ -179,41 +180,34 @@ def _notify(observe: Callable[[Progress], None] | None, progress: Progress) -> N
         _log.exception("an observer of the training failed; training goes on")
 
 
-def _require_finite(progress: Progress) -> None:
-    for name, value in progress.losses.items():
-        if not -float("inf") < value < float("inf"):
+def _finite(stage: str, state: TrainingState) -> dict[str, float]:
+    """Return the mean losses since the last log line; refuse NaN and infinity."""
+    means = state.mean_losses()
+    for name, value in means.items():
+        if not math.isfinite(value):
             raise TrainingError(
-                f"{progress.stage}: the {name} loss became {value} at step {progress.step}; "
+                f"{stage}: the {name} loss became {value} at step {state.step}; "
                 "lower the learning rate or use training.precision=fp32"
             )
+    return means
 
 
-class _Meter:
-    """Sums losses on the device between two reports, so that steps do not wait for the host."""
+class _Clock:
+    """Measures the speed of this process's share of the steps."""
 
     def __init__(self, step: int, total: int, batch_size: int) -> None:
+        self._first = step
         self._total = total
         self._batch_size = batch_size
         self._started = time.monotonic()
-        self._first = step
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        for name, value in losses.items():
-            value = value.detach().float()
-            self._sums[name] = self._sums[name] + value if self._count else value
-        self._count += 1
-
-    def report(self, stage: str, step: int) -> Progress:
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+    def progress(self, stage: str, step: int, losses: Mapping[str, float]) -> Progress:
         seconds_per_step = (time.monotonic() - self._started) / max(1, step - self._first)
         return Progress(
             stage=stage,
             step=step,
             total=self._total,
-            losses=means,
+            losses=losses,
             images_per_second=self._batch_size / max(seconds_per_step, 1e-9),
             seconds_left=(self._total - step) * seconds_per_step,
         )

@@ -8,15 +8,17 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from syncgan.config import SynCGANConfig
 from syncgan.errors import ArtefactError, RunExistsError
 from syncgan.storage import read_json, sweep_temporaries, write_json, write_text
-from syncgan.training.checkpoint import CheckpointStore
-from syncgan.training.loop import Progress
+
+if TYPE_CHECKING:
+    from syncgan.training.checkpoint import CheckpointStore
+    from syncgan.training.loop import Progress
 
 __all__ = ["RunFolder"]
 
@@ -92,6 +94,9 @@ class RunFolder:
 
     def checkpoints(self, stage_folder: str, config: SynCGANConfig) -> CheckpointStore:
         """Return the checkpoint store of one stage."""
+        # Only here is torch needed: a folder can be refused without it.
+        from syncgan.training.checkpoint import CheckpointStore
+
         return CheckpointStore(
             self.path / "checkpoints" / stage_folder,
             identity=self._identity,

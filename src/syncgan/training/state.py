@@ -33,6 +33,8 @@ class TrainingState:
     best_validation: float | None = None
     best_step: int | None = None
     stop_reason: str | None = None
+    loss_sums: dict[str, Tensor] = field(default_factory=dict)
+    loss_count: int = 0
 
     @classmethod
     def start(cls, objective: Objective, gan: GANConfig) -> TrainingState:
@@ -61,6 +63,21 @@ class TrainingState:
         torch._foreach_lerp_(averages, currents, 1 - decay)
         for average, current in zip(self.ema.buffers(), generator.buffers(), strict=True):
             average.copy_(current)
+
+    def add_losses(self, losses: dict[str, Tensor]) -> None:
+        """Sum losses on their device until the next log line, so that steps do not wait for the host."""
+        for name, value in losses.items():
+            value = value.detach().float()
+            self.loss_sums[name] = self.loss_sums[name] + value if self.loss_count else value
+        self.loss_count += 1
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the means of the losses since `forget_losses`."""
+        return {name: float(value) / self.loss_count for name, value in self.loss_sums.items()}
+
+    def forget_losses(self) -> None:
+        """Start the next interval of the log."""
+        self.loss_sums, self.loss_count = {}, 0
 
     def sampling_generator(self) -> nn.Module:
         """Return the network that samples: the moving average, or the generator itself."""
@@ -99,6 +116,8 @@ class TrainingState:
             "best_validation": self.best_validation,
             "best_step": self.best_step,
             "stop_reason": self.stop_reason,
+            "loss_sums": {name: float(value) for name, value in self.loss_sums.items()},
+            "loss_count": self.loss_count,
         }
 
     def load(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
@@ -115,6 +134,9 @@ class TrainingState:
         self.best_validation = numbers["best_validation"]
         self.best_step = numbers["best_step"]
         self.stop_reason = numbers["stop_reason"]
+        device = next(self.generator.parameters()).device
+        self.loss_sums = {name: torch.tensor(value, device=device) for name, value in numbers["loss_sums"].items()}
+        self.loss_count = int(numbers["loss_count"])
 
 
 def _adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
@@ -128,8 +150,12 @@ def _flat_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in flat.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        parameter = parameters[int(index)]
+        # Fused Adam walks raw memory, so a moment must lie in memory as its parameter does (channels_last).
+        laid_out = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+        state.setdefault(int(index), {})[name] = laid_out.detach()
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

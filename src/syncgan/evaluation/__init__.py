@@ -1,0 +1,1 @@
+"""What surrounds a fit: runs with their pictures and report. Nothing here imports torch before it must."""

@@ -1,0 +1,171 @@
+"""Pictures as PNG bytes: strips of images under their captions, and loss curves.
+
+matplotlib is used without pyplot, so nothing global changes. Text that comes from data is never read as markup.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["COLUMNS", "colour_map", "draw_losses", "draw_strips", "plain"]
+
+Pixels = NDArray[np.uint8]
+
+COLUMNS = 6
+"""Images in one row of a picture: on a phone each is still half a centimetre wide."""
+
+# Okabe and Ito's colours can be told apart by colour-blind readers.
+_BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+_LEVEL_LOW, _LEVEL_MIDDLE, _NUCLEUS = (243, 243, 240), (230, 190, 110), (0, 84, 147)
+
+_DPI = 100
+_TILE_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX = 128, 6, 10, 40
+_LARGEST_TILE_PX = 192
+_FONT_PT = 15.0
+_LONGEST_TEXT = 60
+
+
+def plain(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """Return text on one line, without control characters, shortened."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def colour_map(mask: Pixels, levels: int) -> Pixels:
+    """Colour an (H, W) map 0..L-1 as (H, W, 3): light background, ochre for what is stained, blue nuclei."""
+    inner = np.linspace(0, 1, max(levels - 1, 2))[: levels - 1, None]
+    below = (1 - inner) * np.array(_LEVEL_LOW) + inner * np.array(_LEVEL_MIDDLE)
+    palette = np.vstack([below, [_NUCLEUS]]).round().astype(np.uint8)
+    return np.asarray(palette[mask])
+
+
+def draw_strips(rows: Sequence[tuple[str, Sequence[Pixels]]]) -> bytes:
+    """Draw rows of images, each row under its caption.
+
+    Parameters
+    ----------
+    rows : caption and (H, W, 3) uint8 images of a row. Small images are enlarged by whole pixels.
+    """
+    tile_px = _tile_size([image for _, images in rows for image in images])
+    width = 2 * _MARGIN_PX + COLUMNS * tile_px + (COLUMNS - 1) * _GAP_PX
+    row_px = _CAPTION_PX + tile_px + _GAP_PX
+    canvas = np.full((2 * _MARGIN_PX + len(rows) * row_px, width, 3), 255, np.uint8)
+    for number, (_, images) in enumerate(rows):
+        top = _MARGIN_PX + number * row_px + _CAPTION_PX
+        for column, image in enumerate(images[:COLUMNS]):
+            left = _MARGIN_PX + column * (tile_px + _GAP_PX)
+            canvas[top : top + tile_px, left : left + tile_px] = _tile(image, tile_px)
+    return _with_captions(canvas, [caption for caption, _ in rows], row_px)
+
+
+def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """Draw the losses of one stage against its steps.
+
+    Parameters
+    ----------
+    title : name of the stage.
+    lines : lines of ``stats.jsonl`` of that stage.
+    """
+    adversarial = {"discriminator": _VERMILION, "generator_adversarial": _BLUE}
+    others = {"generator_reconstruction": _GREEN, "generator_feature_matching": _ORANGE}
+    panels = [series for series in (_present(lines, adversarial), _present(lines, others)) if series]
+    figure = _figure(680, 60 + 270 * max(len(panels), 1))
+    steps = [line["step"] for line in lines]
+    for number, series in enumerate(panels):
+        axes = figure.add_subplot(len(panels), 1, number + 1)
+        for name, (values, colour) in series.items():
+            _draw_series(axes, steps, values, colour, name)
+        axes.set_ylabel("loss", fontsize=_FONT_PT)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(labelsize=_FONT_PT - 2)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=_FONT_PT - 2, frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    if panels:
+        axes.set_xlabel("generator updates", fontsize=_FONT_PT)
+    figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
+    return _png(figure)
+
+
+def _present(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> dict[str, tuple[list[float], str]]:
+    """Return name -> (values, colour) of the losses that the stage logged and that are not always zero."""
+    found = {}
+    for name, colour in wanted.items():
+        values = [float(line.get(f"loss_{name}", np.nan)) for line in lines]
+        if np.isfinite(values).any() and np.nanmax(np.abs(values)) > 0:
+            found[name] = (values, colour)
+    return found
+
+
+def _draw_series(axes: Any, steps: Sequence[int], values: Sequence[float], colour: str, name: str) -> None:
+    """Draw every logged value faintly and, where there are many, their running mean over it."""
+    window = len(values) // 20
+    label = name.replace("generator_", "generator: ").replace("_", " ")
+    if window < 2:
+        axes.plot(steps, values, color=colour, linewidth=2, marker="o" if len(values) < 3 else None, label=label)
+        return
+    axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
+    means = np.convolve(values, np.ones(window) / window, mode="valid")
+    axes.plot(steps[window - 1 :], means, color=colour, linewidth=2.2, label=label)
+
+
+# --- pixels --------------------------------------------------------------------------------------------------------
+
+
+def _tile_size(images: Sequence[Pixels]) -> int:
+    largest = max((max(image.shape[:2]) for image in images), default=_TILE_PX)
+    if largest >= _LARGEST_TILE_PX:
+        return _LARGEST_TILE_PX
+    return largest * max(1, round(_TILE_PX / largest))
+
+
+def _tile(image: Pixels, size: int) -> Pixels:
+    """Fit an image into a white square: whole-pixel enlargement, or area interpolation when shrinking."""
+    scale = size / max(image.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    tile = np.full((size, size, 3), 255, np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    tile[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=how)
+    return tile
+
+
+def _with_captions(canvas: Pixels, captions: Sequence[str], row_px: int) -> bytes:
+    height, width = canvas.shape[:2]
+    figure = _figure(width, height)
+    figure.figimage(canvas)
+    for number, caption in enumerate(captions):
+        baseline = height - (_MARGIN_PX + number * row_px + _CAPTION_PX - 11)
+        figure.text(
+            _MARGIN_PX / width, baseline / height, plain(caption), fontsize=_FONT_PT, va="baseline", parse_math=False
+        )
+    return _png(figure, tight=False)
+
+
+def _figure(width_px: int, height_px: int) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI)
+
+
+def _png(figure: Figure, *, tight: bool = True) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A class name may use letters that the font lacks; the report gives it as text besides.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        if tight:
+            figure.tight_layout()
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

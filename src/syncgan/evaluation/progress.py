@@ -1,0 +1,171 @@
+"""What a person sees while a command works: bars on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from syncgan.evaluation.report import spoken_duration
+
+if TYPE_CHECKING:
+    from syncgan.training.events import FitEvent
+
+__all__ = ["Display", "FitProgress", "PlainDisplay", "SilentDisplay", "TerminalDisplay", "printable"]
+
+_PLAIN_SECONDS = 5.0
+
+
+def printable(text: str) -> str:
+    """Return text without control characters and lone surrogates, which could steer a terminal or not be encoded.
+
+    Examples
+    --------
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+class Display(AbstractContextManager["Display"]):
+    """Shows lines and the progress of stages; this one shows nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+
+    def update(self, stage: str, done: int, total: int, details: str = "", seconds_left: float | None = None) -> None:
+        """Show how far a stage is.
+
+        Parameters
+        ----------
+        details : losses and speed.
+        seconds_left : over the whole command, None when not known.
+        """
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class SilentDisplay(Display):
+    """Shows nothing."""
+
+
+class PlainDisplay(Display):
+    """Plain lines for files and pipes: at a change of stage, at its end, and else at most one in five seconds."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._stage: str | None = None
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self._stream.write(printable(text) + "\n")
+        self._stream.flush()
+
+    def update(self, stage: str, done: int, total: int, details: str = "", seconds_left: float | None = None) -> None:
+        """Show one line, unless the last one is fresh."""
+        now = self._clock()
+        if stage == self._stage and done < total and now - self._last < _PLAIN_SECONDS:
+            return
+        self._stage, self._last = stage, now
+        left = "" if seconds_left is None else f"about {spoken_duration(seconds_left)} left"
+        self.say("  ".join(part for part in (stage, f"{done}/{total}", details, left) if part))
+
+
+class TerminalDisplay(Display):
+    """One bar a stage, drawn by rich."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._console = Console(file=stream, markup=False, highlight=False, emoji=False)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[details]}", markup=False),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=self._console,
+            expand=True,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def say(self, text: str) -> None:
+        """Show one line above the bars."""
+        self._console.print(printable(text), soft_wrap=True)
+
+    def update(self, stage: str, done: int, total: int, details: str = "", seconds_left: float | None = None) -> None:
+        """Move the bar of the stage."""
+        if stage not in self._tasks:
+            for task in self._tasks.values():
+                self._progress.update(task, left="")
+            self._tasks[stage] = self._progress.add_task(printable(stage), total=total, details="", left="")
+        left = "" if seconds_left is None else f"{spoken_duration(seconds_left)} left"
+        self._progress.update(self._tasks[stage], completed=done, total=total, details=details, left=left)
+
+    def close(self) -> None:
+        """Stop drawing and leave the bars as they are."""
+        self._progress.stop()
+
+
+class FitProgress:
+    """A callback of `SynCGANAugmenter.fit` that tells a display about the plan and every stage."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def __call__(self, event: FitEvent) -> None:
+        """Show one event."""
+        if event.kind == "plan":
+            for line in _plan(event):
+                self._display.say(line)
+        elif event.kind in ("masks", "step"):
+            self._display.update(event.stage, event.done, event.total, _details(event), event.seconds_left)
+
+
+def _plan(event: FitEvent) -> list[str]:
+    augmenter = event.augmenter
+    labels = augmenter.pairs_.labels.tolist()
+    counts = {
+        name: labels.count(label) for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True)
+    }
+    lines = [f"training on {_listed(counts)} images"]
+    if augmenter.excluded_:
+        lines.append(f"left out {len(augmenter.excluded_)} images whose mask failed:")
+        lines += [f"  {name}: {reason}" for name, reason in list(augmenter.excluded_.items())[:10]]
+    lines.append(f"stages: a mask GAN for each of {len(counts)} classes, then the renderer; {event.total} steps in all")
+    if event.seconds_left is not None:
+        lines.append(f"estimated time: {spoken_duration(event.seconds_left)} on {augmenter.device_}")
+    return lines
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _details(event: FitEvent) -> str:
+    shown = [
+        f"{short} {event.losses[name]:.2f}"
+        for short, name in (("D", "discriminator"), ("G", "generator"))
+        if name in event.losses
+    ]
+    if event.images_per_second is not None:
+        shown.append(f"{event.images_per_second:.0f} images/s")
+    return "  ".join(shown)

@@ -1,0 +1,249 @@
+"""The report of a run: figures from arrays, and one HTML file that shows them without any other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syncgan.data.export import safe_folder_names
+from syncgan.evaluation.plots import COLUMNS, colour_map, draw_losses, draw_strips
+from syncgan.segmentation.overlay import overlay
+from syncgan.storage import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from torch import Tensor
+
+    from syncgan.augmenter import SynCGANAugmenter
+
+__all__ = ["FigureEntry", "RunFacts", "draw_figures", "write_report"]
+
+Pixels = NDArray[np.uint8]
+
+_LISTED = 200
+_OVERLAY_SIDE_PX = 128
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """One figure of a report.
+
+    Attributes
+    ----------
+    section : heading under which it stands.
+    title : what it shows.
+    explanation : one sentence on how to read it.
+    png : the picture.
+    file : its name in ``figures/``.
+    """
+
+    section: str
+    title: str
+    explanation: str
+    png: bytes
+    file: str
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as it stands in the HTML file."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a report says about a run in words and numbers.
+
+    Attributes
+    ----------
+    name : of the run's folder.
+    classes : (class name, files found, images trained on).
+    skipped, excluded : relative name -> reason, for files that could not be read and images whose mask failed.
+    notes : what the scan ignored and the decoder decided.
+    config : the settings as TOML.
+    segmenter : where the masks come from.
+    versions : library -> version.
+    seed, device, seconds : of the fit.
+    """
+
+    name: str
+    classes: tuple[tuple[str, int, int], ...]
+    config: str
+    segmenter: str
+    versions: Mapping[str, str]
+    seed: int
+    device: str
+    seconds: float
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> str:
+        """The time taken, for people."""
+        return spoken_duration(self.seconds)
+
+
+def spoken_duration(seconds: float) -> str:
+    """Return a duration for people.
+
+    Examples
+    --------
+    >>> spoken_duration(8.2), spoken_duration(200), spoken_duration(7300)
+    ('8 s', '3 min 20 s', '2 h 1 min')
+    """
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def draw_figures(
+    augmenter: SynCGANAugmenter, stats: Sequence[Mapping[str, Any]], folder: str | PathLike[str]
+) -> list[FigureEntry]:
+    """Draw and write the figures of a fitted augmenter that still has its `pairs_`.
+
+    Parameters
+    ----------
+    stats : lines of ``stats.jsonl``.
+    folder : where the PNG files go; made if needed.
+    """
+    names = safe_folder_names(augmenter.classes_)
+    figures = [*_class_figures(augmenter, names), _overlay_figure(augmenter), *_loss_figures(augmenter, stats, names)]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        write_bytes(folder / figure.file, figure.png)
+    return figures
+
+
+def write_report(run_dir: str | PathLike[str], facts: RunFacts, figures: Sequence[FigureEntry]) -> Path:
+    """Write ``report.html``: one file with every figure inside, no script and no address outside; return its path."""
+    sections: dict[str, list[FigureEntry]] = {}
+    for figure in figures:
+        sections.setdefault(figure.section, []).append(figure)
+    style = _resource("report.css")
+    path = Path(run_dir) / "report.html"
+    html = _template().render(
+        facts=facts,
+        sections=sections,
+        listed=_LISTED,
+        style=style,
+        style_hash=base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii"),
+    )
+    write_text(path, html)
+    return path
+
+
+def _resource(name: str) -> str:
+    return resources.files("syncgan.evaluation").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_resource("report.html.j2"))
+
+
+# --- figures -------------------------------------------------------------------------------------------------------
+
+
+def _class_figures(augmenter: SynCGANAugmenter, names: Mapping[str, str]) -> list[FigureEntry]:
+    figures = []
+    for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
+        samples = augmenter.sample(name, COLUMNS, seed=0)
+        maps, images = _class_pairs(augmenter, label)
+        rows = [
+            ("real", _colour_images(images)),
+            ("mask of the real image", _coloured(maps, augmenter.levels_)),
+            ("synthetic mask", _coloured(samples.masks, augmenter.levels_)),
+            ("synthetic image", _colour_images(samples.images)),
+        ]
+        figures.append(
+            FigureEntry(
+                section="Real and synthetic, class by class",
+                title=name,
+                explanation="Synthetic images should look like the real ones of this class, differ from each other, "
+                "and have a nucleus wherever their mask (blue) has one; none of them belongs to the real image above it.",
+                png=draw_strips(rows),
+                file=f"real-and-synthetic-{names[name]}.png",
+            )
+        )
+    return figures
+
+
+def _overlay_figure(augmenter: SynCGANAugmenter) -> FigureEntry:
+    rows = []
+    for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
+        maps, images = _class_pairs(augmenter, label)
+        outlined = [
+            _outlined(image, mask, augmenter.levels_)
+            for image, mask in zip(_colour_images(images), maps.numpy(), strict=True)
+        ]
+        rows.append((name, outlined))
+    return FigureEntry(
+        section="Masks that the model learned from",
+        title="Extracted masks",
+        explanation="Green outlines should follow the nuclei, orange ones whatever else is stained; where they do not, "
+        "choose another segmenter, because the synthetic masks can only be as good as these.",
+        png=draw_strips(rows),
+        file="mask-overlays.png",
+    )
+
+
+def _loss_figures(
+    augmenter: SynCGANAugmenter, stats: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> list[FigureEntry]:
+    stages = {f"mask_gan/{name}": (f"Mask GAN of {name}", f"losses-mask-gan-{names[name]}.png") for name in names}
+    stages["image_gan"] = ("Renderer, from masks to images", "losses-image-gan.png")
+    figures = []
+    for stage, (title, file) in stages.items():
+        lines = [line for line in stats if line.get("stage") == stage]
+        if lines:
+            figures.append(
+                FigureEntry(
+                    section="Training",
+                    title=title,
+                    explanation="In a healthy game both adversarial curves level off and neither falls to zero; "
+                    "a reconstruction curve should fall and then flatten.",
+                    png=draw_losses(title, lines),
+                    file=file,
+                )
+            )
+    return figures
+
+
+def _class_pairs(augmenter: SynCGANAugmenter, label: int) -> tuple[Tensor, Tensor]:
+    """Return up to `COLUMNS` maps and images of a class, spread over it."""
+    pairs = augmenter.pairs_
+    positions = (pairs.labels == label).nonzero().flatten().tolist()
+    chosen = sorted({positions[round(step)] for step in np.linspace(0, len(positions) - 1, COLUMNS)})
+    return pairs.maps[chosen], pairs.images[chosen]
+
+
+def _colour_images(images: Tensor) -> list[Pixels]:
+    return list(images.cpu().numpy().transpose(0, 2, 3, 1))
+
+
+def _coloured(maps: Tensor, levels: int) -> list[Pixels]:
+    return [colour_map(mask, levels) for mask in maps.cpu().numpy()]
+
+
+def _outlined(image: Pixels, mask: Pixels, levels: int) -> Pixels:
+    """Outline a mask on its image, enlarged first so that the outline stays thinner than a nucleus."""
+    factor = max(1, round(_OVERLAY_SIDE_PX / max(mask.shape)))
+    image, mask = (np.ascontiguousarray(array.repeat(factor, 0).repeat(factor, 1)) for array in (image, mask))
+    return overlay(image, mask, levels=levels)

@@ -1,0 +1,369 @@
+"""One run from data to report: read the data, fit, draw what can be looked at.
+
+Everything that can be refused without torch is refused before it is imported: `load_run_data`, `check_plugins` and
+`check_output_folder` need none.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syncgan.config import SynCGANConfig
+from syncgan.data.folders import load_class_folders, read_groups
+from syncgan.data.images import read_mask
+from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
+from syncgan.evaluation.report import RunFacts, draw_figures, write_report
+from syncgan.extractor import MaskExtractor
+from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, MASK_GENERATORS
+from syncgan.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from syncgan.augmenter import SynCGANAugmenter
+    from syncgan.training.events import FitEvent
+
+__all__ = [
+    "RunData",
+    "RunResult",
+    "check_model",
+    "check_output_folder",
+    "check_plugins",
+    "check_run_folder",
+    "fit_run",
+    "load_run_data",
+    "usable_device",
+]
+
+_log = logging.getLogger(__name__)
+_MASK_EXTENSIONS = (".png", ".tif", ".tiff", ".bmp")
+_MASK_TABLE = "masks.csv"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run learns from.
+
+    Attributes
+    ----------
+    dataset : map-style dataset of (image, label).
+    skipped : relative name -> why the file could not be read.
+    notes : what the scan ignored and what the decoder had to decide, one sentence each.
+    masks, groups : one an item, or None.
+    """
+
+    dataset: Any
+    skipped: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    masks: Sequence[Any] | None = None
+    groups: Sequence[Any] | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes
+    ----------
+    folder, model : the run and the saved model in it.
+    report : ``report.html``, or None when it could not be written.
+    augmenter : the fitted augmenter.
+    classes : class name -> number of training images.
+    excluded, skipped : relative name -> reason, for images whose mask failed and files that could not be read.
+    seconds : wall-clock time of this call.
+    """
+
+    folder: Path
+    model: Path
+    report: Path | None
+    augmenter: SynCGANAugmenter
+    classes: dict[str, int]
+    excluded: dict[str, str]
+    skipped: dict[str, str]
+    seconds: float
+
+
+def fit_run(
+    data: RunData | str | PathLike[str] | Any,
+    out: str | PathLike[str],
+    *,
+    config: SynCGANConfig | None = None,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    resume: bool = False,
+    masks: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    callbacks: Iterable[Callable[[FitEvent], None]] = (),
+) -> RunResult:
+    """Fit an augmenter in a run folder and leave its pictures and report there.
+
+    Parameters
+    ----------
+    data : folder of class folders, a map-style dataset, or what `load_run_data` returned.
+    out : the run folder; made here.
+    config, device, seed, masks, groups, callbacks : see `SynCGANAugmenter`.
+    resume : go on with the same run in `out`, or start it when there is none; without it a folder with content is
+        refused.
+
+    Raises
+    ------
+    SyncganError
+        As `SynCGANAugmenter.fit`. A report that cannot be written is logged and does not fail the run.
+    """
+    out = Path(out)
+    check_run_folder(out, resume=resume)
+    source = _as_run_data(data)
+    started = time.monotonic()
+    from syncgan.augmenter import SynCGANAugmenter
+
+    augmenter = SynCGANAugmenter(config, device=usable_device(device), seed=seed).fit(
+        source.dataset,
+        masks=source.masks if masks is None else masks,
+        groups=source.groups if groups is None else groups,
+        run_dir=out,
+        resume="auto" if resume else "never",
+        callbacks=callbacks,
+    )
+    seconds = time.monotonic() - started
+    return RunResult(
+        folder=out,
+        model=out / "model",
+        report=_report(augmenter, source, out, seconds),
+        augmenter=augmenter,
+        classes=_training_counts(augmenter),
+        excluded=dict(augmenter.excluded_),
+        skipped=dict(source.skipped),
+        seconds=seconds,
+    )
+
+
+def load_run_data(
+    folder: str | PathLike[str],
+    *,
+    masks: str | PathLike[str] | None = None,
+    groups: str | PathLike[str] | None = None,
+    group_column: str | None = None,
+    limit_per_class: int | None = None,
+    levels: int = 2,
+) -> RunData:
+    """Read class folders, and optionally masks and groups, for `fit_run`.
+
+    Parameters
+    ----------
+    folder : class folders of images.
+    masks : folder of masks: what ``syncgan masks`` wrote, or ``CLASS/NAME.png`` for each ``CLASS/NAME.*`` in `folder`.
+    groups, group_column : table with a column ``file`` (relative to `folder`) and the column of the group.
+    limit_per_class : only the first so many files of each class are looked at.
+    levels : L, for masks stored as evenly spaced grays.
+
+    Raises
+    ------
+    DataError
+        Nothing to train on, a mask that is missing or cannot be read, or a file without a group.
+    """
+    if (groups is None) != (group_column is None):
+        raise ConfigError(
+            "expected a table of groups together with the name of its column; give --groups and "
+            "--group-column, or neither"
+        )
+    dataset, skipped = load_class_folders(folder, limit_per_class=limit_per_class)
+    return RunData(
+        dataset=dataset,
+        skipped={error.path: error.reason for error in skipped},
+        notes=dataset.notes,
+        masks=None if masks is None else _read_masks(Path(masks), dataset.files, levels),
+        groups=None if groups is None or group_column is None else read_groups(groups, group_column, dataset.files),
+    )
+
+
+def check_plugins(config: SynCGANConfig) -> None:
+    """Refuse names of plug-ins that do not exist, and parameters that the segmenter does not have; imports no torch."""
+    MaskExtractor(config.extractor.segmenter, **config.extractor.parameters)
+    named = [
+        (MASK_GENERATORS, config.mask_gan.generator),
+        (IMAGE_GENERATORS, config.image_gan.generator),
+        (DISCRIMINATORS, config.mask_gan.discriminator),
+        (DISCRIMINATORS, config.image_gan.discriminator),
+    ]
+    for registry, name in named:
+        if name not in registry.names():
+            registry.get(name)  # raises, with the nearest match; a known name would import torch
+
+
+def check_model(run: str | PathLike[str]) -> Path:
+    """Return the folder of the model in a run folder, or of the model itself; imports no torch.
+
+    Raises
+    ------
+    ArtefactError
+        There is no model.
+    """
+    run = Path(run)
+    for folder in (run, run / "model"):
+        if (folder / "manifest.json").is_file():
+            return folder
+    if RunFolder(run).holds_run:
+        raise ArtefactError(f"{run}: expected a finished run, got one without a model; go on with it by `fit --resume`")
+    raise ArtefactError(f"{run}: expected a run folder with a model, found none; check the path, or fit one first")
+
+
+def check_run_folder(out: str | PathLike[str], *, resume: bool) -> None:
+    """Refuse a run folder that is taken or cannot be written; imports no torch and changes nothing."""
+    run = RunFolder(out)
+    if not (resume and run.holds_run):
+        run.require_free()
+    _require_writable(run.path)
+
+
+def check_output_folder(out: str | PathLike[str], *, resume: bool = False) -> None:
+    """Refuse an output folder that holds files or cannot be written; changes nothing.
+
+    Raises
+    ------
+    RunExistsError
+        It is a file, or holds something (unless `resume`).
+    ArtefactError
+        It, or the folder that it should be made in, is missing or cannot be written.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise RunExistsError(f"{out}: is a file, expected a folder; choose another name")
+    if out.is_dir() and not resume and any(out.iterdir()):
+        raise RunExistsError(f"{out}: expected a new or empty folder, it holds files; choose another folder")
+    _require_writable(out)
+
+
+def _require_writable(out: Path) -> None:
+    target = out if out.exists() else out.absolute().parent
+    if not target.is_dir():
+        raise ArtefactError(
+            f"{out}: cannot be made, the folder {target} does not exist; make it first, or choose another"
+        )
+    if not os.access(target, os.W_OK | os.X_OK):
+        raise ArtefactError(f"{target}: cannot be written (permission denied or read-only); choose another folder")
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Return the device, or refuse one that this machine does not have."""
+    import torch
+
+    from syncgan.training.loop import resolve_device
+
+    try:
+        resolved = resolve_device(device)
+        torch.empty(1, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {str(device)!r} cannot be used here ({reason}); expected auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    return resolved
+
+
+def _as_run_data(data: Any) -> RunData:
+    if isinstance(data, RunData):
+        return data
+    if isinstance(data, str | PathLike):
+        return load_run_data(data)
+    return RunData(dataset=data, skipped={})
+
+
+# --- masks that are given ------------------------------------------------------------------------------------------
+
+
+def _read_masks(folder: Path, files: Sequence[str], levels: int) -> list[NDArray[np.uint8]]:
+    if not folder.is_dir():
+        raise DataError(f"expected a folder of masks at {folder}, found none; check the path")
+    table = folder / _MASK_TABLE
+    places = _places_from_table(table) if table.is_file() else {file: _find_mask(folder, file) for file in files}
+    missing = [file for file in files if places.get(file) is None]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"expected a mask for every image in {folder}, found none for {missing[0]!r}{more}; "
+            "name it CLASS/NAME.png after the image, or give the folder that `syncgan masks` wrote"
+        )
+    return [_evenly_spaced(read_mask(folder / str(places[file])), levels) for file in files]
+
+
+def _find_mask(folder: Path, file: str) -> str | None:
+    stem = PurePosixPath(file).with_suffix("")
+    names = (f"{stem}{extension}" for extension in _MASK_EXTENSIONS)
+    return next((name for name in names if (folder / name).is_file()), None)
+
+
+def _places_from_table(table: Path) -> dict[str, str]:
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows or not {"file", "mask"} <= set(rows[0]):
+        raise DataError(f"{table}: expected the columns 'file' and 'mask'; give the folder that `syncgan masks` wrote")
+    # An apostrophe keeps a spreadsheet from reading such a name as a formula.
+    return {row["file"].removeprefix("'"): row["mask"] for row in rows if row["mask"]}
+
+
+def _evenly_spaced(mask: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    """Turn grays 0 .. 255 as ``syncgan masks`` writes them for more than two levels into levels 0 .. L-1."""
+    grays = np.round(np.arange(levels) * 255 / (levels - 1)).astype(np.uint8)
+    if mask.max(initial=0) < levels or not np.isin(mask, grays).all():
+        return mask
+    return np.searchsorted(grays, mask).astype(np.uint8)
+
+
+# --- the report ----------------------------------------------------------------------------------------------------
+
+
+def _report(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> Path | None:
+    try:
+        facts = _facts(augmenter, source, out, seconds)
+        figures = draw_figures(augmenter, RunFolder(out).stats(), out / "figures")
+        return write_report(out, facts, figures)
+    except Exception:
+        _log.warning("the report of %s could not be written; the model is complete", out, exc_info=True)
+        return None
+
+
+def _facts(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> RunFacts:
+    from syncgan.data.raw import read_targets
+    from syncgan.storage import library_versions
+
+    read = Counter(read_targets(source.dataset, classes=_class_to_label(augmenter)))
+    unreadable = Counter(PurePosixPath(name).parts[0] for name in source.skipped)
+    used = _training_counts(augmenter)
+    rows = [
+        (name, read[label] + unreadable[name], used[name])
+        for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True)
+    ]
+    return RunFacts(
+        name=out.absolute().name,
+        classes=tuple(rows),
+        skipped=dict(source.skipped),
+        excluded=dict(augmenter.excluded_),
+        notes=source.notes,
+        config=augmenter.config_.to_toml(),
+        segmenter=str(augmenter.extractor_description_["name"]),
+        versions=library_versions(),
+        seed=augmenter.seed,
+        device=str(augmenter.device_),
+        seconds=seconds,
+    )
+
+
+def _class_to_label(augmenter: SynCGANAugmenter) -> dict[str, int]:
+    return dict(zip(augmenter.classes_, augmenter.label_values_, strict=True))
+
+
+def _training_counts(augmenter: SynCGANAugmenter) -> dict[str, int]:
+    counts = Counter(augmenter.pairs_.labels.tolist())
+    return {name: counts[label] for name, label in _class_to_label(augmenter).items()}

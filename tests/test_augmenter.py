@@ -1,0 +1,293 @@
+"""`SynCGANAugmenter` from a dataset to samples, wrapped datasets, batches, folders and saved models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Subset
+from torchvision import tv_tensors
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from syncgan import MaskExtractor, Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
+from syncgan.training.events import FitEvent
+
+SETTINGS = [
+    "mask_gan.steps=3",
+    "image_gan.steps=3",
+    "mask_gan.width=4",
+    "image_gan.width=4",
+    "sampling.chunk_size=4",
+    "filters.mask_plausibility=false",
+]
+
+
+def config(*settings: str) -> SynCGANConfig:
+    return SynCGANConfig.preset("tiny").updated([*SETTINGS, *settings])
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return Phantom(6, image_size=48)
+
+
+@pytest.fixture(scope="module")
+def run(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[SynCGANAugmenter, Path]:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return SynCGANAugmenter(config(), device="cpu", seed=1).fit(phantom, run_dir=folder), folder
+
+
+@pytest.fixture
+def augmenter(run: tuple[SynCGANAugmenter, Path]) -> SynCGANAugmenter:
+    return run[0]
+
+
+def image_folder(root: Path, phantom: Phantom) -> Path:
+    for index, target in enumerate(phantom.targets):
+        folder = root / phantom.classes[target]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(phantom.image(index)).save(folder / f"{index}.png")
+    return root
+
+
+def test_samples_are_labelled_uint8_tv_tensors(augmenter: SynCGANAugmenter) -> None:
+    samples = augmenter.sample("malignant", 5, seed=3)
+    assert isinstance(samples.images, tv_tensors.Image)
+    assert isinstance(samples.masks, tv_tensors.Mask)
+    assert samples.images.shape == (5, 3, 32, 32)
+    assert samples.masks.shape == (5, 32, 32)
+    assert samples.images.dtype == samples.masks.dtype == torch.uint8
+    assert samples.labels.tolist() == [1] * 5
+    assert samples.labels.dtype == torch.int64
+    assert len(augmenter.sample("malignant", 0)) == 0
+
+
+def test_a_class_goes_by_its_name_or_its_integer(augmenter: SynCGANAugmenter) -> None:
+    by_name, by_label = augmenter.sample("malignant", 2), augmenter.sample(1, 2)
+    assert torch.equal(by_name.images, by_label.images)
+    with pytest.raises(UnknownNameError, match=r"unknown class 'maligant'.*did you mean 'malignant'"):
+        augmenter.sample("maligant", 1)
+    with pytest.raises(UnknownNameError, match="knows benign \\(0\\), malignant \\(1\\)"):
+        augmenter.sample(2, 1)
+    with pytest.raises(ConfigError, match="at least 0"):
+        augmenter.sample(0, -1)
+
+
+def test_samples_do_not_depend_on_how_many_are_asked_for(augmenter: SynCGANAugmenter) -> None:
+    more = augmenter.sample("benign", 11, seed=5)
+    for n in (1, 4, 7):
+        fewer = augmenter.sample("benign", n, seed=5)
+        assert torch.equal(fewer.images, more.images[:n])
+        assert torch.equal(fewer.masks, more.masks[:n])
+    assert not torch.equal(augmenter.sample("benign", 11, seed=6).images, more.images)
+
+
+def test_two_fits_with_one_seed_sample_alike(augmenter: SynCGANAugmenter, phantom: Phantom) -> None:
+    again = SynCGANAugmenter(config(), device="cpu", seed=1).fit(phantom)
+    assert torch.equal(again.sample(0, 4).images, augmenter.sample(0, 4).images)
+    other = SynCGANAugmenter(config(), device="cpu", seed=2).fit(phantom)
+    assert not torch.equal(other.sample(0, 4).images, augmenter.sample(0, 4).images)
+
+
+def test_a_run_folder_holds_configuration_log_checkpoints_and_model(run: tuple[SynCGANAugmenter, Path]) -> None:
+    folder = run[1]
+    assert SynCGANConfig.load(folder / "config.json") == run[0].config_
+    stages = {json.loads(line)["stage"] for line in (folder / "stats.jsonl").read_text().splitlines()}
+    assert stages == {"mask_gan/benign", "mask_gan/malignant", "image_gan"}
+    manifest = json.loads((folder / "model" / "manifest.json").read_text())
+    assert manifest["classes"] == ["benign", "malignant"]
+    assert manifest["dataset_fingerprint"] == run[0].fingerprint_
+    assert {path.name for path in (folder / "model").iterdir()} == {
+        "manifest.json",
+        *(entry["file"] for entry in manifest["files"].values()),
+    }
+
+
+def test_a_loaded_model_samples_the_same_without_data_or_segmenter(run: tuple[SynCGANAugmenter, Path]) -> None:
+    for folder in (run[1], run[1] / "model"):
+        loaded = SynCGANAugmenter.load(folder, device="cpu")
+        assert torch.equal(loaded.sample("benign", 6, seed=9).images, run[0].sample("benign", 6, seed=9).images)
+    with pytest.raises(ArtefactError, match="expected a saved augmenter"):
+        SynCGANAugmenter.load(run[1] / "checkpoints")
+
+
+def test_resuming_a_finished_run_trains_nothing_again(
+    run: tuple[SynCGANAugmenter, Path], phantom: Phantom
+) -> None:
+    events: list[FitEvent] = []
+    again = SynCGANAugmenter(config(), device="cpu", seed=1).fit(phantom, run_dir=run[1], callbacks=[events.append])
+    assert [event.kind for event in events if event.kind == "step"] == []
+    assert torch.equal(again.sample(0, 3).images, run[0].sample(0, 3).images)
+
+
+def test_another_run_in_the_same_folder_is_refused_with_the_difference(
+    run: tuple[SynCGANAugmenter, Path], phantom: Phantom
+) -> None:
+    before = {path: path.read_bytes() for path in run[1].rglob("*") if path.is_file()}
+    with pytest.raises(RunExistsError, match="seed: was 1, is 2"):
+        SynCGANAugmenter(config(), device="cpu", seed=2).fit(phantom, run_dir=run[1])
+    with pytest.raises(RunExistsError, match="mask_gan.steps: was 3, is 4"):
+        SynCGANAugmenter(config("mask_gan.steps=4"), device="cpu", seed=1).fit(phantom, run_dir=run[1])
+    with pytest.raises(RunExistsError, match="holds another run"):
+        SynCGANAugmenter(config(), device="cpu", seed=1).fit(Phantom(5, image_size=48), run_dir=run[1])
+    with pytest.raises(RunExistsError, match="already holds a run"):
+        SynCGANAugmenter(config(), device="cpu", seed=1).fit(phantom, run_dir=run[1], resume="never")
+    assert {path: path.read_bytes() for path in run[1].rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_with_something_else_in_it_is_refused(phantom: Phantom, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RunExistsError, match="not empty"):
+        SynCGANAugmenter(config(), device="cpu").fit(phantom, run_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["thesis.txt"]
+
+
+def test_events_tell_stages_and_the_time_left(phantom: Phantom) -> None:
+    events: list[FitEvent] = []
+
+    def fails(event: FitEvent) -> None:
+        raise RuntimeError("a callback's own trouble")
+
+    SynCGANAugmenter(config(), device="cpu").fit(phantom, callbacks=[fails, events.append])
+    kinds = [event.kind for event in events]
+    assert kinds == ["masks"] * 12 + ["plan", "step", "step", "step", "fitted"]
+    assert events[12].total == 9
+    assert events[12].seconds_left is not None
+    assert [event.seconds_left for event in events][-1] == 0.0
+
+
+def test_an_image_folder_with_transforms_just_works(phantom: Phantom, tmp_path: Path) -> None:
+    transform = v2.Compose([v2.ToImage(), v2.Resize((32, 32)), v2.ToDtype(torch.float32, scale=True)])
+    dataset = ImageFolder(image_folder(tmp_path, phantom), transform=transform)
+    augmenter = SynCGANAugmenter(config(), device="cpu").fit(dataset)
+    assert augmenter.classes_ == ("benign", "malignant")
+    wrapped = augmenter.wrap(dataset, strategy=2.0)
+    assert len(wrapped) == 36
+    images, labels = next(iter(DataLoader(wrapped, batch_size=36, num_workers=2)))
+    assert images.shape == (36, 3, 32, 32)
+    assert images.dtype == torch.float32
+    assert torch.equal(images[0], dataset[0][0])
+    assert torch.bincount(labels).tolist() == [18, 18]
+    assert dataset.transform is transform
+
+
+def test_wrapped_items_are_the_samples(augmenter: SynCGANAugmenter, phantom: Phantom) -> None:
+    real = Phantom(6, image_size=32)
+    wrapped = augmenter.wrap(real, strategy={"malignant": 3}, seed=4, transform=np.asarray)
+    samples = augmenter.sample("malignant", 3, seed=4)
+    assert np.array_equal(wrapped[12][0], samples.images[0].permute(1, 2, 0).numpy())
+    assert wrapped.targets[12:] == [1, 1, 1]
+
+
+def test_batches_are_replaced_after_the_loader(augmenter: SynCGANAugmenter) -> None:
+    mix = augmenter.batch_transform(p=1.0, seed=2)
+    images, labels = torch.zeros((6, 3, 20, 24), dtype=torch.uint8), torch.tensor([0, 1, 0, 1, 1, 0])
+    mixed, same = mix(images, labels)
+    assert mixed.shape == images.shape
+    assert torch.equal(same, labels)
+    assert (mixed.flatten(1).float().mean(dim=1) > 0).all()
+
+
+def test_export_writes_the_samples(augmenter: SynCGANAugmenter, tmp_path: Path) -> None:
+    summary = augmenter.export(tmp_path / "out", {"benign": 5, 1: 2}, seed=3)
+    assert summary.counts == {"benign": 5, "malignant": 2}
+    first = np.asarray(Image.open(sorted((tmp_path / "out" / "images" / "benign").glob("*.png"))[0]))
+    assert np.array_equal(first, augmenter.sample("benign", 1, seed=3).images[0].permute(1, 2, 0).numpy())
+    with pytest.raises(RunExistsError):
+        augmenter.export(tmp_path / "out", 1)
+    with pytest.raises(ConfigError, match="whole numbers"):
+        augmenter.export(tmp_path / "other", {"benign": 1.5})  # type: ignore[dict-item]
+
+
+def test_labels_need_not_start_at_zero(phantom: Phantom) -> None:
+    items = [(phantom.image(index), 4 + 3 * phantom.targets[index]) for index in range(len(phantom))]
+    augmenter = SynCGANAugmenter(config(), device="cpu").fit(items)
+    assert augmenter.label_values_ == (4, 7)
+    assert augmenter.sample(7, 2).labels.tolist() == [7, 7]
+
+
+def test_known_masks_are_used_instead_of_extracted_ones(phantom: Phantom) -> None:
+    masks = [phantom.mask(index) for index in range(len(phantom))]
+    augmenter = SynCGANAugmenter(config("geometry=crop"), device="cpu").fit(phantom, masks=masks)
+    assert augmenter.levels_ == 3
+    kept = augmenter.pairs_
+    expected = masks[kept.indices[0]]
+    assert abs(float((kept.maps[0] == 2).float().mean()) - expected.mean()) < 0.02
+    with pytest.raises(DataError, match="one mask an item, got 3 masks and 12 items"):
+        SynCGANAugmenter(config(), device="cpu").fit(phantom, masks=masks[:3])
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4])
+def test_any_number_of_levels_goes_all_the_way(levels: int, phantom: Phantom) -> None:
+    def segment(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        darkness = 255 - image.min(axis=2).astype(int)
+        return np.digitize(darkness, np.linspace(60, 160, levels - 1)).astype(np.uint8)
+
+    segment.levels = levels  # type: ignore[attr-defined]
+    augmenter = SynCGANAugmenter(config("extractor.exclude_failed=false"), extractor=segment, device="cpu").fit(phantom)
+    assert augmenter.levels_ == levels
+    assert int(augmenter.sample(0, 2).masks.max()) < levels
+
+
+def test_images_whose_mask_fails_are_left_out_and_counted(phantom: Phantom) -> None:
+    items = [(phantom.image(index), phantom.targets[index]) for index in range(len(phantom))]
+    items.append((np.full((48, 48, 3), 240, np.uint8), 0))
+    augmenter = SynCGANAugmenter(config(), device="cpu").fit(items)
+    assert augmenter.excluded_ == {"item 12": "no nucleus found"}
+    blank = [(np.full((48, 48, 3), 240, np.uint8), label) for label in (0, 0, 1, 1)]
+    with pytest.raises(DataError, match=r"'0': expected at least 2 images with a usable nucleus mask, got 0 of 2"):
+        SynCGANAugmenter(config(), device="cpu").fit(blank)
+
+
+def test_a_held_out_share_never_divides_a_group(phantom: Phantom) -> None:
+    groups = [f"patient {index // 2}" for index in range(len(phantom))]
+    augmenter = SynCGANAugmenter(config("image_gan.selection=validation"), device="cpu").fit(phantom, groups=groups)
+    training, held_out = augmenter._split(None, groups, len(phantom))
+    assert held_out is not None
+    assert not {groups[i] for i in training.indices} & {groups[i] for i in held_out.indices}
+    with pytest.raises(DataError, match="one group an item"):
+        SynCGANAugmenter(config(), device="cpu").fit(phantom, groups=groups[:3])
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "expected a dataset with images, got an empty one"),
+        ([(np.zeros((32, 32, 3), np.uint8), 0)] * 4, "at least 2 classes, got 1"),
+        ([(np.zeros((32, 32, 3), np.uint8), label) for label in (0, 0, 1)], "at least 2 images in every class"),
+        ([(np.zeros((32, 32, 3), np.float32), label) for label in (0, 0, 1, 1)], r"float32.*item 0|item 0.*float32"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_is_refused(items: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        SynCGANAugmenter(config(), device="cpu").fit(items)
+
+
+def test_an_unknown_segmenter_is_named_before_anything_is_trained(phantom: Phantom) -> None:
+    with pytest.raises(UnknownNameError, match="unknown segmenter 'gmn'.*did you mean 'gmm'"):
+        SynCGANAugmenter(config("extractor.segmenter=gmn"), device="cpu").fit(phantom)
+
+
+def test_an_extractor_is_taken_as_it_is(phantom: Phantom) -> None:
+    augmenter = SynCGANAugmenter(config(), extractor=MaskExtractor("gmm"), device="cpu").fit(phantom)
+    assert augmenter.levels_ == 2
+
+
+def test_subsets_are_datasets_too(phantom: Phantom) -> None:
+    augmenter = SynCGANAugmenter(config(), device="cpu").fit(Subset(phantom, [0, 1, 2, 6, 7, 8]))
+    assert augmenter.classes_ == ("benign", "malignant")
+
+
+def test_using_an_augmenter_before_fit_says_what_to_call() -> None:
+    for use in (lambda a: a.sample("x", 1), lambda a: a.wrap([]), lambda a: a.batch_transform(), lambda a: a.save("x")):
+        with pytest.raises(NotFittedError, match="call fit"):
+            use(SynCGANAugmenter())
+    with pytest.raises(ConfigError, match="SynCGANConfig.preset"):
+        SynCGANAugmenter("tiny")  # type: ignore[arg-type]

@@ -1,0 +1,246 @@
+"""`MaskGAN` and `MaskToImageCGAN` on their own: shapes, seeds, labels, plug-ins, saving, bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from syncgan import IMAGE_GENERATORS, MASK_GENERATORS, MaskGAN, MaskToImageCGAN, SynCGANConfig
+from syncgan.errors import ArtefactError, ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
+
+SMALL = ["mask_gan.steps=3", "image_gan.steps=3", "mask_gan.width=4", "image_gan.width=4", "sampling.chunk_size=4"]
+
+
+def config(*settings: str) -> SynCGANConfig:
+    return SynCGANConfig.preset("tiny").updated([*SMALL, *settings])
+
+
+def maps(count: int = 6, top: int = 2) -> np.ndarray[Any, Any]:
+    masks = np.zeros((count, 32, 32), np.uint8)
+    for index, mask in enumerate(masks):
+        mask[4:28, 4:28] = 1
+        mask[8 + index : 18 + index, 10:20] = top
+    return masks
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32)).astype(np.uint8)
+LABELS = [3, 3, 3, 7, 7, 7]
+
+
+@pytest.fixture(scope="module")
+def mask_gan() -> MaskGAN:
+    return MaskGAN(config(), seed=1, device="cpu").fit(maps())
+
+
+@pytest.fixture(scope="module")
+def image_gan() -> MaskToImageCGAN:
+    return MaskToImageCGAN(config(), seed=1, device="cpu").fit(IMAGES, maps(), LABELS)
+
+
+def test_masks_have_the_promised_shape_type_and_levels(mask_gan: MaskGAN) -> None:
+    masks = mask_gan.sample(5, seed=2)
+    assert masks.shape == (5, 1, 32, 32)
+    assert masks.dtype == torch.uint8
+    assert int(masks.max()) <= 2
+    assert mask_gan.sample(0).shape == (0, 1, 32, 32)
+
+
+def test_n_masks_are_the_first_of_more(mask_gan: MaskGAN) -> None:
+    more = mask_gan.sample(9, seed=2)
+    for n in (1, 4, 5):
+        assert torch.equal(mask_gan.sample(n, seed=2), more[:n])
+    assert not torch.equal(mask_gan.sample(9, seed=3), more)
+
+
+def test_a_mask_depends_on_its_own_seed_alone(mask_gan: MaskGAN) -> None:
+    seeds = list(range(7))
+    assert torch.equal(mask_gan.draw(seeds[::-1]).flip(0), mask_gan.draw(seeds))
+
+
+def test_images_have_the_promised_shape_and_type(image_gan: MaskToImageCGAN) -> None:
+    images = image_gan.generate(maps(5), [3, 7, 3, 7, 3], seed=2)
+    assert images.shape == (5, 3, 32, 32)
+    assert images.dtype == torch.uint8
+
+
+def test_an_image_depends_on_its_own_map_label_seed_and_position_alone(image_gan: MaskToImageCGAN) -> None:
+    whole = image_gan.generate(maps(6), LABELS, seed=2)
+    assert torch.equal(image_gan.generate(maps(6)[:3], LABELS[:3], seed=2), whole[:3])
+    assert not torch.equal(image_gan.generate(maps(6), LABELS, seed=3), whole)
+    assert not torch.equal(image_gan.generate(maps(6), LABELS[::-1], seed=2), whole)
+
+
+def test_the_same_seed_trains_the_same_model(mask_gan: MaskGAN) -> None:
+    again = MaskGAN(config(), seed=1, device="cpu").fit(maps())
+    assert torch.equal(again.sample(4), mask_gan.sample(4))
+
+
+def test_saving_keeps_every_sample(mask_gan: MaskGAN, image_gan: MaskToImageCGAN, tmp_path: Path) -> None:
+    mask_gan.save(tmp_path / "mask")
+    image_gan.save(tmp_path / "image")
+    loaded_mask = MaskGAN.load(tmp_path / "mask", device="cpu")
+    loaded_image = MaskToImageCGAN.load(tmp_path / "image", device="cpu")
+    assert torch.equal(loaded_mask.sample(5, seed=4), mask_gan.sample(5, seed=4))
+    assert torch.equal(loaded_image.generate(maps(), LABELS), image_gan.generate(maps(), LABELS))
+    with pytest.raises(ArtefactError, match="is a mask_gan, expected a image_gan"):
+        MaskToImageCGAN.load(tmp_path / "mask")
+
+
+def test_binary_masks_of_either_kind_give_two_levels() -> None:
+    ones = MaskGAN(config(), seed=0, device="cpu").fit(maps(top=1).clip(max=1))
+    many = MaskGAN(config(), seed=0, device="cpu").fit(maps(top=1).clip(max=1)[:, None] * 255)
+    assert ones.levels_ == many.levels_ == 2
+    assert torch.equal(ones.sample(3), many.sample(3))
+
+
+def test_masks_of_any_size_are_fitted_and_learned_at_the_configured_one() -> None:
+    model = MaskGAN(config(), device="cpu").fit([np.pad(mask, ((0, 9), (0, 4))) for mask in maps()])
+    assert model.sample(2).shape == (2, 1, 32, 32)
+
+
+def test_one_mask_gan_can_learn_several_labels() -> None:
+    model = MaskGAN(config(), device="cpu").fit(maps(), LABELS)
+    assert model.label_values_ == (3, 7)
+    assert torch.equal(model.sample(2, 7, seed=1)[0], model.sample(1, 7, seed=1)[0])
+    with pytest.raises(UnknownNameError, match="unknown label 5 for this MaskGAN; it knows 3, 7"):
+        model.sample(1, 5)
+
+
+def test_sections_alone_configure_the_models() -> None:
+    section = config().mask_gan.model_copy(update={"resolution": 64, "steps": 1})
+    assert MaskGAN(section).config.mask_gan == section
+    assert MaskToImageCGAN(config().image_gan).config.image_gan == config().image_gan
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (np.zeros((0, 32, 32), np.uint8), "at least one mask"),
+        (np.zeros((2, 32, 32), np.float32), r"masks \(H, W\) of uint8, got float32"),
+        (np.full((2, 32, 32), 9, np.uint8), "expected mask values 0 to 2"),
+        (np.zeros((2, 3, 32, 32), np.uint8), r"got uint8 \(3, 32, 32\) \(item 0\)"),
+    ],
+)
+def test_wrong_masks_are_refused_by_name(masks: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        MaskGAN(config(), device="cpu").fit(masks)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "labels", "message"),
+    [
+        (IMAGES.astype(np.float32), maps(), LABELS, r"expected uint8 RGB images in \[0, 255\], got float32"),
+        (IMAGES[:, :1], maps(), LABELS, r"expected images \(N, 3, H, W\)"),
+        (IMAGES, maps(4), LABELS, "6 images and 4 masks"),
+        (IMAGES, maps(), [1, 2], "6 integer labels"),
+        (IMAGES, maps(), [0.5] * 6, "integer labels"),
+    ],
+)
+def test_wrong_pairs_are_refused_by_name(images: Any, masks: Any, labels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        MaskToImageCGAN(config(), device="cpu").fit(images, masks, labels)
+
+
+def test_using_a_model_before_fit_says_what_to_call(image_gan: MaskToImageCGAN) -> None:
+    with pytest.raises(NotFittedError, match="call fit"):
+        MaskGAN().sample(1)
+    with pytest.raises(NotFittedError, match="call fit"):
+        MaskToImageCGAN().generate(maps())
+    with pytest.raises(ConfigError, match="pass labels"):
+        image_gan.generate(maps())
+    with pytest.raises(UnknownNameError, match="unknown labels"):
+        image_gan.generate(maps(), [1] * 6)
+
+
+@pytest.fixture
+def mask_name() -> Iterator[str]:
+    yield "test-mask-generator"
+    MASK_GENERATORS.unregister("test-mask-generator")
+
+
+@pytest.fixture
+def image_name() -> Iterator[str]:
+    yield "test-image-generator"
+    IMAGE_GENERATORS.unregister("test-image-generator")
+
+
+def test_a_network_of_ones_own_is_trained_by_our_loop(mask_name: str, image_name: str) -> None:
+    class Masks(nn.Module):
+        def __init__(self, levels: int) -> None:
+            super().__init__()
+            self.noise_shape = (5,)
+            self.linear = nn.Linear(5, levels * 64)
+            self.levels = levels
+
+        def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+            out: Tensor = self.linear(noise).unflatten(1, (self.levels, 8, 8))
+            return out
+
+    class Images(nn.Module):
+        def __init__(self, levels: int) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(levels, 3, 3, padding=1)
+
+        def forward(self, onehot: Tensor, noise: Tensor | None = None, label: Tensor | None = None) -> Tensor:
+            out: Tensor = self.convolution(onehot)
+            return out
+
+    MASK_GENERATORS.register(mask_name)(lambda levels: Masks(levels))
+    IMAGE_GENERATORS.register(image_name)(lambda levels: Images(levels))
+    own = config(f"mask_gan.generator={mask_name}", f"image_gan.generator={image_name}")
+    assert MaskGAN(own, device="cpu").fit(maps()).sample(3).shape == (3, 1, 32, 32)
+    assert MaskToImageCGAN(own, device="cpu").fit(IMAGES, maps(), LABELS).generate(maps(), LABELS).shape == (6, 3, 32, 32)
+
+
+def test_an_object_with_fit_and_sample_replaces_a_mask_gan(mask_name: str, tmp_path: Path) -> None:
+    class Replay:
+        """Draws the training masks again: the simplest generator that is no network."""
+
+        def fit(self, masks: np.ndarray[Any, Any], labels: Any = None, seed: int = 0) -> None:
+            self.masks = masks
+
+        def sample(self, n: int, label: int | None = None, seed: int = 0) -> np.ndarray[Any, Any]:
+            return self.masks[np.random.default_rng(seed).integers(len(self.masks), size=n)]
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"masks": self.masks}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.masks = np.asarray(state["masks"])
+
+    MASK_GENERATORS.register(mask_name)(Replay)
+    model = MaskGAN(config(f"mask_gan.generator={mask_name}"), device="cpu").fit(maps())
+    drawn = model.sample(6, seed=1)
+    assert all(any(np.array_equal(mask[0], real) for real in maps()) for mask in drawn.numpy())
+    model.save(tmp_path)
+    assert torch.equal(MaskGAN.load(tmp_path, device="cpu").sample(6, seed=1), drawn)
+
+
+def test_a_generator_that_breaks_its_contract_is_named(mask_name: str, image_name: str) -> None:
+    MASK_GENERATORS.register(mask_name)(lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(4)))
+    with pytest.raises(ContractError, match=r"'test-mask-generator': expected logits \(N, 3, R, R\)"):
+        MaskGAN(config(f"mask_gan.generator={mask_name}"), device="cpu").fit(maps())
+    IMAGE_GENERATORS.register(image_name)(lambda: object())
+    with pytest.raises(ContractError, match="without fit, generate, state_dict, load_state_dict"):
+        MaskToImageCGAN(config(f"image_gan.generator={image_name}"), device="cpu").fit(IMAGES, maps())
+
+
+def test_an_unknown_generator_lists_what_exists() -> None:
+    with pytest.raises(UnknownNameError, match="unknown mask generator 'decodr'.*did you mean 'decoder'"):
+        MaskGAN(config("mask_gan.generator=decodr"), device="cpu").fit(maps())
+
+
+def test_the_paper_preset_builds_its_networks() -> None:
+    paper = SynCGANConfig.preset("paper").updated(["image_size=32", "mask_gan.steps=1", "image_gan.steps=1"])
+    paper = paper.updated(["mask_gan.width=4", "image_gan.width=4", "mask_gan.batch_size=2", "image_gan.batch_size=2"])
+    binary = maps(top=1).clip(max=1)
+    assert MaskGAN(paper, device="cpu").fit(binary).sample(2).shape == (2, 1, 32, 32)
+    model = MaskToImageCGAN(paper, device="cpu").fit(IMAGES, binary, LABELS)
+    assert model.label_values_ == ()
+    assert model.generate(binary).shape == (6, 3, 32, 32)
