@@ -74,7 +74,7 @@ def test_a_class_goes_by_its_name_or_its_integer(augmenter: SynCGANAugmenter) ->
     assert torch.equal(by_name.images, by_label.images)
     with pytest.raises(UnknownNameError, match=r"unknown class 'maligant'.*did you mean 'malignant'"):
         augmenter.sample("maligant", 1)
-    with pytest.raises(UnknownNameError, match="knows benign \\(0\\), malignant \\(1\\)"):
+    with pytest.raises(UnknownNameError, match=r"knows benign \(0\), malignant \(1\)"):
         augmenter.sample(2, 1)
     with pytest.raises(ConfigError, match="at least 0"):
         augmenter.sample(0, -1)
@@ -118,9 +118,7 @@ def test_a_loaded_model_samples_the_same_without_data_or_segmenter(run: tuple[Sy
         SynCGANAugmenter.load(run[1] / "checkpoints")
 
 
-def test_resuming_a_finished_run_trains_nothing_again(
-    run: tuple[SynCGANAugmenter, Path], phantom: Phantom
-) -> None:
+def test_resuming_a_finished_run_trains_nothing_again(run: tuple[SynCGANAugmenter, Path], phantom: Phantom) -> None:
     events: list[FitEvent] = []
     again = SynCGANAugmenter(config(), device="cpu", seed=1).fit(phantom, run_dir=run[1], callbacks=[events.append])
     assert [event.kind for event in events if event.kind == "step"] == []
@@ -133,7 +131,7 @@ def test_another_run_in_the_same_folder_is_refused_with_the_difference(
     before = {path: path.read_bytes() for path in run[1].rglob("*") if path.is_file()}
     with pytest.raises(RunExistsError, match="seed: was 1, is 2"):
         SynCGANAugmenter(config(), device="cpu", seed=2).fit(phantom, run_dir=run[1])
-    with pytest.raises(RunExistsError, match="mask_gan.steps: was 3, is 4"):
+    with pytest.raises(RunExistsError, match=r"mask_gan\.steps: was 3, is 4"):
         SynCGANAugmenter(config("mask_gan.steps=4"), device="cpu", seed=1).fit(phantom, run_dir=run[1])
     with pytest.raises(RunExistsError, match="holds another run"):
         SynCGANAugmenter(config(), device="cpu", seed=1).fit(Phantom(5, image_size=48), run_dir=run[1])
@@ -242,7 +240,7 @@ def test_images_whose_mask_fails_are_left_out_and_counted(phantom: Phantom) -> N
     augmenter = SynCGANAugmenter(config(), device="cpu").fit(items)
     assert augmenter.excluded_ == {"item 12": "no nucleus found"}
     blank = [(np.full((48, 48, 3), 240, np.uint8), label) for label in (0, 0, 1, 1)]
-    with pytest.raises(DataError, match=r"'0': expected at least 2 images with a usable nucleus mask, got 0 of 2"):
+    with pytest.raises(DataError, match=r"'0': expected at least 2 images with a usable mask, got 0 of 2"):
         SynCGANAugmenter(config(), device="cpu").fit(blank)
 
 
@@ -271,7 +269,7 @@ def test_data_that_cannot_be_learned_from_is_refused(items: Any, message: str) -
 
 
 def test_an_unknown_segmenter_is_named_before_anything_is_trained(phantom: Phantom) -> None:
-    with pytest.raises(UnknownNameError, match="unknown segmenter 'gmn'.*did you mean 'gmm'"):
+    with pytest.raises(UnknownNameError, match=r"unknown segmenter 'gmn'.*did you mean 'gmm'"):
         SynCGANAugmenter(config("extractor.segmenter=gmn"), device="cpu").fit(phantom)
 
 
@@ -289,5 +287,5 @@ def test_using_an_augmenter_before_fit_says_what_to_call() -> None:
     for use in (lambda a: a.sample("x", 1), lambda a: a.wrap([]), lambda a: a.batch_transform(), lambda a: a.save("x")):
         with pytest.raises(NotFittedError, match="call fit"):
             use(SynCGANAugmenter())
-    with pytest.raises(ConfigError, match="SynCGANConfig.preset"):
+    with pytest.raises(ConfigError, match=r"SynCGANConfig\.preset"):
         SynCGANAugmenter("tiny")  # type: ignore[arg-type]

@@ -195,7 +195,12 @@ def test_a_network_of_ones_own_is_trained_by_our_loop(mask_name: str, image_name
     IMAGE_GENERATORS.register(image_name)(lambda levels: Images(levels))
     own = config(f"mask_gan.generator={mask_name}", f"image_gan.generator={image_name}")
     assert MaskGAN(own, device="cpu").fit(maps()).sample(3).shape == (3, 1, 32, 32)
-    assert MaskToImageCGAN(own, device="cpu").fit(IMAGES, maps(), LABELS).generate(maps(), LABELS).shape == (6, 3, 32, 32)
+    assert MaskToImageCGAN(own, device="cpu").fit(IMAGES, maps(), LABELS).generate(maps(), LABELS).shape == (
+        6,
+        3,
+        32,
+        32,
+    )
 
 
 def test_an_object_with_fit_and_sample_replaces_a_mask_gan(mask_name: str, tmp_path: Path) -> None:
@@ -232,7 +237,7 @@ def test_a_generator_that_breaks_its_contract_is_named(mask_name: str, image_nam
 
 
 def test_an_unknown_generator_lists_what_exists() -> None:
-    with pytest.raises(UnknownNameError, match="unknown mask generator 'decodr'.*did you mean 'decoder'"):
+    with pytest.raises(UnknownNameError, match=r"unknown mask generator 'decodr'.*did you mean 'decoder'"):
         MaskGAN(config("mask_gan.generator=decodr"), device="cpu").fit(maps())
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from syncgan import rng
 from syncgan.config import SynCGANConfig
 from syncgan.data.datasets import AugmentedDataset, BatchTransform, wrap_dataset
 from syncgan.data.export import ExportChunk, ExportSummary, write_export
-from syncgan.data.pairs import TrainingPairs, collect_pairs, split_by_group
+from syncgan.data.pairs import TrainingPairs, collect_pairs, require_usable, split_by_group
 from syncgan.data.plausibility import MaskRange
 from syncgan.data.raw import RawData, read_dataset, require_trainable
+from syncgan.data.sampling import ClassSampler
 from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
@@ -42,7 +41,6 @@ __all__ = ["FitEvent", "SynCGANAugmenter"]
 Callback = Callable[[FitEvent], None]
 
 _KIND = "augmenter"
-_MANY_EXCLUDED = 0.2
 _MANY_IMAGES = 64
 _PROBE_STEPS = 3
 
@@ -173,7 +171,8 @@ class SynCGANAugmenter:
         index = self._class_index(class_name)
         if n < 0:
             raise ConfigError(f"expected a number of samples of at least 0, got {n}")
-        images, maps = self._render([index] * n, [self._item_seed(seed, index, item) for item in range(n)])
+        sampler = self._sampler()
+        images, maps = sampler.render([index] * n, sampler.item_seeds(index, seed, 0, n))
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
         return Samples.of(images, maps, labels)
 
@@ -196,12 +195,12 @@ class SynCGANAugmenter:
         transform : applied to the image of every item after the dataset's own transforms.
         seed : names the samples.
         """
-        self._require_fitted()
+        sampler = self._sampler()
         return wrap_dataset(
             dataset,
             classes=self.classes_,
             label_values=self.label_values_,
-            render=lambda label, count: self._arrays(self.label_values_.index(label), 0, count, seed),
+            render=lambda label, count: sampler.arrays(self.label_values_.index(label), seed, 0, count),
             strategy=strategy,
             transform=transform,
             seed=seed,
@@ -218,13 +217,17 @@ class SynCGANAugmenter:
         transform : uint8 (n, 3, S, S) -> the batch's kind of images; needed for float batches.
         seed : names the samples.
         """
-        self._require_fitted()
-        return BatchTransform(self._render_labels, label_values=self.label_values_, p=p, transform=transform, seed=seed)
+        sampler = self._sampler()
+
+        def render(labels: Tensor, item_seeds: list[int]) -> Tensor:
+            return sampler.render([self.label_values_.index(label) for label in labels.tolist()], item_seeds)[0]
+
+        return BatchTransform(render, label_values=self.label_values_, p=p, transform=transform, seed=seed)
 
     def export(
         self,
         folder: Path | str,
-        counts: Mapping[str | int, int] | int,
+        counts: Mapping[Any, int] | int,
         *,
         seed: int = 0,
         resume: bool = False,
@@ -330,7 +333,7 @@ class SynCGANAugmenter:
             levels=levels,
             problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
         )
-        _require_usable(pairs, raw)
+        require_usable(pairs, raw)
         self.device_ = resolve_device(self.device)
         self.classes_, self.label_values_, self.levels_ = raw.classes, raw.label_values, levels
         # A segmenter with levels of its own, or given masks, may differ from the configuration: the maps decide.
@@ -423,73 +426,33 @@ class SynCGANAugmenter:
         seconds = {stage: times[-1] - times[-2] if len(times) > 1 else 0.0 for stage, times in ticks.items()}
         return {"image_gan": seconds["image_gan"], **dict.fromkeys(maps, seconds["mask_gan"])}
 
-    def _item_seed(self, seed: int, index: int, item: int) -> int:
-        return rng.seed_for(seed, "sample", self.classes_[index], item)
-
-    def _render(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Render one item per seed: images (n, 3, S, S) and maps (n, S, S); each depends on its own seed alone."""
-        size = self.config_.image_size
-        maps = torch.zeros((len(item_seeds), size, size), dtype=torch.uint8, device=self.device_)
-        if not item_seeds:
-            return maps[:, None].expand(-1, 3, -1, -1), maps
-        for index in sorted(set(class_indices)):
-            positions = [position for position, own in enumerate(class_indices) if own == index]
-            maps[positions] = self._draw_maps(index, [item_seeds[position] for position in positions])
-        classes = torch.tensor(list(class_indices), dtype=torch.int64)
-        return self.image_gan_.render(maps, classes, item_seeds), maps
-
-    def _draw_maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
-        """Draw maps of one class; those that the mask filter refuses are drawn again under the item's next seed."""
-        maps = self.mask_gans_[index].draw(item_seeds)
-        if not self.config_.filters.mask_plausibility:
-            return maps
-        refused = self._refused(index, maps)
-        for attempt in range(1, self.config_.sampling.max_attempts):
-            if not refused:
-                return maps
-            again = self.mask_gans_[index].draw(
-                [rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused]
-            )
-            maps[refused] = again
-            refused = [refused[position] for position in self._refused(index, again)]
-        if refused:
-            warnings.warn(
-                f"class {self.classes_[index]!r}: {len(refused)} of {len(item_seeds)} masks stayed implausible after "
-                f"{self.config_.sampling.max_attempts} draws and were kept; train the mask GAN for longer",
-                stacklevel=4,
-            )
-        return maps
-
-    def _refused(self, index: int, maps: Tensor) -> list[int]:
-        admitted = self.mask_ranges_[index].admits(maps, self.levels_)
-        refused: list[int] = torch.nonzero(~admitted).flatten().tolist()
-        return refused
-
-    def _render_labels(self, labels: Tensor, item_seeds: list[int]) -> Tensor:
-        """Render one image per label and seed, for `batch_transform`."""
-        indices = [self.label_values_.index(label) for label in labels.tolist()]
-        return self._render(indices, item_seeds)[0]
-
-    def _arrays(self, index: int, first: int, count: int, seed: int) -> tuple[np.ndarray[Any, Any], Any]:
-        """Render items `first` to ``first + count`` of one class: (n, 3, S, S) and (n, S, S) uint8 arrays."""
-        seeds = [self._item_seed(seed, index, item) for item in range(first, first + count)]
-        images, maps = self._render([index] * count, seeds)
-        return images.cpu().numpy(), maps.cpu().numpy()
+    def _sampler(self) -> ClassSampler:
+        self._require_fitted()
+        return ClassSampler(
+            classes=self.classes_,
+            mask_sources=self.mask_gans_,
+            mask_ranges=self.mask_ranges_ if self.config_.filters.mask_plausibility else None,
+            renderer=self.image_gan_,
+            levels=self.levels_,
+            size=self.config_.image_size,
+            max_attempts=self.config_.sampling.max_attempts,
+            device=self.device_,
+        )
 
     def _chunks(
         self, wanted: Mapping[int, int], seed: int, progress: Callable[[int, int], None] | None
     ) -> Iterator[ExportChunk]:
-        done, size = 0, self.config_.sampling.chunk_size
+        sampler, done, size = self._sampler(), 0, self.config_.sampling.chunk_size
         for index, count in wanted.items():
             for first in range(0, count, size):
-                images, maps = self._arrays(index, first, min(size, count - first), seed)
+                images, maps = sampler.arrays(index, seed, first, min(size, count - first))
                 name, label = self.classes_[index], self.label_values_[index]
                 yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps)
                 done += len(images)
                 if progress is not None:
                     progress(done, sum(wanted.values()))
 
-    def _wanted(self, counts: Mapping[str | int, int] | int) -> dict[int, int]:
+    def _wanted(self, counts: Mapping[Any, int] | int) -> dict[int, int]:
         """Return class index -> number of images, in class order."""
         if not isinstance(counts, Mapping):
             counts = dict.fromkeys(self.classes_, counts)
@@ -531,24 +494,6 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
         arrays = [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)]
     highest = max(int(array.max(initial=0)) for array in arrays)
     return arrays, levels if highest > 1 else 2
-
-
-def _require_usable(pairs: TrainingPairs, raw: RawData) -> None:
-    """Refuse a class that is left with fewer than two pairs; say when many items were left out."""
-    for label, name in raw.class_names.items():
-        left, of = int((pairs.labels == label).sum()), raw.counts[label]
-        if left < 2:
-            reasons = "; ".join(f"{item}: {reason}" for item, reason in list(pairs.excluded.items())[:3])
-            raise DataError(
-                f"class {name!r}: expected at least 2 images with a usable nucleus mask, got {left} of {of} ({reasons}); "
-                "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
-            )
-        if of - left > _MANY_EXCLUDED * of:
-            warnings.warn(
-                f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
-                "look at the masks with `syncgan masks`",
-                stacklevel=4,
-            )
 
 
 def _jobs(images: int) -> int | None:

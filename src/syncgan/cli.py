@@ -24,8 +24,9 @@ from syncgan.errors import ConfigError, SyncganError
 
 if TYPE_CHECKING:
     from syncgan.config import SynCGANConfig
+    from syncgan.evaluation.mask_folder import MaskFolderResult
     from syncgan.evaluation.progress import Display
-    from syncgan.evaluation.runs import RunResult
+    from syncgan.evaluation.runs import RunData, RunResult
 
 __all__ = ["app", "main"]
 
@@ -113,22 +114,16 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Try everything on simulated smears: masks, training, samples and a report (about two minutes)."""
-    from syncgan.evaluation.runs import RunData, check_plugins, check_run_folder, fit_run
+    from syncgan.evaluation.progress import FitProgress
+    from syncgan.evaluation.runs import check_plugins, check_run_folder, demo_data, fit_run
 
     tree = _configuration(config, preset or "tiny", settings)
     check_run_folder(out, resume=resume)
     check_plugins(tree)
-    from syncgan.data.phantom import Phantom
-
     with _display(as_json, quiet) as display:
-        # Smears are simulated at twice the training size, as a camera sees more than a small network.
-        view = Phantom(1, image_size=tree.image_size).field_of_view_um
-        phantom = Phantom(_DEMO_IMAGES_PER_CLASS, image_size=2 * tree.image_size, field_of_view_um=view, seed=seed)
-        display.say(f"simulated smears: {', '.join(f'{name} {_DEMO_IMAGES_PER_CLASS}' for name in phantom.classes)}")
-        data = RunData(phantom, skipped={})
-        result = fit_run(
-            data, out, config=tree, device=device, seed=seed, resume=resume, callbacks=[_fit_progress(display)]
-        )
+        source, told = demo_data(tree, seed=seed), [FitProgress(display)]
+        _say_what_was_read(display, source)
+        result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
         samples = result.augmenter.export(
             out / "samples",
             _DEMO_SAMPLES_PER_CLASS,
@@ -141,6 +136,43 @@ def demo(
         {**_run_summary(result), "samples": str(samples.folder)},
         [*_run_lines(result), f"samples: {samples.folder} (images, masks and manifest.csv)"],
     )
+
+
+@app.command()
+@_command
+def masks(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or of images.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Made here.")] = Path("syncgan-masks"),
+    segmenter: Annotated[
+        str | None, typer.Option("--segmenter", metavar="NAME", help="How nuclei are found; `plugins` lists the names.")
+    ] = None,
+    levels: Annotated[
+        int | None, typer.Option("--levels", metavar="L", help="2: nucleus or not; 3: also what else is stained.")
+    ] = None,
+    config: ConfigFile = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting extractor.KEY; may be repeated."),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Processes; -1 for all processors.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the nuclei in every image of DATA: masks, a table, and a sheet of outlines to look at. Needs no training."""
+    from syncgan.evaluation.mask_folder import extract_folder
+    from syncgan.evaluation.runs import check_output_folder
+    from syncgan.extractor import MaskExtractor
+
+    section = _configuration(config, None, _extractor_settings(settings or [])).extractor
+    extractor = MaskExtractor(segmenter or section.segmenter, levels=levels, **section.parameters)
+    check_output_folder(out)
+    with _display(as_json, quiet) as display:
+        result = extract_folder(
+            data, out, extractor=extractor, n_jobs=jobs, report=report, progress=_stage(display, "masks")
+        )
+        _say_what_was_read(display, result)
+    _conclude(as_json, _masks_summary(result), _masks_lines(result))
 
 
 @app.command()
@@ -174,6 +206,7 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Learn masks and images of every class in DATA; leaves model, pictures and report in the run folder."""
+    from syncgan.evaluation.progress import FitProgress
     from syncgan.evaluation.runs import check_plugins, check_run_folder, fit_run, load_run_data
 
     tree = _configuration(config, preset, settings)
@@ -188,10 +221,9 @@ def fit(
         levels=tree.levels,
     )
     with _display(as_json, quiet) as display:
-        _say_what_was_read(display, source.dataset.classes, source.dataset.targets, source.skipped, source.notes)
-        result = fit_run(
-            source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=[_fit_progress(display)]
-        )
+        _say_what_was_read(display, source)
+        told = [FitProgress(display)]
+        result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
     _conclude(as_json, _run_summary(result), _run_lines(result))
 
 
@@ -216,7 +248,8 @@ def sample(
     quiet: Quiet = False,
 ) -> None:
     """Write synthetic images with masks and a manifest, as a folder that image loaders read."""
-    from syncgan.evaluation.runs import check_model, check_output_folder
+    from syncgan.evaluation.progress import listed
+    from syncgan.evaluation.runs import check_model, check_output_folder, usable_device
 
     own = _counts(counts or [])
     if per_class is None and not own:
@@ -225,10 +258,10 @@ def sample(
     model = check_model(run)
     with _display(as_json, quiet) as display:
         from syncgan.augmenter import SynCGANAugmenter
-        from syncgan.evaluation.runs import usable_device
 
         augmenter = SynCGANAugmenter.load(model, device=usable_device(device))
-        wanted = {**(dict.fromkeys(augmenter.classes_, per_class) if per_class else {}), **own}
+        wanted: dict[str | int, int] = dict.fromkeys(augmenter.classes_, per_class) if per_class else {}
+        wanted.update(own)
         summary = augmenter.export(out, wanted, seed=seed, resume=resume, progress=_stage(display, "samples"))
     written = {name: count for name, count in summary.counts.items() if count}
     _conclude(
@@ -240,7 +273,7 @@ def sample(
             "written": summary.written,
             "skipped": summary.skipped,
         },
-        [f"wrote {summary.written} images with masks to {summary.folder}: {_listed(written)}"]
+        [f"{summary.folder}: {listed(written)}, with masks and manifest.csv"]
         + ([f"{summary.skipped} were there already"] if summary.skipped else []),
     )
 
@@ -287,6 +320,13 @@ def _configuration(file: Path | None, preset: str | None, settings: list[str] | 
     return tree.updated(settings or [])
 
 
+def _extractor_settings(settings: list[str]) -> list[str]:
+    for setting in settings:
+        if not setting.strip().startswith("extractor."):
+            raise ConfigError(f"--set: expected extractor.KEY=VALUE here, got {setting!r}; for levels use --levels")
+    return settings
+
+
 def _counts(assignments: list[str]) -> dict[str, int]:
     counts = {}
     for assignment in assignments:
@@ -309,28 +349,15 @@ def _display(as_json: bool, quiet: bool) -> Display:
     return TerminalDisplay(stream) if stream.isatty() else PlainDisplay(stream)
 
 
-def _fit_progress(display: Display) -> Callable[[Any], None]:
-    from syncgan.evaluation.progress import FitProgress
-
-    return FitProgress(display)
-
-
 def _stage(display: Display, name: str) -> Callable[[int, int], None]:
     return lambda done, total: display.update(name, done, total)
 
 
-def _say_what_was_read(
-    display: Display, classes: list[str], targets: list[int], skipped: Any, notes: tuple[str, ...]
-) -> None:
-    display.say(f"read {_listed({name: targets.count(label) for label, name in enumerate(classes)})} images")
-    if skipped:
-        display.say(f"left out {len(skipped)} files that cannot be read:")
-    for name, reason in list(skipped.items())[:10]:
-        display.say(f"  {name}: {reason}")
-    if len(skipped) > 10:
-        display.say(f"  and {len(skipped) - 10} more")
-    for note in notes:
-        display.say(f"note: {note}")
+def _say_what_was_read(display: Display, read: RunData | MaskFolderResult) -> None:
+    from syncgan.evaluation.progress import reading_lines
+
+    for line in reading_lines(read.classes, read.skipped, read.notes):
+        display.say(line)
 
 
 def _run_summary(result: RunResult) -> dict[str, Any]:
@@ -366,8 +393,26 @@ def _conclude(as_json: bool, summary: dict[str, Any], lines: list[str]) -> None:
         typer.echo(json.dumps(summary))
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+def _masks_summary(result: MaskFolderResult) -> dict[str, Any]:
+    return {
+        "out": str(result.folder),
+        "table": str(result.table),
+        "overlays": str(result.overlays),
+        "report": None if result.report is None else str(result.report),
+        "classes": result.classes,
+        "nuclei_per_image": result.nuclei,
+        "problems": len(result.problems),
+        "skipped": len(result.skipped),
+    }
+
+
+def _masks_lines(result: MaskFolderResult) -> list[str]:
+    from syncgan.evaluation.progress import reasons
+
+    lines = reasons(f"{len(result.problems)} masks that cannot be used for training:", result.problems)
+    nuclei = ", ".join(f"{number} {name}".rstrip() for name, number in result.nuclei.items())
+    places = [f"masks: {result.folder / 'masks'}", f"table: {result.table}", f"look at: {result.overlays}"]
+    return [f"nuclei in an image, on average: {nuclei}", *(lines if result.problems else []), *places]
 
 
 # --- errors, warnings, signals ---------------------------------------------------------------------------------------

@@ -61,19 +61,20 @@ class GANConfig(ConfigSection):
     """What both GANs have: networks, the adversarial game, the schedule."""
 
     discriminator: str = Field("patchgan", min_length=1, description="Name in DISCRIMINATORS.")
-    discriminator_width: int = Field(32, ge=4, le=512, description="Filters of the discriminator's first layer.")
+    discriminator_width: int = Field(24, ge=4, le=512, description="Filters of the discriminator's first layer.")
     discriminator_layers: int = Field(3, ge=1, le=5, description="Strided layers; 3 see 70 x 70 pixels (pix2pix).")
     discriminator_normalisation: Literal["batch", "instance", "none"] = Field(
         "instance", description="Normalisation in the discriminator (paper: batch)."
     )
-    width: int = Field(32, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
+    width: int = Field(24, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
     adversarial: Literal["bce", "hinge"] = Field("bce", description="Adversarial loss (paper: bce).")
     r1_weight: float = Field(0.0, ge=0, description="Weight of the R1 penalty; 0 turns it off (paper).")
     r1_every: int = Field(8, ge=1, description="Apply R1 every so many steps, scaled up to keep its strength.")
     dihedral: bool = Field(True, description="Flip and quarter-turn training items at random (8 symmetries).")
     batch_size: int = Field(16, ge=1, le=4096, description="Items in one update.")
-    epochs: int = Field(200, ge=1, description="At most so many passes over the training items.")
-    steps: int = Field(100_000, ge=1, description="At most so many generator updates.")
+    epochs: int = Field(75, ge=1, description="Passes over the training items (paper: 200 and 1600).")
+    min_steps: int = Field(450, ge=1, description="At least so many generator updates, however few the items.")
+    steps: int = Field(2000, ge=1, description="At most so many generator updates.")
     learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for D.")
     betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's moment decays (pix2pix).")
@@ -82,13 +83,23 @@ class GANConfig(ConfigSection):
     )
 
     def total_steps(self, items: int) -> int:
-        """Return the number of updates for `items` training items: `epochs` passes, capped by `steps`."""
-        return max(1, min(self.steps, -(-self.epochs * items // self.batch_size)))
+        """Return the number of updates for `items` items: `epochs` passes, but between `min_steps` and `steps`."""
+        return min(self.steps, max(self.min_steps, -(-self.epochs * items // self.batch_size)))
 
 
 class MaskGANConfig(GANConfig):
     """One mask GAN per class (Sec. 3.4)."""
 
+    width: int = Field(16, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
+    discriminator_width: int = Field(16, ge=4, le=512, description="Filters of the discriminator's first layer.")
+    discriminator_normalisation: Literal["batch", "instance", "none"] = Field(
+        "batch", description="Normalisation in the discriminator (paper: batch)."
+    )
+    epochs: int = Field(200, ge=1, description="Passes over the masks of the class (paper: 1600).")
+    min_steps: int = Field(450, ge=1, description="At least so many generator updates, however few the masks.")
+    steps: int = Field(2000, ge=1, description="At most so many generator updates.")
+    learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Adam's step size for the generator.")
+    discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
     generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
     resolution: Annotated[int, Field(ge=16, le=1024)] | Literal["image"] = Field(
         64, description="Side in pixels at which masks are learned, then enlarged; 'image': image_size (paper)."
@@ -207,7 +218,7 @@ class SynCGANConfig(ConfigSection):
         ConfigError
             No such preset; the message lists them.
         """
-        if name not in _PRESETS:
+        if not isinstance(name, str) or name not in _PRESETS:
             raise ConfigError(
                 f"unknown preset {name!r}: expected one of {', '.join(_PRESETS)}{_nearest(name, _PRESETS)}"
             )
@@ -363,7 +374,10 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "discriminator_width": 64,
             "discriminator_normalisation": "batch",
             "dihedral": False,
+            "learning_rate": 2e-4,
+            "discriminator_learning_rate": 2e-4,
             "epochs": 1600,
+            "min_steps": 1,
             "steps": 10_000_000,
             "saturation_window": 2000,
             "ema_half_life_images": 0.0,
@@ -382,6 +396,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "reconstruction_weight": 100.0,
             "dihedral": False,
             "epochs": 200,
+            "min_steps": 1,
             "steps": 10_000_000,
             "ema_half_life_images": 0.0,
             "selection": "validation",
@@ -390,13 +405,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "image_size": 32,
-        "mask_gan": {
-            "resolution": 32,
-            "width": 16,
-            "discriminator_width": 16,
-            "steps": 300,
-            "ema_half_life_images": 500.0,
-        },
+        "mask_gan": {"resolution": 32, "steps": 300, "ema_half_life_images": 500.0},
         "image_gan": {
             "downsamplings": 3,
             "width": 16,

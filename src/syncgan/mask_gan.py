@@ -333,7 +333,7 @@ class MaskGAN:
         shape: tuple[int, ...] = tuple(self.generator_.eval()(noise, **told).shape)
         if len(shape) != 4 or shape[1] != self.levels_ or shape[2] != shape[3]:
             raise ContractError(
-                f"mask generator {name!r}: expected logits (N, {self.levels_}, R, R) for {self.levels_} levels, got {shape}"
+                f"mask generator {name!r}: expected logits (N, {self.levels_}, R, R), one channel a level, got {shape}"
             )
         return shape[2]
 

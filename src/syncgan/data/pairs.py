@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 
 from syncgan import rng
+from syncgan.data.raw import RawData
 from syncgan.data.tensors import Geometry, collect_images, collect_masks
 from syncgan.errors import DataError
 
-__all__ = ["TrainingPairs", "collect_pairs", "split_by_group"]
+__all__ = ["TrainingPairs", "collect_pairs", "require_usable", "split_by_group"]
+
+_MANY_EXCLUDED = 0.2
+_USER = 5  # stack level of the line that called `SynCGANAugmenter.fit`
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,30 @@ def collect_pairs(
         indices=tuple(kept),
         excluded={names[index]: problem for index, problem in enumerate(problems) if problem is not None},
     )
+
+
+def require_usable(pairs: TrainingPairs, raw: RawData) -> None:
+    """Refuse a class that is left with fewer than two pairs; warn when many of its items were left out.
+
+    Raises
+    ------
+    DataError
+        Names the class, the counts and the first reasons.
+    """
+    for label, name in raw.class_names.items():
+        left, of = int((pairs.labels == label).sum()), raw.counts[label]
+        if left < 2:
+            reasons = "; ".join(f"{item}: {reason}" for item, reason in list(pairs.excluded.items())[:3])
+            raise DataError(
+                f"class {name!r}: expected at least 2 images with a usable mask, got {left} of {of} ({reasons}); "
+                "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
+            )
+        if of - left > _MANY_EXCLUDED * of:
+            warnings.warn(
+                f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
+                "look at the masks with `syncgan masks`",
+                stacklevel=_USER,
+            )
 
 
 def split_by_group(

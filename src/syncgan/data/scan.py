@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from syncgan.errors import DataError
 
-__all__ = ["IMAGE_EXTENSIONS", "ClassFolders", "check_counts", "scan_class_folders", "some"]
+__all__ = ["IMAGE_EXTENSIONS", "ClassFolders", "check_counts", "scan_class_folders", "scan_images", "some"]
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 _IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
@@ -74,6 +74,25 @@ def scan_class_folders(
     return ClassFolders(root, classes, files, labels, walker.notes())
 
 
+def scan_images(root: str | PathLike[str]) -> ClassFolders:
+    """List the image files in class folders, or directly in the folder when it has no class folders.
+
+    Images that lie directly in `root` belong to the one class ``""``.
+
+    Raises
+    ------
+    DataError
+        `root` is missing or not a folder, or holds no image file.
+    """
+    root = Path(root)
+    _check_root(root)
+    in_classes, directly = _Walker(root), _Walker(root)
+    files = tuple(sorted(directly.images_in_root(), key=_sort_key))
+    if any(map(in_classes.images, in_classes.class_names())) or not files:
+        return scan_class_folders(root, min_classes=1, min_images_per_class=1)
+    return ClassFolders(root, ("",), files, (0,) * len(files), directly.notes())
+
+
 def _sort_key(name: str) -> tuple[str, str]:
     # macOS hands out decomposed umlauts, Linux composed ones; both shall sort alike.
     return unicodedata.normalize("NFC", name), name
@@ -109,6 +128,14 @@ class _Walker:
         if not files:
             self._ignore("class folder without an image", class_name)
         return files
+
+    def images_in_root(self) -> list[str]:
+        """Return the image files directly in the root."""
+        return [
+            entry.name
+            for entry in self._entries("")
+            if not self._is_folder(entry) and self._is_image(entry, entry.name)
+        ]
 
     def notes(self) -> tuple[str, ...]:
         """Return one sentence for each reason, with a count and up to three names."""

@@ -15,7 +15,7 @@ from syncgan.data.tensors import one_hot, to_model
 
 __all__ = ["StainPrior", "stain_codes"]
 
-_SPREAD = 0.5
+_SPREAD = 0.25
 
 
 def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLUMNS", "colour_map", "draw_losses", "draw_strips", "plain"]
+__all__ = ["COLUMNS", "LARGEST_TILE_PX", "colour_map", "draw_losses", "draw_strips", "plain"]
 
 Pixels = NDArray[np.uint8]
 
 COLUMNS = 6
 """Images in one row of a picture: on a phone each is still half a centimetre wide."""
+
+LARGEST_TILE_PX = 192
+"""Longest side of one image in a picture."""
 
 # Okabe and Ito's colours can be told apart by colour-blind readers.
 _BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -30,7 +33,6 @@ _LEVEL_LOW, _LEVEL_MIDDLE, _NUCLEUS = (243, 243, 240), (230, 190, 110), (0, 84, 
 
 _DPI = 100
 _TILE_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX = 128, 6, 10, 40
-_LARGEST_TILE_PX = 192
 _FONT_PT = 15.0
 _LONGEST_TEXT = 60
 
@@ -124,8 +126,8 @@ def _draw_series(axes: Any, steps: Sequence[int], values: Sequence[float], colou
 
 def _tile_size(images: Sequence[Pixels]) -> int:
     largest = max((max(image.shape[:2]) for image in images), default=_TILE_PX)
-    if largest >= _LARGEST_TILE_PX:
-        return _LARGEST_TILE_PX
+    if largest >= LARGEST_TILE_PX:
+        return LARGEST_TILE_PX
     return largest * max(1, round(_TILE_PX / largest))
 
 
@@ -153,19 +155,20 @@ def _with_captions(canvas: Pixels, captions: Sequence[str], row_px: int) -> byte
 
 
 def _figure(width_px: int, height_px: int) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI)
+    figure = Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI)
+    FigureCanvasAgg(figure)  # whatever backend the user has chosen for windows
+    return figure
 
 
 def _png(figure: Figure, *, tight: bool = True) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # A class name may use letters that the font lacks; the report gives it as text besides.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         if tight:
             figure.tight_layout()
-        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+        figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -13,23 +13,60 @@ from syncgan.evaluation.report import spoken_duration
 if TYPE_CHECKING:
     from syncgan.training.events import FitEvent
 
-__all__ = ["Display", "FitProgress", "PlainDisplay", "SilentDisplay", "TerminalDisplay", "printable"]
+__all__ = [
+    "Display",
+    "FitProgress",
+    "PlainDisplay",
+    "SilentDisplay",
+    "TerminalDisplay",
+    "listed",
+    "printable",
+    "reading_lines",
+    "reasons",
+]
 
 _PLAIN_SECONDS = 5.0
+_SHOWN = 10
 
 
 def printable(text: str) -> str:
-    """Return text without control characters and lone surrogates, which could steer a terminal or not be encoded.
+    r"""Return text without control characters and lone surrogates, which could steer a terminal or not be encoded.
 
     Examples
     --------
-    >>> printable("a\\x1b[2Jb")
-    'a\\\\x1b[2Jb'
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
     """
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def listed(counts: Mapping[str, int], what: str = "images") -> str:
+    """Return counts for people.
+
+    Examples
+    --------
+    >>> listed({"HSIL": 12, "NILM": 20})
+    '32 images: 12 HSIL, 20 NILM'
+    """
+    parts = ", ".join(f"{count} {name}".rstrip() for name, count in counts.items())
+    return f"{sum(counts.values())} {what}: {parts}" if any(counts) else f"{sum(counts.values())} {what}"
+
+
+def reading_lines(counts: Mapping[str, int], skipped: Mapping[str, str], notes: Iterable[str]) -> list[str]:
+    """Say what was read, what could not be, and what the reader decided."""
+    lines = [f"read {listed(counts)}"]
+    if skipped:
+        lines += reasons(f"left out {len(skipped)} files that cannot be read:", skipped)
+    return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def reasons(title: str, found: Mapping[str, str]) -> list[str]:
+    """Return a heading and the first of some names with their reasons."""
+    lines = [title, *(f"  {name}: {reason}" for name, reason in list(found.items())[:_SHOWN])]
+    return lines if len(found) <= _SHOWN else [*lines, f"  and {len(found) - _SHOWN} more"]
 
 
 class Display(AbstractContextManager["Display"]):
@@ -146,18 +183,13 @@ def _plan(event: FitEvent) -> list[str]:
     counts = {
         name: labels.count(label) for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True)
     }
-    lines = [f"training on {_listed(counts)} images"]
+    lines = [f"training on {listed(counts)}"]
     if augmenter.excluded_:
-        lines.append(f"left out {len(augmenter.excluded_)} images whose mask failed:")
-        lines += [f"  {name}: {reason}" for name, reason in list(augmenter.excluded_.items())[:10]]
+        lines += reasons(f"left out {len(augmenter.excluded_)} images whose mask failed:", augmenter.excluded_)
     lines.append(f"stages: a mask GAN for each of {len(counts)} classes, then the renderer; {event.total} steps in all")
     if event.seconds_left is not None:
         lines.append(f"estimated time: {spoken_duration(event.seconds_left)} on {augmenter.device_}")
     return lines
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _details(event: FitEvent) -> str:

@@ -12,11 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.data.export import safe_folder_names
-from syncgan.evaluation.plots import COLUMNS, colour_map, draw_losses, draw_strips
+from syncgan.evaluation.plots import COLUMNS, LARGEST_TILE_PX, colour_map, draw_losses, draw_strips
 from syncgan.segmentation.overlay import overlay
 from syncgan.storage import write_bytes, write_text
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from syncgan.augmenter import SynCGANAugmenter
 
-__all__ = ["FigureEntry", "RunFacts", "draw_figures", "write_report"]
+__all__ = ["FigureEntry", "ReportFacts", "draw_figures", "outlined", "spoken_duration", "write_report"]
 
 Pixels = NDArray[np.uint8]
 
@@ -60,37 +61,28 @@ class FigureEntry:
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What a report says about a run in words and numbers.
+class ReportFacts:
+    """What a report says in words and numbers.
 
     Attributes
     ----------
-    name : of the run's folder.
-    classes : (class name, files found, images trained on).
+    title : its heading.
+    notice : what a reader must know first.
+    classes : (class name, files found, images used).
+    details : rows of the table "How it was made".
+    config : the settings as text.
     skipped, excluded : relative name -> reason, for files that could not be read and images whose mask failed.
     notes : what the scan ignored and the decoder decided.
-    config : the settings as TOML.
-    segmenter : where the masks come from.
-    versions : library -> version.
-    seed, device, seconds : of the fit.
     """
 
-    name: str
+    title: str
+    notice: str
     classes: tuple[tuple[str, int, int], ...]
+    details: Mapping[str, str]
     config: str
-    segmenter: str
-    versions: Mapping[str, str]
-    seed: int
-    device: str
-    seconds: float
     skipped: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-    @property
-    def duration(self) -> str:
-        """The time taken, for people."""
-        return spoken_duration(self.seconds)
 
 
 def spoken_duration(seconds: float) -> str:
@@ -128,13 +120,13 @@ def draw_figures(
     return figures
 
 
-def write_report(run_dir: str | PathLike[str], facts: RunFacts, figures: Sequence[FigureEntry]) -> Path:
+def write_report(folder: str | PathLike[str], facts: ReportFacts, figures: Sequence[FigureEntry]) -> Path:
     """Write ``report.html``: one file with every figure inside, no script and no address outside; return its path."""
     sections: dict[str, list[FigureEntry]] = {}
     for figure in figures:
         sections.setdefault(figure.section, []).append(figure)
     style = _resource("report.css")
-    path = Path(run_dir) / "report.html"
+    path = Path(folder) / "report.html"
     html = _template().render(
         facts=facts,
         sections=sections,
@@ -158,6 +150,21 @@ def _template() -> Template:
     return environment.from_string(_resource("report.html.j2"))
 
 
+def outlined(image: Pixels, mask: Pixels, levels: int) -> Pixels:
+    """Outline a mask on its image at the size of a picture, so that the outline is as thin on small images as on large.
+
+    Small images are enlarged by whole pixels, large ones shrunk.
+    """
+    side = max(mask.shape)
+    factor = max(1, round(_OVERLAY_SIDE_PX / side))
+    image, mask = (np.ascontiguousarray(array.repeat(factor, 0).repeat(factor, 1)) for array in (image, mask))
+    if side > LARGEST_TILE_PX:
+        height, width = (max(1, round(edge * LARGEST_TILE_PX / side)) for edge in mask.shape)
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    return overlay(image, mask, levels=levels)
+
+
 # --- figures -------------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +184,7 @@ def _class_figures(augmenter: SynCGANAugmenter, names: Mapping[str, str]) -> lis
                 section="Real and synthetic, class by class",
                 title=name,
                 explanation="Synthetic images should look like the real ones of this class, differ from each other, "
-                "and have a nucleus wherever their mask (blue) has one; none of them belongs to the real image above it.",
+                "and have a nucleus wherever their mask (blue) has one; they stand below real images without belonging to them.",
                 png=draw_strips(rows),
                 file=f"real-and-synthetic-{names[name]}.png",
             )
@@ -189,11 +196,8 @@ def _overlay_figure(augmenter: SynCGANAugmenter) -> FigureEntry:
     rows = []
     for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
         maps, images = _class_pairs(augmenter, label)
-        outlined = [
-            _outlined(image, mask, augmenter.levels_)
-            for image, mask in zip(_colour_images(images), maps.numpy(), strict=True)
-        ]
-        rows.append((name, outlined))
+        pairs = zip(_colour_images(images), maps.numpy(), strict=True)
+        rows.append((name, [outlined(image, mask, augmenter.levels_) for image, mask in pairs]))
     return FigureEntry(
         section="Masks that the model learned from",
         title="Extracted masks",
@@ -240,10 +244,3 @@ def _colour_images(images: Tensor) -> list[Pixels]:
 
 def _coloured(maps: Tensor, levels: int) -> list[Pixels]:
     return [colour_map(mask, levels) for mask in maps.cpu().numpy()]
-
-
-def _outlined(image: Pixels, mask: Pixels, levels: int) -> Pixels:
-    """Outline a mask on its image, enlarged first so that the outline stays thinner than a nucleus."""
-    factor = max(1, round(_OVERLAY_SIDE_PX / max(mask.shape)))
-    image, mask = (np.ascontiguousarray(array.repeat(factor, 0).repeat(factor, 1)) for array in (image, mask))
-    return overlay(image, mask, levels=levels)

@@ -24,7 +24,7 @@ from syncgan.config import SynCGANConfig
 from syncgan.data.folders import load_class_folders, read_groups
 from syncgan.data.images import read_mask
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
-from syncgan.evaluation.report import RunFacts, draw_figures, write_report
+from syncgan.evaluation.report import ReportFacts, draw_figures, spoken_duration, write_report
 from syncgan.extractor import MaskExtractor
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, MASK_GENERATORS
 from syncgan.training.run_folder import RunFolder
@@ -42,6 +42,7 @@ __all__ = [
     "check_output_folder",
     "check_plugins",
     "check_run_folder",
+    "demo_data",
     "fit_run",
     "load_run_data",
     "usable_device",
@@ -50,6 +51,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _MASK_EXTENSIONS = (".png", ".tif", ".tiff", ".bmp")
 _MASK_TABLE = "masks.csv"
+_DEMO_IMAGES_PER_CLASS = 40
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class RunData:
     notes: tuple[str, ...] = ()
     masks: Sequence[Any] | None = None
     groups: Sequence[Any] | None = None
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Class name -> number of images, of a dataset with `classes` and `targets`."""
+        counts = Counter(self.dataset.targets)
+        return {name: counts[label] for label, name in enumerate(self.dataset.classes)}
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,18 @@ def load_run_data(
     )
 
 
+def demo_data(config: SynCGANConfig, *, seed: int = 0) -> RunData:
+    """Return simulated smears to try everything on, sized for `config`; needs neither files nor torch."""
+    from syncgan.data.phantom import Phantom
+
+    # Smears of the field that suits the training size, but with twice the pixels, as a camera has.
+    field_of_view_um = Phantom(1, image_size=config.image_size).field_of_view_um
+    phantom = Phantom(
+        _DEMO_IMAGES_PER_CLASS, image_size=2 * config.image_size, field_of_view_um=field_of_view_um, seed=seed
+    )
+    return RunData(phantom, skipped={}, notes=("the images are simulated (syncgan.Phantom)",))
+
+
 def check_plugins(config: SynCGANConfig) -> None:
     """Refuse names of plug-ins that do not exist, and parameters that the segmenter does not have; imports no torch."""
     MaskExtractor(config.extractor.segmenter, **config.extractor.parameters)
@@ -221,7 +241,7 @@ def check_model(run: str | PathLike[str]) -> Path:
 
 def check_run_folder(out: str | PathLike[str], *, resume: bool) -> None:
     """Refuse a run folder that is taken or cannot be written; imports no torch and changes nothing."""
-    run = RunFolder(out)
+    run = RunFolder(Path(out))
     if not (resume and run.holds_run):
         run.require_free()
     _require_writable(run.path)
@@ -334,7 +354,7 @@ def _report(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: fl
         return None
 
 
-def _facts(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> RunFacts:
+def _facts(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> ReportFacts:
     from syncgan.data.raw import read_targets
     from syncgan.storage import library_versions
 
@@ -345,18 +365,22 @@ def _facts(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: flo
         (name, read[label] + unreadable[name], used[name])
         for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True)
     ]
-    return RunFacts(
-        name=out.absolute().name,
+    details = {
+        "masks": str(augmenter.extractor_description_["name"]),
+        "seed": str(augmenter.seed),
+        "device": str(augmenter.device_),
+        "time taken": f"{spoken_duration(seconds)} since the start or the last resume",
+        **library_versions(),
+    }
+    return ReportFacts(
+        title=f"Run {out.absolute().name}",
+        notice="Synthetic images are for training classifiers, not for diagnosis.",
         classes=tuple(rows),
+        details=details,
+        config=augmenter.config_.to_toml(),
         skipped=dict(source.skipped),
         excluded=dict(augmenter.excluded_),
         notes=source.notes,
-        config=augmenter.config_.to_toml(),
-        segmenter=str(augmenter.extractor_description_["name"]),
-        versions=library_versions(),
-        seed=augmenter.seed,
-        device=str(augmenter.device_),
-        seconds=seconds,
     )
 
 

@@ -1,1 +1,1 @@
-"""The networks: U-Net, PatchGAN, mask generators and the up-sampling convolution. Nothing here trains or reads files."""
+"""The networks: U-Net, PatchGAN, mask generators and the up-sampling convolution. Nothing here trains."""

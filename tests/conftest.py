@@ -1,0 +1,42 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+# Before torch is imported, and inherited by the commands that tests start: threads that wait for each other on busy
+# cores make small networks many times slower than one thread is.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """Root of the checkout."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real image sets; skips without them."""
+    given = os.environ.get("SYNCGAN_DATA")
+    folder = Path(given) if given else PROJECT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}; set SYNCGAN_DATA to their folder")
+    return folder
+
+
+@pytest.fixture
+def quick_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make preset ``tiny`` train for a few steps only, so that documented code runs as it is written."""
+    from syncgan import config
+
+    tiny = config._PRESETS["tiny"]
+    quick = {**tiny, **{section: {**tiny[section], "steps": 3} for section in ("mask_gan", "image_gan")}}
+    quick["filters"] = {"mask_plausibility": False}  # masks of an untrained GAN would be redrawn, with a warning
+    monkeypatch.setitem(config._PRESETS, "tiny", quick)
