@@ -139,9 +139,18 @@ class SynCGANAugmenter:
             "seed": self.seed,
             "data": self.fingerprint_,
             "classes": list(self.classes_),
-            "threads": torch.get_num_threads() if self.device_.type == "cpu" else 0,
         }
-        with run.claim(identity, self.config_, resume=resume == "auto") if run is not None else nullcontext():
+        # Bit-equal training needs the same threads and instructions, so a run says which it had.
+        record = {
+            "versions": library_versions(),
+            "device": str(self.device_),
+            "threads": torch.get_num_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        }
+        claim = (
+            nullcontext() if run is None else run.claim(identity, self.config_, resume=resume == "auto", record=record)
+        )
+        with claim:
             self._train(training, held_out, run, notifier)
             if run is not None:
                 self.save(run.path / "model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,20 +31,25 @@ _KIND = "image_gan"
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Images and maps of one size, with class indices."""
+    """Images and maps of one size, with class indices and, once they are measured, stain codes."""
 
     images: Tensor
     maps: Tensor
     classes: Tensor
+    codes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, indices: Tensor) -> _Pairs:
-        return _Pairs(self.images[indices], self.maps[indices], self.classes[indices])
+        return self._each(lambda tensor: tensor[indices])
 
     def to(self, device: torch.device) -> _Pairs:
-        return _Pairs(self.images.to(device), self.maps.to(device), self.classes.to(device))
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> _Pairs:
+        codes = None if self.codes is None else change(self.codes)
+        return _Pairs(change(self.images), change(self.maps), change(self.classes), codes)
 
 
 class MaskToImageCGAN:
@@ -135,6 +140,8 @@ class MaskToImageCGAN:
         self._start(levels, values if self.config.image_gan.class_conditional else ())
         if self.style_dim_:
             self.stain_prior_ = StainPrior.fit(pairs.images, pairs.maps, pairs.classes, levels)
+            pairs = self._with_codes(pairs)
+            held_out = None if held_out is None else self._with_codes(held_out)
         if isinstance(self.generator_, nn.Module):
             self._train(pairs, held_out, checkpoints, observe, stage)
         else:
@@ -351,38 +358,41 @@ class MaskToImageCGAN:
         indices = batch_indices(step, items=len(pairs), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
         generator = rng.torch_generator(self.seed, stage, "batch", step)
         chosen = pairs.take(indices.to(pairs.images.device))
-        images, maps = chosen.images, chosen.maps
         if gan.dihedral:
-            elements = draw_dihedral(len(images), generator)
-            images, maps = dihedral(images, elements), dihedral(maps, elements)
-        shape = self._noise_shape()
-        noise = torch.randn((len(images), *shape), generator=generator) if shape else None
-        return self._image_batch(step, images, maps, chosen.classes, noise)
+            # Mean colours do not change under a flip or a turn, so the stain codes stay.
+            elements = draw_dihedral(len(chosen), generator)
+            chosen = replace(chosen, images=dihedral(chosen.images, elements), maps=dihedral(chosen.maps, elements))
+        return self._image_batch(step, chosen, generator)
 
     def _validation_batches(self, held_out: _Pairs | None) -> list[ImageBatch]:
         """Return the held-out pairs in batches, with the same noise every time."""
         if held_out is None:
             return []
-        batches = []
-        shape, size = self._noise_shape(), self.config.image_gan.batch_size
-        for start in range(0, len(held_out), size):
-            part = held_out.take(torch.arange(start, min(start + size, len(held_out)))).to(self.device_)
-            generator = rng.torch_generator(self.seed, "validation noise", start)
-            noise = torch.randn((len(part), *shape), generator=generator) if shape else None
-            batches.append(self._image_batch(start, part.images, part.maps, part.classes, noise))
-        return batches
+        size = self.config.image_gan.batch_size
+        return [
+            self._image_batch(
+                start,
+                held_out.take(torch.arange(start, min(start + size, len(held_out)))).to(self.device_),
+                rng.torch_generator(self.seed, "validation noise", start),
+            )
+            for start in range(0, len(held_out), size)
+        ]
 
-    def _image_batch(
-        self, step: int, images: Tensor, maps: Tensor, classes: Tensor, noise: Tensor | None
-    ) -> ImageBatch:
-        conditions = self._told(classes)
-        if noise is not None:
-            conditions["noise"] = noise.to(images.device)
-        if self.stain_prior_ is not None:
-            codes = self.stain_prior_.encode(images.cpu(), maps.cpu(), self.levels_)
-            conditions["style"] = codes.to(images.device)
-        label = classes if self.label_values_ else None
-        return ImageBatch(step, one_hot(maps, self.levels_), to_model(images), conditions, label)
+    def _image_batch(self, step: int, pairs: _Pairs, generator: torch.Generator) -> ImageBatch:
+        device = pairs.images.device
+        conditions = self._told(pairs.classes)
+        shape = self._noise_shape()
+        if shape:
+            conditions["noise"] = torch.randn((len(pairs), *shape), generator=generator).to(device)
+        if pairs.codes is not None:
+            conditions["style"] = pairs.codes
+        label = pairs.classes if self.label_values_ else None
+        return ImageBatch(step, one_hot(pairs.maps, self.levels_), to_model(pairs.images), conditions, label)
+
+    def _with_codes(self, pairs: _Pairs) -> _Pairs:
+        if self.stain_prior_ is None:
+            return pairs
+        return replace(pairs, codes=self.stain_prior_.encode(pairs.images, pairs.maps, self.levels_))
 
     @torch.no_grad()
     def _render_chunk(self, maps: Tensor, classes: Tensor, seeds: list[int]) -> Tensor:

@@ -30,8 +30,12 @@ def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
     -------
     (N, 3 * L) float32 in [-1, 1]; NaN where a level does not occur in the image.
     """
-    share = one_hot(maps, levels).flatten(2)
-    colour = to_model(images).flatten(2)
+    return torch.cat([_code(image[None], mask[None], levels) for image, mask in zip(images, maps, strict=True)])
+
+
+def _code(image: Tensor, mask: Tensor, levels: int) -> Tensor:
+    share = one_hot(mask, levels).flatten(2)
+    colour = to_model(image).flatten(2)
     sums = torch.einsum("nlp,ncp->nlc", share, colour)
     return (sums / share.sum(dim=2, keepdim=True)).flatten(1)
 
@@ -54,10 +58,8 @@ class StainPrior:
 
     @classmethod
     def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
-        """Measure the codes of the training images (all on the CPU, one image at a time)."""
-        codes = torch.cat(
-            [stain_codes(image[None], mask[None], levels) for image, mask in zip(images, maps, strict=True)]
-        )
+        """Measure the codes of the training images."""
+        codes = stain_codes(images, maps, levels)
         centre = codes.nanmean(dim=0).nan_to_num()
         scale = (codes - centre).square().nanmean(dim=0).sqrt().nan_to_num().clamp_min(1e-3)
         return cls(centre, scale, cls._standardised(codes, centre, scale), classes.clone())

@@ -56,18 +56,20 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[Pixels]]]) -> bytes:
 
     Parameters
     ----------
-    rows : caption and (H, W, 3) uint8 images of a row. Small images are enlarged by whole pixels.
+    rows : caption ("" for none) and (H, W, 3) uint8 images of a row. Small images are enlarged by whole pixels.
     """
     tile_px = _tile_size([image for _, images in rows for image in images])
+    tops, height = [], _MARGIN_PX
+    for caption, _ in rows:
+        tops.append(height + (_CAPTION_PX if caption else 0))
+        height = tops[-1] + tile_px + _GAP_PX
     width = 2 * _MARGIN_PX + COLUMNS * tile_px + (COLUMNS - 1) * _GAP_PX
-    row_px = _CAPTION_PX + tile_px + _GAP_PX
-    canvas = np.full((2 * _MARGIN_PX + len(rows) * row_px, width, 3), 255, np.uint8)
-    for number, (_, images) in enumerate(rows):
-        top = _MARGIN_PX + number * row_px + _CAPTION_PX
+    canvas = np.full((height + _MARGIN_PX, width, 3), 255, np.uint8)
+    for (_, images), top in zip(rows, tops, strict=True):
         for column, image in enumerate(images[:COLUMNS]):
             left = _MARGIN_PX + column * (tile_px + _GAP_PX)
             canvas[top : top + tile_px, left : left + tile_px] = _tile(image, tile_px)
-    return _with_captions(canvas, [caption for caption, _ in rows], row_px)
+    return _with_captions(canvas, [(caption, top) for (caption, _), top in zip(rows, tops, strict=True)])
 
 
 def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
@@ -142,15 +144,14 @@ def _tile(image: Pixels, size: int) -> Pixels:
     return tile
 
 
-def _with_captions(canvas: Pixels, captions: Sequence[str], row_px: int) -> bytes:
+def _with_captions(canvas: Pixels, captions: Sequence[tuple[str, int]]) -> bytes:
+    """Write each caption above the row that begins at its pixel line."""
     height, width = canvas.shape[:2]
     figure = _figure(width, height)
     figure.figimage(canvas)
-    for number, caption in enumerate(captions):
-        baseline = height - (_MARGIN_PX + number * row_px + _CAPTION_PX - 11)
-        figure.text(
-            _MARGIN_PX / width, baseline / height, plain(caption), fontsize=_FONT_PT, va="baseline", parse_math=False
-        )
+    for caption, top in captions:
+        x, y = _MARGIN_PX / width, 1 - (top - _CAPTION_PX / 4) / height
+        figure.text(x, y, plain(caption), fontsize=_FONT_PT, va="baseline", parse_math=False)
     return _png(figure, tight=False)
 
 

@@ -184,7 +184,7 @@ def _class_figures(augmenter: SynCGANAugmenter, names: Mapping[str, str]) -> lis
                 section="Real and synthetic, class by class",
                 title=name,
                 explanation="Synthetic images should look like the real ones of this class, differ from each other, "
-                "and have a nucleus wherever their mask (blue) has one; they stand below real images without belonging to them.",
+                "and have a nucleus wherever their mask (blue) has one; none belongs to the real image that it stands below.",
                 png=draw_strips(rows),
                 file=f"real-and-synthetic-{names[name]}.png",
             )

@@ -63,7 +63,9 @@ class RunFolder:
             raise RunExistsError(f"{self.path}: is a file, expected a folder; choose another name")
 
     @contextlib.contextmanager
-    def claim(self, identity: Mapping[str, Any], config: SynCGANConfig, *, resume: bool) -> Iterator[None]:
+    def claim(
+        self, identity: Mapping[str, Any], config: SynCGANConfig, *, resume: bool, record: Mapping[str, Any]
+    ) -> Iterator[None]:
         """Own the folder inside the block.
 
         Parameters
@@ -71,6 +73,7 @@ class RunFolder:
         identity : what makes two runs the same run (configuration, seed, data); kept in ``run.json``.
         config : written as ``config.json``.
         resume : accept a folder that holds the same run.
+        record : what else ``run.json`` keeps (versions, threads); a run may go on under others.
 
         Raises
         ------
@@ -89,7 +92,7 @@ class RunFolder:
                 self.require_free()
             sweep_temporaries(self.path)
             write_json(self.path / "config.json", config.model_dump(mode="json"))
-            write_json(self.path / _RUN, {"identity": self._identity})
+            write_json(self.path / _RUN, {"identity": self._identity, **record})
             yield
 
     def checkpoints(self, stage_folder: str, config: SynCGANConfig) -> CheckpointStore:
