@@ -21,7 +21,9 @@ def test_seed_for_is_the_first_63_bits_of_blake2b_of_the_address():
 def test_seed_for_is_the_same_in_another_process():
     code = "from syncgan.rng import seed_for; print(seed_for(7, 'Größe', 3))"
     outputs = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env={"PYTHONHASHSEED": seed}).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, env={"PYTHONHASHSEED": seed}
+        ).stdout
         for seed in ("1", "2")
     }
     assert outputs == {f"{rng.seed_for(7, 'Größe', 3)}\n".encode()}

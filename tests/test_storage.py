@@ -1,3 +1,4 @@
+import contextlib
 import os
 import random
 import shutil
@@ -233,10 +234,8 @@ def test_until_the_manifest_is_replaced_the_folder_holds_what_it_held(artefact, 
         shutil.copytree(artefact, copy)
         with pytest.MonkeyPatch.context() as patch:
             FailingCalls(patch, fail_at)
-            try:
+            with contextlib.suppress(ArtefactError, OSError):
                 storage.write_folder(copy, kind="thing", tensors=new, manifest={})
-            except (ArtefactError, OSError):
-                pass
         tensors, _ = storage.read_folder(copy, kind="thing")
         held = tensors["generator"]["weight"]
         expected = before["generator"]["weight"] if "stain" in tensors else new["generator"]["weight"]
@@ -250,5 +249,5 @@ def test_files_of_the_version_before_are_removed(artefact):
 
 def test_versions_name_python_and_torch():
     versions = storage.library_versions()
-    assert versions["torch"] == torch.__version__.partition("+")[0]
+    assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert "python" in versions

@@ -26,9 +26,12 @@ _HOMES = {
     "TrainingError": "errors",
     "UnknownNameError": "errors",
     "SynCGANConfig": "config",
+    "ARMS": "registry",
+    "CLASSIFIERS": "registry",
     "DISCRIMINATORS": "registry",
     "IMAGE_GENERATORS": "registry",
     "MASK_GENERATORS": "registry",
+    "SAMPLE_FILTERS": "registry",
     "SEGMENTERS": "registry",
     "MaskExtractor": "extractor",
     "MaskGAN": "mask_gan",
@@ -58,9 +61,12 @@ if TYPE_CHECKING:
     from syncgan.extractor import MaskExtractor as MaskExtractor
     from syncgan.image_cgan import MaskToImageCGAN as MaskToImageCGAN
     from syncgan.mask_gan import MaskGAN as MaskGAN
+    from syncgan.registry import ARMS as ARMS
+    from syncgan.registry import CLASSIFIERS as CLASSIFIERS
     from syncgan.registry import DISCRIMINATORS as DISCRIMINATORS
     from syncgan.registry import IMAGE_GENERATORS as IMAGE_GENERATORS
     from syncgan.registry import MASK_GENERATORS as MASK_GENERATORS
+    from syncgan.registry import SAMPLE_FILTERS as SAMPLE_FILTERS
     from syncgan.registry import SEGMENTERS as SEGMENTERS
 
 

@@ -30,6 +30,7 @@ from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameEr
 from syncgan.extractor import MaskExtractor
 from syncgan.image_cgan import MaskToImageCGAN
 from syncgan.mask_gan import MaskGAN
+from syncgan.registry import SAMPLE_FILTERS
 from syncgan.segmentation.cleaning import mask_problem, stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
 from syncgan.training.events import FitEvent, Forecast, Notifier
@@ -446,6 +447,7 @@ class SynCGANAugmenter:
             size=self.config_.image_size,
             max_attempts=self.config_.sampling.max_attempts,
             device=self.device_,
+            sample_filters={name: SAMPLE_FILTERS.get(name) for name in self.config_.filters.samples},
         )
 
     def _chunks(

@@ -7,6 +7,7 @@ Whatever can be refused is refused before torch is imported and before anything 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import logging
@@ -52,10 +53,9 @@ Settings = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Names everything random: one seed, one result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Last line of the output is JSON; all else goes to stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, warnings and JSON.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in the output folder stopped.")]
 
-_DEMO_IMAGES_PER_CLASS = 40
 _DEMO_SAMPLES_PER_CLASS = 24
 _INTERRUPTED = 130
 _TERMINATED = 128 + signal.SIGTERM
@@ -132,8 +132,9 @@ def demo(
             progress=_stage(display, "samples"),
         )
     _conclude(
+        display,
         as_json,
-        {**_run_summary(result), "samples": str(samples.folder)},
+        {**result.summary(), "samples": str(samples.folder)},
         [*_run_lines(result), f"samples: {samples.folder} (images, masks and manifest.csv)"],
     )
 
@@ -172,7 +173,7 @@ def masks(
             data, out, extractor=extractor, n_jobs=jobs, report=report, progress=_stage(display, "masks")
         )
         _say_what_was_read(display, result)
-    _conclude(as_json, _masks_summary(result), _masks_lines(result))
+    _conclude(display, as_json, result.summary(), _masks_lines(result))
 
 
 @app.command()
@@ -224,7 +225,7 @@ def fit(
         _say_what_was_read(display, source)
         told = [FitProgress(display)]
         result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
-    _conclude(as_json, _run_summary(result), _run_lines(result))
+    _conclude(display, as_json, result.summary(), _run_lines(result))
 
 
 @app.command()
@@ -265,6 +266,7 @@ def sample(
         summary = augmenter.export(out, wanted, seed=seed, resume=resume, progress=_stage(display, "samples"))
     written = {name: count for name, count in summary.counts.items() if count}
     _conclude(
+        display,
         as_json,
         {
             "out": str(summary.folder),
@@ -286,16 +288,7 @@ def plugins(as_json: Json = False) -> None:
 
     rows = [info for registry in REGISTRIES for info in registry.describe()]
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "plugins": [
-                        {"registry": row.registry, "name": row.name, "origin": row.origin, "target": row.target}
-                        for row in rows
-                    ]
-                }
-            )
-        )
+        typer.echo(json.dumps({"plugins": [dataclasses.asdict(row) for row in rows]}))
         return
     from rich.console import Console
     from rich.table import Table
@@ -360,18 +353,6 @@ def _say_what_was_read(display: Display, read: RunData | MaskFolderResult) -> No
         display.say(line)
 
 
-def _run_summary(result: RunResult) -> dict[str, Any]:
-    return {
-        "run": str(result.folder),
-        "model": str(result.model),
-        "report": None if result.report is None else str(result.report),
-        "classes": result.classes,
-        "excluded": len(result.excluded),
-        "skipped": len(result.skipped),
-        "seconds": round(result.seconds, 1),
-    }
-
-
 def _run_lines(result: RunResult) -> list[str]:
     from syncgan.evaluation.report import spoken_duration
 
@@ -383,27 +364,12 @@ def _run_lines(result: RunResult) -> list[str]:
     ]
 
 
-def _conclude(as_json: bool, summary: dict[str, Any], lines: list[str]) -> None:
-    """Print the result: for people, or as one line of JSON."""
-    from syncgan.evaluation.progress import printable
-
+def _conclude(display: Display, as_json: bool, summary: dict[str, Any], lines: list[str]) -> None:
+    """Print the result: for people, and as one line of JSON if asked for."""
     for line in lines:
-        typer.echo(printable(line), err=as_json)
+        display.say(line)
     if as_json:
         typer.echo(json.dumps(summary))
-
-
-def _masks_summary(result: MaskFolderResult) -> dict[str, Any]:
-    return {
-        "out": str(result.folder),
-        "table": str(result.table),
-        "overlays": str(result.overlays),
-        "report": None if result.report is None else str(result.report),
-        "classes": result.classes,
-        "nuclei_per_image": result.nuclei,
-        "problems": len(result.problems),
-        "skipped": len(result.skipped),
-    }
 
 
 def _masks_lines(result: MaskFolderResult) -> list[str]:
@@ -419,17 +385,23 @@ def _masks_lines(result: MaskFolderResult) -> list[str]:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(_one_line(message), err=True)
+    raise typer.Exit(code)
+
+
+def _one_line(text: str) -> str:
     from syncgan.evaluation.progress import printable
 
-    typer.echo(printable(" ".join(message.split())), err=True)
-    raise typer.Exit(code)
+    return printable(" ".join(text.split()))
 
 
 def _how_to_go_on(arguments: dict[str, Any]) -> str:
     """Say what an interrupted command left behind, and the command that goes on with it."""
     out = arguments.get("out")
-    if out is None or not any((Path(out) / name).exists() for name in ("run.json", "export.json")):
+    if out is None or not out.exists():
         return "stopped; nothing was written"
+    if "resume" not in arguments:
+        return f"stopped; {out} is incomplete: delete it and begin again"
     given = [part for part in sys.argv[1:] if part != "--resume"]
     return f"stopped; go on with: {shlex.join(['syncgan', *given, '--resume'])}"
 
@@ -442,7 +414,7 @@ def _for_people() -> Iterator[None]:
         raise SystemExit(_TERMINATED)
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        typer.echo(_one_line(f"warning: {message}"), err=True)
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     previous = signal.signal(signal.SIGTERM, terminate)

@@ -150,15 +150,16 @@ class SamplingConfig(ConfigSection):
     """Rendering of synthetic samples (Sec. 3.5)."""
 
     chunk_size: int = Field(16, ge=1, le=4096, description="Items rendered at once; part of a sample's identity.")
-    max_attempts: int = Field(8, ge=1, le=100, description="Draws for one item until its mask passes the mask filter.")
+    max_attempts: int = Field(8, ge=1, le=100, description="Draws for one item until it passes the filters.")
 
 
 class FiltersConfig(ConfigSection):
-    """What a synthetic sample must pass."""
+    """What a synthetic sample must pass; one that does not is drawn again."""
 
     mask_plausibility: bool = Field(
-        True, description="Redraw masks whose nucleus area or count lies outside what training masks of the class show."
+        True, description="Refuse masks whose nucleus area or count lies outside what training masks of the class show."
     )
+    samples: tuple[str, ...] = Field((), description="Names in SAMPLE_FILTERS, applied to image and mask.")
 
 
 class TrainingConfig(ConfigSection):

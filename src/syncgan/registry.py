@@ -18,10 +18,13 @@ from typing import Any, TypeVar
 from syncgan.errors import ConfigError, PluginError, UnknownNameError
 
 __all__ = [
+    "ARMS",
+    "CLASSIFIERS",
     "DISCRIMINATORS",
     "IMAGE_GENERATORS",
     "MASK_GENERATORS",
     "REGISTRIES",
+    "SAMPLE_FILTERS",
     "SEGMENTERS",
     "PluginInfo",
     "Registry",
@@ -216,4 +219,36 @@ DISCRIMINATORS = Registry(
     group="syncgan.discriminators",
     builtins={"patchgan": "syncgan.networks.patchgan:patchgan"},
 )
-REGISTRIES = (SEGMENTERS, MASK_GENERATORS, IMAGE_GENERATORS, DISCRIMINATORS)
+SAMPLE_FILTERS = Registry(
+    "sample filter",
+    group="syncgan.sample_filters",
+    builtins={"dark_nuclei": "syncgan.evaluation.filters:dark_nuclei"},
+)
+CLASSIFIERS = Registry(
+    "classifier",
+    group="syncgan.classifiers",
+    builtins={
+        name: f"syncgan.evaluation.classifiers:{name}"
+        for name in ("densenet161", "inception_v3", "resnet18", "resnet152", "small_cnn")
+    },
+)
+ARMS = Registry(
+    "arm",
+    group="syncgan.arms",
+    builtins={
+        "Orig": "syncgan.evaluation.arms:orig",
+        "Orig+Prop": "syncgan.evaluation.arms:orig_prop",
+        "Orig+Trad": "syncgan.evaluation.arms:orig_trad",
+        "Orig+Trad+Prop": "syncgan.evaluation.arms:orig_trad_prop",
+        "Prop": "syncgan.evaluation.arms:prop",
+    },
+)
+REGISTRIES = (
+    SEGMENTERS,
+    MASK_GENERATORS,
+    IMAGE_GENERATORS,
+    DISCRIMINATORS,
+    SAMPLE_FILTERS,
+    CLASSIFIERS,
+    ARMS,
+)

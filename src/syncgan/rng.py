@@ -70,5 +70,5 @@ def build(factory: Callable[[], T], seed: int, *address: str | int) -> T:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed_for(seed, *address))
+        torch.default_generator.manual_seed(seed_for(seed, *address))
         return factory()

@@ -97,7 +97,8 @@ def _to_8_bits(values: NDArray[Any], bit_depth: int | None, notes: list[str]) ->
     if values.dtype.kind == "f":
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise Refusal("has floating-point values outside [0, 1]; scale them or save 8 or 16 bits")
-        return np.rint(values * 255).astype(np.uint8)
+        rounded: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+        return rounded
     if values.dtype != np.uint16:
         raise Refusal(f"has {values.dtype} samples, expected 8 or 16 bits unsigned, or floating point in [0, 1]")
     peak = int(values.max())
@@ -192,7 +193,7 @@ def _decode_page(file: BinaryIO, page: tifffile.TiffPage, bit_depth: int | None,
         tifffile.PHOTOMETRIC.MINISBLACK,
         tifffile.PHOTOMETRIC.MINISWHITE,
     ):
-        raise Refusal(f"has {page.bitspersample}-bit {page.photometric.name} samples; save it as RGB")
+        raise Refusal(f"has {page.bitspersample}-bit {tifffile.PHOTOMETRIC(page.photometric).name} samples; save it as RGB")
     extra = [int(kind) for kind in page.extrasamples]
     if 1 in extra:
         raise Refusal(f"has {page.bitspersample}-bit premultiplied transparency; save it without alpha")

@@ -6,7 +6,7 @@ The networks come in as arguments: anything that draws maps and anything that re
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,10 +16,14 @@ from torch import Tensor
 
 from syncgan import rng
 from syncgan.data.plausibility import MaskRange
+from syncgan.errors import ContractError
 
 __all__ = ["ClassSampler"]
 
-_USER = 6  # stack level of the line that called the augmenter's method
+_USER = 7  # stack level of the line that called the augmenter's method
+
+
+SampleFilter = Callable[[Tensor, Tensor, int], Tensor]
 
 
 class MaskSource(Protocol):
@@ -46,7 +50,8 @@ class ClassSampler:
     mask_sources, mask_ranges : one a class, aligned; without ranges no mask is refused.
     renderer : one for all classes.
     levels, size : L and S.
-    max_attempts : draws for one item until its mask passes.
+    max_attempts : draws for one item until it passes.
+    sample_filters : name -> ``(images, masks, levels) -> (n,) bool``, True for the samples to keep.
     device : where results are.
     """
 
@@ -58,6 +63,7 @@ class ClassSampler:
     size: int
     max_attempts: int
     device: torch.device
+    sample_filters: Mapping[str, SampleFilter]
 
     def item_seeds(self, index: int, seed: int, first: int, count: int) -> list[int]:
         """Return the seeds of items `first` to ``first + count`` of class `index`."""
@@ -70,6 +76,29 @@ class ClassSampler:
         -------
         images, maps : (n, 3, S, S) and (n, S, S) uint8.
         """
+        images, maps = self._draw(class_indices, item_seeds)
+        refused = self._refused_samples(images, maps)
+        for attempt in range(1, self.max_attempts):
+            if not refused:
+                return images, maps
+            seeds = [rng.seed_for(item_seeds[position], "sample attempt", attempt) for position in refused]
+            images[refused], maps[refused] = self._draw([class_indices[position] for position in refused], seeds)
+            still = self._refused_samples(images[refused], maps[refused])
+            refused = [refused[position] for position in still]
+        if refused:
+            _warn_of_kept(
+                self.classes[class_indices[refused[0]]], "samples", len(refused), len(images), self.max_attempts
+            )
+        return images, maps
+
+    def arrays(
+        self, index: int, seed: int, first: int, count: int
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Render items `first` to ``first + count`` of one class as arrays (n, 3, S, S) and (n, S, S) uint8."""
+        images, maps = self.render([index] * count, self.item_seeds(index, seed, first, count))
+        return images.cpu().numpy(), maps.cpu().numpy()
+
+    def _draw(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         maps = torch.zeros((len(item_seeds), self.size, self.size), dtype=torch.uint8, device=self.device)
         if not item_seeds:
             return maps[:, None].expand(-1, 3, -1, -1), maps
@@ -79,35 +108,45 @@ class ClassSampler:
         classes = torch.tensor(list(class_indices), dtype=torch.int64)
         return self.renderer.render(maps, classes, item_seeds), maps
 
-    def arrays(
-        self, index: int, seed: int, first: int, count: int
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Render items `first` to ``first + count`` of one class as arrays (n, 3, S, S) and (n, S, S) uint8."""
-        images, maps = self.render([index] * count, self.item_seeds(index, seed, first, count))
-        return images.cpu().numpy(), maps.cpu().numpy()
-
     def _plausible_maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
-        """Draw maps of one class; those that the filter refuses are drawn again under the item's next seed."""
+        """Draw maps of one class; those that the mask filter refuses are drawn again under the item's next seed."""
         source = self.mask_sources[index]
         maps = source.draw(item_seeds)
-        refused = self._refused(index, maps)
+        refused = self._refused_maps(index, maps)
         for attempt in range(1, self.max_attempts):
             if not refused:
                 return maps
             again = source.draw([rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused])
             maps[refused] = again
-            refused = [refused[position] for position in self._refused(index, again)]
+            refused = [refused[position] for position in self._refused_maps(index, again)]
         if refused:
-            warnings.warn(
-                f"class {self.classes[index]!r}: {len(refused)} of {len(item_seeds)} masks stayed implausible after "
-                f"{self.max_attempts} draws and were kept; train the mask GAN for longer (mask_gan.steps)",
-                stacklevel=_USER,
-            )
+            _warn_of_kept(self.classes[index], "masks", len(refused), len(maps), self.max_attempts)
         return maps
 
-    def _refused(self, index: int, maps: Tensor) -> list[int]:
+    def _refused_maps(self, index: int, maps: Tensor) -> list[int]:
         if self.mask_ranges is None:
             return []
-        admitted = self.mask_ranges[index].admits(maps, self.levels)
-        refused: list[int] = torch.nonzero(~admitted).flatten().tolist()
-        return refused
+        return _positions(~self.mask_ranges[index].admits(maps, self.levels))
+
+    def _refused_samples(self, images: Tensor, maps: Tensor) -> list[int]:
+        refused = torch.zeros(len(images), dtype=torch.bool)
+        for name, sample_filter in self.sample_filters.items():
+            kept = sample_filter(images, maps, self.levels)
+            if not isinstance(kept, Tensor) or kept.shape != refused.shape or kept.dtype != torch.bool:
+                shown = f"{kept.dtype} {tuple(kept.shape)}" if isinstance(kept, Tensor) else type(kept).__name__
+                raise ContractError(f"sample filter {name!r}: expected a bool tensor ({len(images)},), got {shown}")
+            refused |= ~kept.cpu()
+        return _positions(refused)
+
+
+def _positions(flags: Tensor) -> list[int]:
+    positions: list[int] = torch.nonzero(flags).flatten().tolist()
+    return positions
+
+
+def _warn_of_kept(name: str, what: str, kept: int, of: int, attempts: int) -> None:
+    warnings.warn(
+        f"class {name!r}: {kept} of {of} {what} were still refused after {attempts} draws and are kept as they are; "
+        "train for longer (mask_gan.steps), or loosen the filters",
+        stacklevel=_USER,
+    )

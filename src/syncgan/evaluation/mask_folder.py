@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,19 @@ class MaskFolderResult:
     problems: dict[str, str]
     skipped: dict[str, str]
     notes: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a program that asked for the masks wants to know, JSON-compatible."""
+        return {
+            "out": str(self.folder),
+            "table": str(self.table),
+            "overlays": str(self.overlays),
+            "report": None if self.report is None else str(self.report),
+            "classes": self.classes,
+            "nuclei_per_image": self.nuclei,
+            "problems": len(self.problems),
+            "skipped": len(self.skipped),
+        }
 
 
 @dataclass(frozen=True)

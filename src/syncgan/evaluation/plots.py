@@ -32,8 +32,8 @@ _BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 _LEVEL_LOW, _LEVEL_MIDDLE, _NUCLEUS = (243, 243, 240), (230, 190, 110), (0, 84, 147)
 
 _DPI = 100
-_TILE_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX = 128, 6, 10, 40
-_FONT_PT = 15.0
+_TILE_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX = 128, 6, 10, 48
+_FONT_PT, _CAPTION_PT = 15.0, 19.0
 _LONGEST_TEXT = 60
 
 
@@ -84,6 +84,7 @@ def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
     others = {"generator_reconstruction": _GREEN, "generator_feature_matching": _ORANGE}
     panels = [series for series in (_present(lines, adversarial), _present(lines, others)) if series]
     figure = _figure(680, 60 + 270 * max(len(panels), 1))
+    figure.set_layout_engine("constrained")
     steps = [line["step"] for line in lines]
     for number, series in enumerate(panels):
         axes = figure.add_subplot(len(panels), 1, number + 1)
@@ -93,7 +94,7 @@ def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
         axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=_FONT_PT - 2)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=_FONT_PT - 2, frameon=False)
+        axes.legend(fontsize=_FONT_PT - 2, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
         axes.spines[["top", "right"]].set_visible(False)
     if panels:
         axes.set_xlabel("generator updates", fontsize=_FONT_PT)
@@ -151,8 +152,8 @@ def _with_captions(canvas: Pixels, captions: Sequence[tuple[str, int]]) -> bytes
     figure.figimage(canvas)
     for caption, top in captions:
         x, y = _MARGIN_PX / width, 1 - (top - _CAPTION_PX / 4) / height
-        figure.text(x, y, plain(caption), fontsize=_FONT_PT, va="baseline", parse_math=False)
-    return _png(figure, tight=False)
+        figure.text(x, y, plain(caption), fontsize=_CAPTION_PT, va="baseline", parse_math=False)
+    return _png(figure)
 
 
 def _figure(width_px: int, height_px: int) -> Figure:
@@ -164,12 +165,10 @@ def _figure(width_px: int, height_px: int) -> Figure:
     return figure
 
 
-def _png(figure: Figure, *, tight: bool = True) -> bytes:
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # A class name may use letters that the font lacks; the report gives it as text besides.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        if tight:
-            figure.tight_layout()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

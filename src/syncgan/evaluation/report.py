@@ -33,6 +33,8 @@ Pixels = NDArray[np.uint8]
 
 _LISTED = 200
 _OVERLAY_SIDE_PX = 128
+_HEALTHY_GAME = "In a healthy game both adversarial curves level off and neither falls to zero"
+_HEALTHY_RENDERER = "while the reconstruction curve falls and then flattens"
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _class_figures(augmenter: SynCGANAugmenter, names: Mapping[str, str]) -> lis
                 section="Real and synthetic, class by class",
                 title=name,
                 explanation="Synthetic images should look like the real ones of this class, differ from each other, "
-                "and have a nucleus wherever their mask (blue) has one; none belongs to the real image that it stands below.",
+                "and show a nucleus wherever their mask is blue; none belongs to a real image above it.",
                 png=draw_strips(rows),
                 file=f"real-and-synthetic-{names[name]}.png",
             )
@@ -216,17 +218,9 @@ def _loss_figures(
     figures = []
     for stage, (title, file) in stages.items():
         lines = [line for line in stats if line.get("stage") == stage]
+        healthy = f"{_HEALTHY_GAME}, {_HEALTHY_RENDERER}." if stage == "image_gan" else f"{_HEALTHY_GAME}."
         if lines:
-            figures.append(
-                FigureEntry(
-                    section="Training",
-                    title=title,
-                    explanation="In a healthy game both adversarial curves level off and neither falls to zero; "
-                    "a reconstruction curve should fall and then flatten.",
-                    png=draw_losses(title, lines),
-                    file=file,
-                )
-            )
+            figures.append(FigureEntry("Training", title, healthy, draw_losses(title, lines), file))
     return figures
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -101,6 +101,18 @@ class RunResult:
     excluded: dict[str, str]
     skipped: dict[str, str]
     seconds: float
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a program that started the run wants to know, JSON-compatible."""
+        return {
+            "run": str(self.folder),
+            "model": str(self.model),
+            "report": None if self.report is None else str(self.report),
+            "classes": self.classes,
+            "excluded": len(self.excluded),
+            "skipped": len(self.skipped),
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def fit_run(
@@ -271,8 +283,11 @@ def _require_writable(out: Path) -> None:
         raise ArtefactError(
             f"{out}: cannot be made, the folder {target} does not exist; make it first, or choose another"
         )
-    if not os.access(target, os.W_OK | os.X_OK):
-        raise ArtefactError(f"{target}: cannot be written (permission denied or read-only); choose another folder")
+    try:
+        # Permissions do not tell: read-only mounts, quotas and root have rules of their own.
+        Path(tempfile.mkdtemp(prefix=".syncgan-", dir=target)).rmdir()
+    except OSError as error:
+        raise ArtefactError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
 
 
 def usable_device(device: str | torch.device) -> torch.device:

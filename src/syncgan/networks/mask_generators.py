@@ -52,13 +52,13 @@ class LatentDecoder(nn.Module):
 
     def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
         """Return logits (N, levels, R, R)."""
-        latent, *planes = noise.split(self.sections, dim=1)
+        latent, *planes = torch.split(noise, self.sections, dim=1)
         if self.embedding is not None:
             latent = latent + self.embedding(label)
-        x = F.relu(self.project(latent).unflatten(1, (-1, 4, 4)))
+        x = F.relu(self.project(latent).reshape(len(latent), -1, 4, 4))
         for block, weight, plane, norm in zip(self.blocks, self.noise_weights, planes, self.norms, strict=True):
             x = norm(block(x))
-            x = F.relu(x + weight * plane.unflatten(1, (1, x.shape[-2], x.shape[-1])))
+            x = F.relu(x + weight * plane.reshape(-1, 1, *x.shape[-2:]))
         out: Tensor = self.out(x)
         return out
 

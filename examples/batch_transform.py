@@ -1,0 +1,54 @@
+"""Draw fresh synthetic images for every batch, on the device, inside the training loop.
+
+python examples/batch_transform.py              (the built-in phantom)
+python examples/batch_transform.py --quick      (a few steps only)
+"""
+
+import argparse
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few steps only, to see that everything runs")
+    options = parser.parse_args()
+
+    normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)])
+    dataset = Phantom(16, image_size=32, transform=v2.Compose([v2.ToImage(), normalise]))
+
+    config = SynCGANConfig.preset("tiny")
+    if options.quick:
+        config = config.updated(["mask_gan.steps=3", "image_gan.steps=3", "filters.mask_plausibility=false"])
+    augmenter = SynCGANAugmenter(config, seed=0).fit(dataset)
+
+    # Samples come as uint8; `transform` makes them like the batches of the loader.
+    mix = augmenter.batch_transform(p=0.5, transform=normalise, seed=0)
+    print(mix)
+
+    model = nn.Sequential(nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model.append(nn.Linear(16, len(augmenter.classes_)))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    loader = DataLoader(dataset, batch_size=8, shuffle=True)
+    for epoch in range(1 if options.quick else 5):
+        for images, labels in loader:
+            images, labels = mix(images, labels)  # noqa: PLW2901
+            loss = nn.functional.cross_entropy(model(images), labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        print(f"epoch {epoch + 1}: loss of the last batch {loss.item():.3f}, batches mixed {mix.step}")
+
+    # In evaluation mode, batches pass unchanged.
+    mix.eval()
+    images, labels = next(iter(loader))
+    print("unchanged in evaluation mode:", mix(images, labels)[0] is images)
+
+
+if __name__ == "__main__":
+    main()

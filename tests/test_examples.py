@@ -1,0 +1,108 @@
+"""What the documentation shows is true and runs: code blocks of README and docs, commands, and the scripts in examples/."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from syncgan import SynCGANConfig
+from syncgan.registry import REGISTRIES
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = PROJECT / "README.md"
+EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
+PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run_code_of(page):
+    namespace = {"__name__": "__main__"}
+    for number, block in enumerate(blocks(page, "python"), 1):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)  # noqa: S102
+    return namespace
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch, quick_presets):
+    """An empty working directory; what code registers is forgotten after the test."""
+    monkeypatch.chdir(tmp_path)
+    for registry in REGISTRIES:
+        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    return tmp_path
+
+
+def test_the_readmes_code_runs_and_leaves_what_the_readme_says(sandbox):
+    namespace = run_code_of(README)
+    assert len(list(sandbox.glob("synthetic/images/*/*.png"))) == 16
+    assert len(namespace["train"]) == 3 * 24
+    table = README.read_text(encoding="utf-8").partition("## What is in a run folder")[2].partition("## ")[0]
+    entries = {name.rstrip("/") for name in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)}
+    there = {path.name for path in (sandbox / "run").iterdir() if not path.name.startswith(".")}
+    assert there == entries - {"report.html"}  # which the commands write
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, sandbox):
+    run_code_of(page)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_on_its_own(example, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(example), "--quick"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_fits_on_one_screen(example):
+    assert len(example.read_text(encoding="utf-8").splitlines()) <= 70
+
+
+def shown_commands():
+    """Return (command, option) for all `syncgan COMMAND --option` that the README and the docs show."""
+    lines = {line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()}
+    found = set()
+    for line in lines:
+        for part in re.split(r"&&|#", line):
+            words = part.split()
+            if words[:1] == ["syncgan"] and not words[1].startswith("-") and words[1].islower():
+                found |= {(words[1], option) for option in ("--help", *words) if option.startswith("--")}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", sorted({command for command, _ in shown_commands()}))
+def test_every_command_that_is_shown_exists_with_its_options(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "syncgan", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "", "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+    )
+    assert done.returncode == 0, done.stderr
+    missing = [option for name, option in shown_commands() if name == command and option not in done.stdout]
+    assert missing == []
+
+
+def test_the_readme_shows_one_command_for_the_main_job_and_one_for_the_tests():
+    lines = [line for block in blocks(README, "console") for line in block.splitlines()]
+    assert lines.count("pip install . && syncgan demo") == 1
+    assert len([line for line in lines if line.endswith("python -m pytest")]) == 1
+
+
+def test_the_readmes_table_of_presets_is_true():
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) px \| (\d) \| (\d+) px \|", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert {row[0] for row in rows} == {"tiny", "default", "paper"}
+    for name, *numbers in rows:
+        config = SynCGANConfig.preset(name)
+        assert [int(number) for number in numbers] == [config.image_size, config.levels, config.mask_resolution]

@@ -1,0 +1,219 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from syncgan import ContractError, UnknownNameError
+from syncgan.registry import IMAGE_GENERATORS, MASK_GENERATORS
+from syncgan.testing import check_image_generator, check_mask_generator, check_segmenter
+
+# --- segmenters ------------------------------------------------------------------------------------------------------
+
+
+def dark(image):
+    return image.mean(axis=2) < 120
+
+
+def with_levels(levels, highest):
+    def semantic(image):
+        return np.full(image.shape[:2], highest, np.uint8)
+
+    semantic.levels = levels
+    return semantic
+
+
+class Threshold:
+    def __init__(self, limit=100):
+        self.limit = limit
+
+    def __call__(self, image):
+        return (image[..., 0] < self.limit).astype(np.uint8) * 255
+
+
+def instances(image):
+    return np.arange(image[..., 0].size).reshape(image.shape[:2])
+
+
+@pytest.mark.parametrize("segmenter", ["gmm", dark, Threshold, Threshold(80), instances, with_levels(3, 2)])
+def test_segmenters_that_keep_the_contract_pass(segmenter):
+    check_segmenter(segmenter)
+
+
+def test_parameters_reach_the_segmenter():
+    check_segmenter(Threshold, limit=30)
+
+
+def changes_its_input(image):
+    image[...] = 0
+    return image[..., 0]
+
+
+_calls = itertools.count()
+
+
+def changes_its_mind(image):
+    return np.full(image.shape[:2], next(_calls) % 2, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "message"),
+    [
+        (lambda image: image[..., 0] / 255, r"returned float64; .*threshold probabilities"),
+        (lambda image: image, r"returned shape \(64, 64, 3\) for an image of 64 x 64"),
+        (lambda image: image[:, ::-1, 0].T > 9, r"a smear of 40 rows and 64 columns: .*shape \(64, 40\)"),
+        (lambda image: np.full(image.shape[:2], -1), "negative values"),
+        (lambda image: None, "returned NoneType"),
+        (with_levels(2, 2), r"levels = 2 but returned the value 2"),
+        (lambda image: np.linalg.inv(image[..., 0] * 0.0) > 0, "raised LinAlgError: Singular matrix"),
+        (lambda image: image[..., 0] > image[1, 1, 0], "one pixel: .*raised IndexError"),
+        (changes_its_input, "changed the image it was given"),
+        (changes_its_mind, "gave two masks for one image"),
+    ],
+)
+def test_what_a_segmenter_does_wrong_is_said(segmenter, message):
+    with pytest.raises(ContractError, match=message):
+        check_segmenter(segmenter)
+
+
+def test_an_unknown_segmenter_stays_an_unknown_name():
+    with pytest.raises(UnknownNameError, match="gnm"):
+        check_segmenter("gnm")
+
+
+# --- mask generators -------------------------------------------------------------------------------------------------
+
+
+class Upscaler(nn.Module):
+    """The smallest network that keeps the contract of a mask generator."""
+
+    noise_shape = (4,)
+
+    def __init__(self, levels, resolution):
+        super().__init__()
+        self.linear = nn.Linear(4, levels * resolution**2)
+        self.shape = (levels, resolution, resolution)
+
+    def forward(self, noise, label=None):
+        return self.linear(noise).unflatten(1, self.shape)
+
+
+class Deaf(Upscaler):
+    def forward(self, noise):
+        return super().forward(noise)
+
+
+class Draws:
+    """An object that keeps the masks it was fitted on, and turns them."""
+
+    def fit(self, masks, labels=None, seed=0):
+        self.masks = torch.from_numpy(masks)
+
+    def sample(self, n, label=None, seed=0):
+        generator = np.random.default_rng(seed)
+        chosen = generator.integers(len(self.masks), size=n)
+        return np.stack([np.rot90(self.masks[index].numpy(), generator.integers(4)) for index in chosen])
+
+    def state_dict(self):
+        return {"masks": self.masks}
+
+    def load_state_dict(self, state):
+        self.masks = state["masks"]
+
+
+class Forgets(Draws):
+    def state_dict(self):
+        return {"masks": self.masks * 0}
+
+
+class Unseeded(Draws):
+    def sample(self, n, label=None, seed=0):
+        return (np.random.default_rng().random((n, 32, 32)) < 0.5).astype(np.uint8)
+
+
+class Floats(Draws):
+    def sample(self, n, label=None, seed=0):
+        return super().sample(n, label, seed).astype(np.float32)
+
+
+@pytest.mark.parametrize("factory", ["decoder", "unet", Upscaler, Draws])
+@pytest.mark.parametrize("levels", [2, 3])
+def test_mask_generators_that_keep_the_contract_pass(factory, levels):
+    check_mask_generator(factory, levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda levels, resolution: Upscaler(levels + 1, resolution), r"expected logits \(N, 2, R, R\)"),
+        (lambda: nn.Flatten(), r"expected logits .*, got \(2, 64\)"),
+        (Deaf, "raised TypeError.*label"),
+        (lambda: object(), "without fit, sample, state_dict, load_state_dict"),
+        (Forgets, "gives other items after loading"),
+        (Unseeded, "gave two results for one seed"),
+        (Floats, "expected uint8"),
+    ],
+)
+def test_what_a_mask_generator_does_wrong_is_said(factory, message):
+    with pytest.raises(ContractError, match=message):
+        check_mask_generator(factory)
+
+
+def test_a_check_leaves_the_registries_as_they_were():
+    before = MASK_GENERATORS.names(), IMAGE_GENERATORS.names()
+    check_mask_generator(Upscaler)
+    with pytest.raises(ContractError):
+        check_image_generator(lambda: object())
+    assert (MASK_GENERATORS.names(), IMAGE_GENERATORS.names()) == before
+
+
+# --- image generators ------------------------------------------------------------------------------------------------
+
+
+class Painter(nn.Module):
+    def __init__(self, levels):
+        super().__init__()
+        self.paint = nn.Conv2d(levels, 3, 1)
+
+    def forward(self, onehot, noise=None, label=None):
+        return self.paint(onehot)
+
+
+class BatchDependent(Painter):
+    def forward(self, onehot, noise=None, label=None):
+        return self.paint(onehot) + torch.rand(())
+
+
+class Palette:
+    """An object that gives each level its mean gray."""
+
+    def fit(self, images, masks, labels=None, seed=0):
+        self.grays = torch.tensor([int(images.mean(axis=1)[masks == level].mean()) for level in range(3)])
+
+    def generate(self, masks, labels=None, seed=0):
+        return np.repeat(self.grays.numpy().astype(np.uint8)[masks][:, None], 3, axis=1)
+
+    def state_dict(self):
+        return {"grays": self.grays}
+
+    def load_state_dict(self, state):
+        self.grays = state["grays"]
+
+
+@pytest.mark.parametrize("factory", ["unet", Painter, Palette])
+def test_image_generators_that_keep_the_contract_pass(factory):
+    check_image_generator(factory, levels=3)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda levels: nn.Conv2d(levels, 3, 1), "raised TypeError"),
+        (BatchDependent, "gave two results for one seed"),
+        (lambda: Draws(), "without generate"),
+    ],
+)
+def test_what_an_image_generator_does_wrong_is_said(factory, message):
+    with pytest.raises(ContractError, match=message):
+        check_image_generator(factory)
