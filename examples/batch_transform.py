@@ -37,7 +37,7 @@ def main() -> None:
     loader = DataLoader(dataset, batch_size=8, shuffle=True)
     for epoch in range(1 if options.quick else 5):
         for images, labels in loader:
-            images, labels = mix(images, labels)  # noqa: PLW2901
+            images, labels = mix(images, labels)
             loss = nn.functional.cross_entropy(model(images), labels)
             optimiser.zero_grad()
             loss.backward()

@@ -26,6 +26,7 @@ SETTINGS = [
     "image_gan.width=4",
     "sampling.chunk_size=4",
     "filters.mask_plausibility=false",
+    "mask_gan.scope=class",
 ]
 
 
@@ -276,6 +277,27 @@ def test_an_unknown_segmenter_is_named_before_anything_is_trained(phantom: Phant
 def test_an_extractor_is_taken_as_it_is(phantom: Phantom) -> None:
     augmenter = SynCGANAugmenter(config(), extractor=MaskExtractor("gmm"), device="cpu").fit(phantom)
     assert augmenter.levels_ == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        (("mask_gan.scope=class",), ["mask_gan/benign", "mask_gan/malignant"]),
+        (("mask_gan.scope=shared",), ["mask_gan"]),
+        (("mask_gan.scope=auto",), ["mask_gan"]),
+        (("mask_gan.scope=auto", "mask_gan.shared_below=6"), ["mask_gan/benign", "mask_gan/malignant"]),
+    ],
+)
+def test_few_masks_share_one_mask_gan(
+    settings: tuple[str, ...], stages: list[str], phantom: Phantom, tmp_path: Path
+) -> None:
+    events: list[FitEvent] = []
+    augmenter = SynCGANAugmenter(config(*settings), device="cpu").fit(phantom, callbacks=[events.append])
+    assert [event.stage for event in events if event.kind == "step"] == [*stages, "image_gan"]
+    samples = augmenter.sample("malignant", 3, seed=1)
+    augmenter.save(tmp_path)
+    loaded = SynCGANAugmenter.load(tmp_path, device="cpu").sample("malignant", 3, seed=1)
+    assert torch.equal(loaded.masks, samples.masks)
 
 
 def test_subsets_are_datasets_too(phantom: Phantom) -> None:

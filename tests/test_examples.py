@@ -1,4 +1,4 @@
-"""What the documentation shows is true and runs: code blocks of README and docs, commands, and the scripts in examples/."""
+"""What the documentation shows is true and runs: code blocks, commands, and the scripts in examples/."""
 
 import re
 import subprocess

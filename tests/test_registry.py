@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from syncgan import ConfigError, MaskExtractor, PluginError, UnknownNameError
-from syncgan.registry import REGISTRIES, SEGMENTERS, Registry, make
+from syncgan.registry import REGISTRIES, Registry, make
 
 MODULE = """
 import numpy as np
@@ -186,13 +186,14 @@ def test_a_registration_can_be_taken_back_and_nothing_else(registry):
             registry.unregister(name)
 
 
-def test_the_public_registries_are_those_of_the_listing():
+def test_every_registry_is_public_and_reads_the_group_of_its_name():
     import syncgan
 
-    assert {id(registry) for registry in REGISTRIES} == {
-        id(getattr(syncgan, name)) for name in ("SEGMENTERS", "MASK_GENERATORS", "IMAGE_GENERATORS", "DISCRIMINATORS")
+    public = {name: value for name in syncgan.__all__ if isinstance(value := getattr(syncgan, name), Registry)}
+    assert {id(registry) for registry in REGISTRIES} == {id(registry) for registry in public.values()}
+    assert {name: registry.group for name, registry in public.items()} == {
+        name: f"syncgan.{name.lower()}" for name in public
     }
-    assert "gmm" in SEGMENTERS
 
 
 # --- factories -------------------------------------------------------------------------------------------------------

@@ -375,7 +375,7 @@ def _conclude(display: Display, as_json: bool, summary: dict[str, Any], lines: l
 def _masks_lines(result: MaskFolderResult) -> list[str]:
     from syncgan.evaluation.progress import reasons
 
-    lines = reasons(f"{len(result.problems)} masks that cannot be used for training:", result.problems)
+    lines = reasons(f"masks that cannot be used for training: {len(result.problems)}", result.problems)
     nuclei = ", ".join(f"{number} {name}".rstrip() for name, number in result.nuclei.items())
     places = [f"masks: {result.folder / 'masks'}", f"table: {result.table}", f"look at: {result.overlays}"]
     return [f"nuclei in an image, on average: {nuclei}", *(lines if result.problems else []), *places]

@@ -96,11 +96,17 @@ class MaskGANConfig(GANConfig):
         "batch", description="Normalisation in the discriminator (paper: batch)."
     )
     epochs: int = Field(200, ge=1, description="Passes over the masks of the class (paper: 1600).")
-    min_steps: int = Field(450, ge=1, description="At least so many generator updates, however few the masks.")
+    min_steps: int = Field(1200, ge=1, description="At least so many generator updates, however few the masks.")
     steps: int = Field(2000, ge=1, description="At most so many generator updates.")
     learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
     generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
+    scope: Literal["auto", "class", "shared"] = Field(
+        "auto",
+        description="One GAN for each class (paper), or one for all that is told the class; 'auto' shares a built-in "
+        "generator when a class has fewer masks than shared_below.",
+    )
+    shared_below: int = Field(60, ge=0, description="See scope.")
     resolution: Annotated[int, Field(ge=16, le=1024)] | Literal["image"] = Field(
         64, description="Side in pixels at which masks are learned, then enlarged; 'image': image_size (paper)."
     )
@@ -370,6 +376,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "levels": 2,
         "mask_gan": {
             "generator": "unet",
+            "scope": "class",
             "resolution": "image",
             "width": 64,
             "discriminator_width": 64,

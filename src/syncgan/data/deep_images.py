@@ -193,7 +193,9 @@ def _decode_page(file: BinaryIO, page: tifffile.TiffPage, bit_depth: int | None,
         tifffile.PHOTOMETRIC.MINISBLACK,
         tifffile.PHOTOMETRIC.MINISWHITE,
     ):
-        raise Refusal(f"has {page.bitspersample}-bit {tifffile.PHOTOMETRIC(page.photometric).name} samples; save it as RGB")
+        raise Refusal(
+            f"has {page.bitspersample}-bit {tifffile.PHOTOMETRIC(page.photometric).name} samples; save it as RGB"
+        )
     extra = [int(kind) for kind in page.extrasamples]
     if 1 in extra:
         raise Refusal(f"has {page.bitspersample}-bit premultiplied transparency; save it without alpha")

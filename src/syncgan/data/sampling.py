@@ -26,11 +26,8 @@ _USER = 7  # stack level of the line that called the augmenter's method
 SampleFilter = Callable[[Tensor, Tensor, int], Tensor]
 
 
-class MaskSource(Protocol):
-    """Draws one (S, S) uint8 map per seed."""
-
-    def draw(self, item_seeds: Sequence[int]) -> Tensor:
-        """Return (n, S, S) uint8."""
+MaskSource = Callable[[Sequence[int]], Tensor]
+"""``n seeds -> (n, S, S) uint8 maps`` of one class."""
 
 
 class Renderer(Protocol):
@@ -111,12 +108,12 @@ class ClassSampler:
     def _plausible_maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
         """Draw maps of one class; those that the mask filter refuses are drawn again under the item's next seed."""
         source = self.mask_sources[index]
-        maps = source.draw(item_seeds)
+        maps = source(item_seeds)
         refused = self._refused_maps(index, maps)
         for attempt in range(1, self.max_attempts):
             if not refused:
                 return maps
-            again = source.draw([rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused])
+            again = source([rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused])
             maps[refused] = again
             refused = [refused[position] for position in self._refused_maps(index, again)]
         if refused:

@@ -59,7 +59,7 @@ def reading_lines(counts: Mapping[str, int], skipped: Mapping[str, str], notes: 
     """Say what was read, what could not be, and what the reader decided."""
     lines = [f"read {listed(counts)}"]
     if skipped:
-        lines += reasons(f"left out {len(skipped)} files that cannot be read:", skipped)
+        lines += reasons(f"unreadable files left out: {len(skipped)}", skipped)
     return [*lines, *(f"note: {note}" for note in notes)]
 
 
@@ -185,7 +185,7 @@ def _plan(event: FitEvent) -> list[str]:
     }
     lines = [f"training on {listed(counts)}"]
     if augmenter.excluded_:
-        lines += reasons(f"left out {len(augmenter.excluded_)} images whose mask failed:", augmenter.excluded_)
+        lines += reasons(f"images left out because their mask failed: {len(augmenter.excluded_)}", augmenter.excluded_)
     lines.append(f"stages: a mask GAN for each of {len(counts)} classes, then the renderer; {event.total} steps in all")
     if event.seconds_left is not None:
         lines.append(f"estimated time: {spoken_duration(event.seconds_left)} on {augmenter.device_}")

@@ -1,0 +1,103 @@
+"""Write the tables of settings from the configuration's own classes, so that they cannot go out of date.
+
+The line ``% settings`` of a page is replaced by one table a section.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from syncgan.config import SynCGANConfig
+
+PRESETS = ("default", "tiny", "paper")
+MARK = "% settings"
+SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Connect to Sphinx."""
+    app.connect("source-read", fill)
+    return {"parallel_read_safe": True}
+
+
+def fill(app: Any, name: str, source: list[str]) -> None:
+    """Replace the mark by the tables."""
+    if MARK in source[0]:
+        source[0] = source[0].replace(MARK, "\n\n".join(sections()))
+
+
+def sections() -> list[str]:
+    """Return the tables as Markdown, the general settings first."""
+    presets = {name: SynCGANConfig.preset(name) for name in PRESETS}
+    inner = {name: field for name, field in SynCGANConfig.model_fields.items() if is_section(field)}
+    plain = {name: field for name, field in SynCGANConfig.model_fields.items() if name not in inner}
+    parts = [table("General", "Keys without a section.", plain, presets)]
+    for name, field in inner.items():
+        values = {preset: getattr(config, name) for preset, config in presets.items()}
+        summary = (field.annotation.__doc__ or "").splitlines()[0]
+        parts.append(table(f"`{name}`", summary, field.annotation.model_fields, values))
+    return parts
+
+
+def table(title: str, summary: str, fields: dict[str, FieldInfo], values: dict[str, Any]) -> str:
+    """Return one table; ``tiny`` and ``paper`` are shown where they differ from ``default``."""
+    lines = [
+        f"### {title}",
+        "",
+        summary,
+        "",
+        "| setting | default | tiny | paper | allowed | meaning |",
+        "|" + "---|" * 6,
+    ]
+    for name, field in fields.items():
+        default, *others = (getattr(values[preset], name) for preset in PRESETS)
+        shown = [shown_value(default), *("" if value == default else shown_value(value) for value in others)]
+        cells = [f"`{name}`", *shown, allowed(field), field.description or ""]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def is_section(field: FieldInfo) -> bool:
+    """Tell whether a field is a section of settings."""
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def shown_value(value: Any) -> str:
+    """Return a value as it is written in TOML or Python."""
+    text = str(list(value)) if isinstance(value, tuple) else repr(value).replace("'", '"')
+    return f"`{text.replace('True', 'true').replace('False', 'false')}`"
+
+
+def allowed(field: FieldInfo) -> str:
+    """Return bounds and choices of a field."""
+    bounds = limits(field.metadata)
+    return kind(field.annotation) + (f", {bounds}" if bounds else "")
+
+
+def kind(annotation: Any) -> str:
+    """Return the type of a setting in words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " or ".join(f'`"{choice}"`' for choice in arguments)
+    if origin is typing.Annotated:
+        bounds = limits([piece for item in arguments[1:] for piece in getattr(item, "metadata", [item])])
+        return kind(arguments[0]) + (f", {bounds}" if bounds else "")
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(kind(argument) for argument in arguments)
+    if origin is tuple:
+        return "list of names" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
+    names = {int: "integer", float: "number", str: "name", bool: "`true` or `false`", dict: "table"}
+    return names.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def limits(metadata: list[Any]) -> str:
+    """Return bounds such as "1 to 8"."""
+    found = {sign: value for item in metadata for sign in SIGNS if (value := getattr(item, sign, None)) is not None}
+    if found.keys() == {"ge", "le"}:
+        return f"{found['ge']:g} to {found['le']:g}"
+    return ", ".join(f"{word} {found[sign]:g}" for sign, word in SIGNS.items() if sign in found)

@@ -1,0 +1,37 @@
+"""Sphinx configuration: ``sphinx-build -W docs docs/_build``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+from syncgan import __version__
+
+project = "syncgan"
+author = "The syncgan developers"
+copyright = author
+release = version = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "myst_parser",
+    "numpydoc",
+    "settings_tables",
+]
+exclude_patterns = ["_build", "_extensions"]
+html_theme = "furo"
+html_title = f"syncgan {release}"
+default_role = "py:obj"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autosummary_generate_overwrite = True
+autosummary_ignore_module_all = False
+autodoc_typehints = "none"  # the docstrings say shapes and ranges, which types cannot
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+templates_path = ["_templates"]
