@@ -21,6 +21,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_extensions"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"syncgan {release}"
 default_role = "py:obj"
 

@@ -26,7 +26,7 @@ SETTINGS = [
     "image_gan.width=4",
     "sampling.chunk_size=4",
     "filters.mask_plausibility=false",
-    "mask_gan.scope=class",
+    "mask_gan.warm_start_steps=0",
 ]
 
 
@@ -279,25 +279,15 @@ def test_an_extractor_is_taken_as_it_is(phantom: Phantom) -> None:
     assert augmenter.levels_ == 2
 
 
-@pytest.mark.parametrize(
-    ("settings", "stages"),
-    [
-        (("mask_gan.scope=class",), ["mask_gan/benign", "mask_gan/malignant"]),
-        (("mask_gan.scope=shared",), ["mask_gan"]),
-        (("mask_gan.scope=auto",), ["mask_gan"]),
-        (("mask_gan.scope=auto", "mask_gan.shared_below=6"), ["mask_gan/benign", "mask_gan/malignant"]),
-    ],
-)
-def test_few_masks_share_one_mask_gan(
-    settings: tuple[str, ...], stages: list[str], phantom: Phantom, tmp_path: Path
-) -> None:
+def test_mask_gans_start_from_what_all_masks_have_in_common(phantom: Phantom, tmp_path: Path) -> None:
     events: list[FitEvent] = []
-    augmenter = SynCGANAugmenter(config(*settings), device="cpu").fit(phantom, callbacks=[events.append])
-    assert [event.stage for event in events if event.kind == "step"] == [*stages, "image_gan"]
-    samples = augmenter.sample("malignant", 3, seed=1)
-    augmenter.save(tmp_path)
-    loaded = SynCGANAugmenter.load(tmp_path, device="cpu").sample("malignant", 3, seed=1)
-    assert torch.equal(loaded.masks, samples.masks)
+    warm = config("mask_gan.warm_start_steps=2", "training.log_every=1")
+    augmenter = SynCGANAugmenter(warm, device="cpu").fit(phantom, run_dir=tmp_path, callbacks=[events.append])
+    steps = [event.stage for event in events if event.kind == "step"]
+    assert steps == ["mask_gan"] * 2 + ["mask_gan/benign"] * 3 + ["mask_gan/malignant"] * 3 + ["image_gan"] * 3
+    cold = SynCGANAugmenter(config(), device="cpu").fit(phantom)
+    assert not torch.equal(augmenter.sample(0, 4).masks, cold.sample(0, 4).masks)
+    assert not torch.equal(augmenter.sample(0, 4).masks, augmenter.sample(1, 4).masks)
 
 
 def test_subsets_are_datasets_too(phantom: Phantom) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import syncgan.config
 from syncgan.config import SynCGANConfig
 
 PRESETS = ("default", "tiny", "paper")
@@ -28,6 +29,8 @@ def setup(app: Any) -> dict[str, bool]:
 def fill(app: Any, name: str, source: list[str]) -> None:
     """Replace the mark by the tables."""
     if MARK in source[0]:
+        for file in (syncgan.config.__file__, __file__):
+            app.env.note_dependency(file)
         source[0] = source[0].replace(MARK, "\n\n".join(sections()))
 
 

@@ -30,7 +30,7 @@ from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameEr
 from syncgan.extractor import MaskExtractor
 from syncgan.image_cgan import MaskToImageCGAN
 from syncgan.mask_gan import MaskGAN
-from syncgan.registry import MASK_GENERATORS, SAMPLE_FILTERS
+from syncgan.registry import SAMPLE_FILTERS
 from syncgan.segmentation.cleaning import mask_problem, stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
 from syncgan.training.events import FitEvent, Forecast, Notifier
@@ -44,6 +44,7 @@ Callback = Callable[[FitEvent], None]
 _KIND = "augmenter"
 _MANY_IMAGES = 64
 _PROBE_STEPS = 3
+_WARM_START = "mask_gan"
 
 
 class SynCGANAugmenter:
@@ -60,7 +61,7 @@ class SynCGANAugmenter:
     ----------
     classes_, label_values_ : class names and the dataset's own integers, aligned.
     levels_ : number L of levels of its semantic maps.
-    mask_gans_ : one `MaskGAN` a class, aligned with `classes_`, or a single one that is told the class.
+    mask_gans_ : one `MaskGAN` a class, aligned with `classes_`.
     image_gan_ : the `MaskToImageCGAN`.
     mask_ranges_ : one `MaskRange` a class: what the mask filter admits.
     excluded_ : item name -> why it was left out of training.
@@ -384,24 +385,26 @@ class SynCGANAugmenter:
     ) -> None:
         """Train the mask GANs (Sec. 3.4), then the renderer (Sec. 3.3)."""
         config = self.config_
-        parts = self._mask_parts()
-        steps = {stage: config.mask_gan.total_steps(len(part)) for stage, part in parts.items()}
-        steps["image_gan"] = config.image_gan.total_steps(len(training))
-        forecast = Forecast(steps, self._seconds_per_step(list(parts), training)) if notifier else None
-        notifier.tell(
-            "plan", total=sum(steps.values()), seconds_left=None if forecast is None else forecast.seconds_left()
-        )
+        maps = {
+            f"mask_gan/{name}": self.pairs_.of_label(label)
+            for name, label in zip(self.classes_, self.label_values_, strict=True)
+        }
+        steps = self._steps(maps, len(training))
+        forecast = Forecast(steps, self._seconds_per_step(maps, training)) if notifier else None
+        left = None if forecast is None else forecast.seconds_left()
+        notifier.tell("plan", total=sum(steps.values()), stages=steps, seconds_left=left)
         observe = notifier.observer(run, forecast)
+        start = self._warm_start(steps.get(_WARM_START), run, observe)
         self.mask_gans_ = tuple(
             MaskGAN(config, seed=self.seed, device=self.device_).fit(
-                part.maps,
-                part.labels if len(parts) < len(self.classes_) else None,
+                part,
                 checkpoints=None if run is None else run.checkpoints(f"mask_gan-{index:03d}", config),
                 observe=observe,
                 stage=stage,
                 levels=self.levels_,
+                start=start,
             )
-            for index, (stage, part) in enumerate(parts.items())
+            for index, (stage, part) in enumerate(maps.items())
         )
         self.image_gan_ = MaskToImageCGAN(config, seed=self.seed, device=self.device_).fit(
             training.images,
@@ -413,22 +416,30 @@ class SynCGANAugmenter:
             levels=self.levels_,
         )
 
-    def _mask_parts(self) -> dict[str, TrainingPairs]:
-        """Return stage -> what its mask GAN learns: one stage per class, or one for all classes together."""
-        section = self.config_.mask_gan
-        by_label = {
-            label: torch.nonzero(self.pairs_.labels == label).flatten().tolist() for label in self.label_values_
-        }
-        few = min(len(positions) for positions in by_label.values()) < section.shared_below
-        shares = few and MASK_GENERATORS.is_builtin(section.generator) if section.scope == "auto" else None
-        if section.scope == "shared" or shares:
-            return {"mask_gan": self.pairs_}
-        return {
-            f"mask_gan/{name}": self.pairs_.take(by_label[label])
-            for name, label in zip(self.classes_, self.label_values_, strict=True)
-        }
+    def _steps(self, maps: Mapping[str, Tensor], training: int) -> dict[str, int]:
+        """Return the stages in order with their numbers of steps."""
+        config = self.config_
+        steps = {stage: config.mask_gan.total_steps(len(part)) for stage, part in maps.items()}
+        if config.mask_gan.warm_start_steps and MaskGAN(config).is_network(self.levels_):
+            steps = {_WARM_START: config.mask_gan.warm_start_steps, **steps}
+        return {**steps, "image_gan": config.image_gan.total_steps(training)}
 
-    def _seconds_per_step(self, mask_stages: Sequence[str], training: TrainingPairs) -> dict[str, float]:
+    def _warm_start(
+        self, steps: int | None, run: RunFolder | None, observe: Callable[[Progress], None]
+    ) -> MaskGAN | None:
+        """Train one mask GAN on the masks of all classes, for the others to start from."""
+        if steps is None:
+            return None
+        config = self.config_.merged({"mask_gan": {"steps": steps, "min_steps": steps}})
+        return MaskGAN(config, seed=self.seed, device=self.device_).fit(
+            self.pairs_.maps,
+            checkpoints=None if run is None else run.checkpoints("mask_gan-start", config),
+            observe=observe,
+            stage=_WARM_START,
+            levels=self.levels_,
+        )
+
+    def _seconds_per_step(self, maps: Iterable[str], training: TrainingPairs) -> dict[str, float]:
         """Time a few throw-away steps of each kind, so that the first estimate is a measured one."""
         probe = self.config_.merged(
             {
@@ -447,13 +458,13 @@ class SynCGANAugmenter:
         image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
         MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
         seconds = {stage: times[-1] - times[-2] if len(times) > 1 else 0.0 for stage, times in ticks.items()}
-        return {"image_gan": seconds["image_gan"], **dict.fromkeys(mask_stages, seconds["mask_gan"])}
+        return {"image_gan": seconds["image_gan"], **dict.fromkeys([_WARM_START, *maps], seconds["mask_gan"])}
 
     def _sampler(self) -> ClassSampler:
         self._require_fitted()
         return ClassSampler(
             classes=self.classes_,
-            mask_sources=[self._mask_source(index) for index in range(len(self.classes_))],
+            mask_sources=[model.draw for model in self.mask_gans_],
             mask_ranges=self.mask_ranges_ if self.config_.filters.mask_plausibility else None,
             renderer=self.image_gan_,
             levels=self.levels_,
@@ -462,13 +473,6 @@ class SynCGANAugmenter:
             device=self.device_,
             sample_filters={name: SAMPLE_FILTERS.get(name) for name in self.config_.filters.samples},
         )
-
-    def _mask_source(self, index: int) -> Callable[[Sequence[int]], Tensor]:
-        """Return what draws the maps of one class: its own mask GAN, or the shared one told the class."""
-        if len(self.mask_gans_) == len(self.classes_):
-            return self.mask_gans_[index].draw
-        shared = self.mask_gans_[0]
-        return lambda item_seeds: shared.draw(item_seeds, [index] * len(item_seeds))
 
     def _chunks(
         self, wanted: Mapping[int, int], seed: int, progress: Callable[[int, int], None] | None

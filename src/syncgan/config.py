@@ -96,17 +96,17 @@ class MaskGANConfig(GANConfig):
         "batch", description="Normalisation in the discriminator (paper: batch)."
     )
     epochs: int = Field(200, ge=1, description="Passes over the masks of the class (paper: 1600).")
-    min_steps: int = Field(1200, ge=1, description="At least so many generator updates, however few the masks.")
-    steps: int = Field(2000, ge=1, description="At most so many generator updates.")
+    min_steps: int = Field(250, ge=1, description="At least so many generator updates, however few the masks.")
+    steps: int = Field(1500, ge=1, description="At most so many generator updates.")
     learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
     generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
-    scope: Literal["auto", "class", "shared"] = Field(
-        "auto",
-        description="One GAN for each class (paper), or one for all that is told the class; 'auto' shares a built-in "
-        "generator when a class has fewer masks than shared_below.",
+    warm_start_steps: int = Field(
+        700,
+        ge=0,
+        description="Updates on the masks of all classes together, from which each class's GAN then goes its own way; "
+        "0 starts each from random weights (paper).",
     )
-    shared_below: int = Field(60, ge=0, description="See scope.")
     resolution: Annotated[int, Field(ge=16, le=1024)] | Literal["image"] = Field(
         64, description="Side in pixels at which masks are learned, then enlarged; 'image': image_size (paper)."
     )
@@ -376,7 +376,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "levels": 2,
         "mask_gan": {
             "generator": "unet",
-            "scope": "class",
+            "warm_start_steps": 0,
             "resolution": "image",
             "width": 64,
             "discriminator_width": 64,
@@ -413,13 +413,12 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "image_size": 32,
-        "mask_gan": {"resolution": 32, "steps": 300, "ema_half_life_images": 500.0},
+        "mask_gan": {"resolution": 32, "discriminator_layers": 2, "discriminator_width": 32, "steps": 400},
         "image_gan": {
             "downsamplings": 3,
             "width": 16,
             "discriminator_width": 16,
-            "steps": 300,
-            "ema_half_life_images": 500.0,
+            "steps": 450,
         },
         "training": {"precision": "fp32"},
     },

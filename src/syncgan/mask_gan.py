@@ -60,6 +60,7 @@ class MaskGAN:
 
     history_: list[float]
     stop_reason_: str | None
+    discriminator_: nn.Module  # only after `fit`, never saved
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class MaskGAN:
         observe: Callable[[Progress], None] | None = None,
         stage: str = _KIND,
         levels: int | None = None,
+        start: MaskGAN | None = None,
     ) -> Self:
         """Learn from masks.
 
@@ -95,6 +97,7 @@ class MaskGAN:
         observe : called with a `Progress` every ``training.log_every`` steps.
         stage : name in log and checkpoints.
         levels : L; None takes the configuration's, or 2 when nothing but nucleus and background occurs.
+        start : a `MaskGAN` of the same settings that `fit` has trained; its weights are the first weights here.
 
         Raises
         ------
@@ -106,9 +109,9 @@ class MaskGAN:
         config = self.config
         maps, found = collect_masks(masks, config.image_size, config.geometry, levels or config.levels)
         values, classes = index_labels(labels, len(maps))
-        self._start(levels or found, values)
+        self._start(levels or found, values, stage)
         if isinstance(self.generator_, nn.Module):
-            self._train(maps, classes, checkpoints, observe, stage)
+            self._train(maps, classes, checkpoints, observe, stage, start)
         else:
             self.generator_.fit(maps.numpy(), labels=None if labels is None else classes.numpy(), seed=self.seed)
             self.stop_reason_ = "fitted by the plug-in"
@@ -212,7 +215,12 @@ class MaskGAN:
             model.generator_.to(model.device_).eval()
         return model
 
-    def _start(self, levels: int, label_values: tuple[int, ...]) -> None:
+    def is_network(self, levels: int) -> bool:
+        """Tell whether the configured generator is a network for our loop, not an object that fits itself."""
+        self._start(levels, ())
+        return isinstance(self.generator_, nn.Module)
+
+    def _start(self, levels: int, label_values: tuple[int, ...], stage: str = _KIND) -> None:
         """Make the generator and set the fitted attributes that do not come from training."""
         self.config_ = self.config
         self.device_ = resolve_device(self.device)
@@ -227,7 +235,7 @@ class MaskGAN:
             "resolution": self.config.mask_resolution,
             "classes": len(label_values),
         }
-        self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, _KIND, "generator")
+        self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, stage, "generator")
         if not isinstance(self.generator_, nn.Module):
             _require_methods(self.generator_, self.config.mask_gan.generator)
 
@@ -238,6 +246,7 @@ class MaskGAN:
         checkpoints: CheckpointStore | None,
         observe: Callable[[Progress], None] | None,
         stage: str,
+        start: MaskGAN | None,
     ) -> None:
         gan, device = self.config.mask_gan, self.device_
         resolution = self._output_resolution()
@@ -250,9 +259,12 @@ class MaskGAN:
                 image_size=resolution,
             ),
             self.seed,
-            _KIND,
+            stage,
             "discriminator",
         )
+        if start is not None:
+            self.generator_.load_state_dict(start.generator_.state_dict())
+            discriminator.load_state_dict(start.discriminator_.state_dict())
         objective = MaskObjective(
             self.generator_.to(device, memory_format=torch.channels_last),
             discriminator.to(device, memory_format=torch.channels_last),
@@ -274,6 +286,7 @@ class MaskGAN:
         )
         self.generator_.load_state_dict(state.chosen_weights())
         self.generator_.eval()
+        self.discriminator_ = discriminator
         self.history_, self.stop_reason_ = state.history, state.stop_reason
 
     def _batches(self, maps: Tensor, classes: Tensor, resolution: int, stage: str) -> Callable[[int], MaskBatch]:

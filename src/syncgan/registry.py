@@ -122,10 +122,6 @@ class Registry:
             )
         return self._load_entry_point(candidates[0])
 
-    def is_builtin(self, name: str) -> bool:
-        """Tell whether `name` comes with syncgan."""
-        return name in self._builtins
-
     def names(self) -> list[str]:
         """Return every known name, sorted; imports no plug-in."""
         return sorted({info.name for info in self.describe()})

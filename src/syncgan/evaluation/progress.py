@@ -186,7 +186,10 @@ def _plan(event: FitEvent) -> list[str]:
     lines = [f"training on {listed(counts)}"]
     if augmenter.excluded_:
         lines += reasons(f"images left out because their mask failed: {len(augmenter.excluded_)}", augmenter.excluded_)
-    lines.append(f"stages: a mask GAN for each of {len(counts)} classes, then the renderer; {event.total} steps in all")
+    masks = f"a mask GAN for each of {len(counts)} classes"
+    if "mask_gan" in event.stages:
+        masks = f"one mask GAN on all masks as a start, {masks}"
+    lines.append(f"stages: {masks}, then the renderer; {event.total} steps in all")
     if event.seconds_left is not None:
         lines.append(f"estimated time: {spoken_duration(event.seconds_left)} on {augmenter.device_}")
     return lines

@@ -46,7 +46,7 @@ class LatentDecoder(nn.Module):
         self.out = nn.Conv2d(widths[-1], levels, 3, padding=1)
         self.apply(init_weights)
         for weight in self.noise_weights:
-            nn.init.normal_(weight, 0.0, 0.1)
+            nn.init.normal_(weight, 0.0, 0.2)
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight)
 

@@ -29,6 +29,7 @@ class FitEvent:
     losses : mean losses since the last event, for "step".
     images_per_second : speed of the stage, for "step".
     seconds_left : estimate over all stages, None before it is known.
+    stages : name -> steps of every stage in order, for "plan".
     """
 
     kind: Literal["masks", "plan", "step", "fitted"]
@@ -39,6 +40,7 @@ class FitEvent:
     losses: Mapping[str, float] = field(default_factory=dict)
     images_per_second: float | None = None
     seconds_left: float | None = None
+    stages: Mapping[str, int] = field(default_factory=dict)
 
 
 class Forecast:
