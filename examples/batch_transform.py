@@ -24,7 +24,13 @@ def main() -> None:
 
     config = SynCGANConfig.preset("tiny")
     if options.quick:
-        config = config.updated(["mask_gan.steps=3", "image_gan.steps=3", "filters.mask_plausibility=false"])
+        few = [
+            "mask_gan.warm_start_steps=0",
+            "mask_gan.steps=3",
+            "image_gan.steps=3",
+            "filters.mask_plausibility=false",
+        ]
+        config = config.updated(few)
     augmenter = SynCGANAugmenter(config, seed=0).fit(dataset)
 
     # Samples come as uint8; `transform` makes them like the batches of the loader.

@@ -27,7 +27,13 @@ def main() -> None:
     else:
         config = SynCGANConfig.preset("tiny")
         if options.quick:
-            config = config.updated(["mask_gan.steps=3", "image_gan.steps=3", "filters.mask_plausibility=false"])
+            few = [
+                "mask_gan.warm_start_steps=0",
+                "mask_gan.steps=3",
+                "image_gan.steps=3",
+                "filters.mask_plausibility=false",
+            ]
+            config = config.updated(few)
         augmenter = SynCGANAugmenter(config, seed=0).fit(Phantom(12, image_size=64))
 
     # `resume=True` would go on where an interrupted export stopped.

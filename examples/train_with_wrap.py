@@ -32,7 +32,13 @@ def main() -> None:
     train, test = torch.utils.data.random_split(real, [0.75, 0.25], generator=generator)
     config = SynCGANConfig.preset("tiny" if options.quick or not options.data else "default")
     if options.quick:
-        config = config.updated(["mask_gan.steps=3", "image_gan.steps=3", "filters.mask_plausibility=false"])
+        few = [
+            "mask_gan.warm_start_steps=0",
+            "mask_gan.steps=3",
+            "image_gan.steps=3",
+            "filters.mask_plausibility=false",
+        ]
+        config = config.updated(few)
     augmenter = SynCGANAugmenter(config, seed=0).fit(train)
     augmented = augmenter.wrap(train, strategy=2.0)
     print(f"{len(train)} real and {len(augmented) - len(train)} synthetic images, {len(test)} real ones to test")

@@ -48,7 +48,7 @@ def test_preset_paper_is_what_the_paper_says():
     assert (image.reconstruction, image.reconstruction_weight, image.epochs) == ("mse", 100.0, 200)  # Eq. 3, Sec. 3.3
     assert (image.selection, image.adversarial, image.discriminator_layers) == ("validation", "bce", 3)
     assert (mask.epochs, mask.real_label_range, mask.fake_label_range) == (1600, (0.9, 1.0), (0.0, 0.1))  # Sec. 3.4
-    assert mask.scope == "class"  # "two separate GANs", Sec. 3.4
+    assert mask.warm_start_steps == 0
     assert mask.flip_probability > 0
     assert mask.saturation_window > 0
     for gan in (image, mask):

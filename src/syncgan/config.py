@@ -102,7 +102,7 @@ class MaskGANConfig(GANConfig):
     discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
     generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
     warm_start_steps: int = Field(
-        700,
+        800,
         ge=0,
         description="Updates on the masks of all classes together, from which each class's GAN then goes its own way; "
         "0 starts each from random weights (paper).",
@@ -413,7 +413,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "image_size": 32,
-        "mask_gan": {"resolution": 32, "discriminator_layers": 2, "discriminator_width": 32, "steps": 400},
+        "mask_gan": {"resolution": 32, "discriminator_layers": 2, "discriminator_width": 24, "steps": 400},
         "image_gan": {
             "downsamplings": 3,
             "width": 16,

@@ -133,7 +133,9 @@ def write_folder(
     write_json(folder / _MANIFEST, {**content, "manifest_sha256": sha256(body.encode("utf-8"))})
     for stale in folder.glob("*.safetensors"):
         if stale.name not in {entry["file"] for entry in files.values()}:
-            stale.unlink(missing_ok=True)
+            # The artefact is complete by now: what cannot be tidied away does no harm.
+            with contextlib.suppress(OSError):
+                stale.unlink()
 
 
 def read_folder(
