@@ -11,6 +11,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+# torch gives some warnings only once; in random order, whichever test comes first would fail for them.
+torch.set_warn_always(True)
 
 PROJECT = Path(__file__).resolve().parent.parent
 

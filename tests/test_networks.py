@@ -33,7 +33,7 @@ def test_upsample_conv_is_bilinear_interpolation_then_a_3_by_3_convolution():
 def test_upsample_conv_leaves_no_checkerboard_where_a_transposed_convolution_does():
     def unevenness(layer):
         plane = layer(torch.ones(1, 1, 16, 16))[0, 0, 8:-8, 8:-8]
-        return float(plane.max() - plane.min())
+        return (plane.max() - plane.min()).item()
 
     for _ in range(5):
         assert unevenness(UpsampleConv(1, 1)) < 1e-5
@@ -77,8 +77,8 @@ def test_conditional_norm_scales_and_shifts_as_the_condition_says():
 def test_weights_start_as_in_pix2pix():
     layer = nn.Conv2d(64, 64, 4)
     init_weights(layer)
-    assert float(layer.weight.mean()) == pytest.approx(0, abs=1e-3)
-    assert float(layer.weight.std()) == pytest.approx(0.02, rel=0.02)
+    assert layer.weight.mean().item() == pytest.approx(0, abs=1e-3)
+    assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert not layer.bias.any()
 
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from syncgan import MaskGAN, MaskToImageCGAN, SynCGANConfig
-from syncgan.errors import ArtefactError, TrainingError
+from syncgan.errors import ArtefactError, ConfigError, TrainingError
 from syncgan.training.batches import batch_indices
 from syncgan.training.checkpoint import CheckpointStore
-from syncgan.training.loop import Progress, resolve_precision
+from syncgan.training.loop import Progress, resolve_device, resolve_precision
 from syncgan.training.state import TrainingState
 
 IDENTITY = {"config": "a", "seed": 0}
@@ -173,3 +173,10 @@ def test_precision_names_resolve_to_autocast_types() -> None:
     assert resolve_precision("fp32", torch.device("cpu")) is None
     assert resolve_precision("bf16", torch.device("cpu")) is torch.bfloat16
     assert resolve_precision("auto", torch.device("mps")) is None
+
+
+@pytest.mark.parametrize("name", ["cuda:77", "gpu", ""])
+def test_a_device_that_is_not_here_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be used here"):
+        resolve_device(name)
+    assert resolve_device("cpu") == torch.device("cpu")

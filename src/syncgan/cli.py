@@ -250,7 +250,7 @@ def sample(
 ) -> None:
     """Write synthetic images with masks and a manifest, as a folder that image loaders read."""
     from syncgan.evaluation.progress import listed
-    from syncgan.evaluation.runs import check_model, check_output_folder, usable_device
+    from syncgan.evaluation.runs import check_model, check_output_folder
 
     own = _counts(counts or [])
     if per_class is None and not own:
@@ -260,7 +260,7 @@ def sample(
     with _display(as_json, quiet) as display:
         from syncgan.augmenter import SynCGANAugmenter
 
-        augmenter = SynCGANAugmenter.load(model, device=usable_device(device))
+        augmenter = SynCGANAugmenter.load(model, device=device)
         wanted: dict[str | int, int] = dict.fromkeys(augmenter.classes_, per_class) if per_class else {}
         wanted.update(own)
         summary = augmenter.export(out, wanted, seed=seed, resume=resume, progress=_stage(display, "samples"))

@@ -91,7 +91,12 @@ def collect_pairs(
         maps=maps[kept],
         labels=torch.tensor([labels[index] for index in kept], dtype=torch.int64),
         indices=tuple(kept),
-        excluded={names[index]: problem for index, problem in enumerate(problems) if problem is not None},
+        excluded={
+            # Files of one name in different folders must not hide each other.
+            names[index] if names.count(names[index]) == 1 else f"{names[index]} (item {index})": problem
+            for index, problem in enumerate(problems)
+            if problem is not None
+        },
     )
 
 

@@ -45,7 +45,6 @@ __all__ = [
     "demo_data",
     "fit_run",
     "load_run_data",
-    "usable_device",
 ]
 
 _log = logging.getLogger(__name__)
@@ -148,7 +147,7 @@ def fit_run(
     started = time.monotonic()
     from syncgan.augmenter import SynCGANAugmenter
 
-    augmenter = SynCGANAugmenter(config, device=usable_device(device), seed=seed).fit(
+    augmenter = SynCGANAugmenter(config, device=device, seed=seed).fit(
         source.dataset,
         masks=source.masks if masks is None else masks,
         groups=source.groups if groups is None else groups,
@@ -288,23 +287,6 @@ def _require_writable(out: Path) -> None:
         Path(tempfile.mkdtemp(prefix=".syncgan-", dir=target)).rmdir()
     except OSError as error:
         raise ArtefactError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
-
-
-def usable_device(device: str | torch.device) -> torch.device:
-    """Return the device, or refuse one that this machine does not have."""
-    import torch
-
-    from syncgan.training.loop import resolve_device
-
-    try:
-        resolved = resolve_device(device)
-        torch.empty(1, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device {str(device)!r} cannot be used here ({reason}); expected auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    return resolved
 
 
 def _as_run_data(data: Any) -> RunData:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from syncgan.config import GANConfig, TrainingConfig
-from syncgan.errors import TrainingError
+from syncgan.errors import ConfigError, TrainingError
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.interrupt import deferred_signals
 from syncgan.training.state import TrainingState
@@ -124,12 +124,26 @@ def train(
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
-    """Return the device for ``"auto"`` (CUDA, else Apple's MPS, else CPU) or for an explicit name."""
-    if str(name) != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return the device for ``"auto"`` (CUDA, else Apple's MPS, else CPU) or for an explicit name.
+
+    Raises
+    ------
+    ConfigError
+        No such device here.
+    """
+    if str(name) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {str(name)!r} cannot be used here ({reason}); expected auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    return device
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype | None:
