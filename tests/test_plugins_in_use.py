@@ -12,7 +12,13 @@ from syncgan import ARMS, CLASSIFIERS, SAMPLE_FILTERS, Phantom, SynCGANAugmenter
 from syncgan.errors import ContractError, UnknownNameError
 from syncgan.evaluation.filters import dark_nuclei
 
-SETTINGS = ["mask_gan.steps=3", "image_gan.steps=3", "mask_gan.width=4", "image_gan.width=4"]
+SETTINGS = [
+    "mask_gan.warm_start_steps=0",
+    "mask_gan.steps=3",
+    "image_gan.steps=3",
+    "mask_gan.width=4",
+    "image_gan.width=4",
+]
 
 
 @pytest.fixture(scope="module")

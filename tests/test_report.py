@@ -15,7 +15,13 @@ from syncgan.evaluation.report import FigureEntry, ReportFacts, draw_figures, ou
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "../../up", "$\\frac{$_^", "正常"]
 CONFIG = SynCGANConfig.preset("tiny").updated(
-    ["mask_gan.steps=2", "image_gan.steps=2", "training.log_every=1", "filters.mask_plausibility=false"]
+    [
+        "mask_gan.warm_start_steps=0",
+        "mask_gan.steps=2",
+        "image_gan.steps=2",
+        "training.log_every=1",
+        "filters.mask_plausibility=false",
+    ]
 )
 
 

@@ -13,7 +13,7 @@ from syncgan.evaluation.mask_folder import extract_folder
 from syncgan.evaluation.runs import check_output_folder, check_plugins, demo_data, fit_run, load_run_data
 
 CONFIG = SynCGANConfig.preset("tiny").updated(
-    ["mask_gan.steps=2", "image_gan.steps=2", "filters.mask_plausibility=false"]
+    ["mask_gan.warm_start_steps=0", "mask_gan.steps=2", "image_gan.steps=2", "filters.mask_plausibility=false"]
 )
 
 

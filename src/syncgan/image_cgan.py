@@ -16,7 +16,7 @@ from syncgan.config import ImageGANConfig, SynCGANConfig
 from syncgan.data.stain import StainPrior
 from syncgan.data.tensors import collect_images, collect_masks, index_labels, one_hot, to_model, to_uint8
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
-from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make
+from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
 from syncgan.training.batches import batch_indices
@@ -299,7 +299,7 @@ class MaskToImageCGAN:
         self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, _KIND, "generator")
         self.style_dim_ = int(getattr(self.generator_, "style_dim", 0))
         if not isinstance(self.generator_, nn.Module):
-            _require_methods(self.generator_, self.config.image_gan.generator)
+            require_methods(self.generator_, "image generator", self.config.image_gan.generator, "fit", "generate")
 
     def _train(
         self,
@@ -466,16 +466,3 @@ class MaskToImageCGAN:
             raise NotFittedError(
                 "this MaskToImageCGAN is not fitted; call fit(images, masks) or MaskToImageCGAN.load(folder) first"
             )
-
-
-def _require_methods(generator: object, name: str) -> None:
-    missing = [
-        method
-        for method in ("fit", "generate", "state_dict", "load_state_dict")
-        if not callable(getattr(generator, method, None))
-    ]
-    if missing:
-        raise ContractError(
-            f"image generator {name!r}: expected an nn.Module or an object with fit, generate, state_dict and "
-            f"load_state_dict, got {type(generator).__name__} without {', '.join(missing)}"
-        )

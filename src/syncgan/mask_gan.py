@@ -15,7 +15,7 @@ from syncgan import rng
 from syncgan.config import MaskGANConfig, SynCGANConfig
 from syncgan.data.tensors import binarise, collect_masks, index_labels, one_hot
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
-from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make
+from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
 from syncgan.training.batches import batch_indices
@@ -237,7 +237,7 @@ class MaskGAN:
         }
         self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, stage, "generator")
         if not isinstance(self.generator_, nn.Module):
-            _require_methods(self.generator_, self.config.mask_gan.generator)
+            require_methods(self.generator_, "mask generator", self.config.mask_gan.generator, "fit", "sample")
 
     def _train(
         self,
@@ -361,16 +361,3 @@ def level_shares(maps: Tensor, levels: int, resolution: int) -> Tensor:
     if shares.shape[-1] == resolution:
         return shares
     return F.interpolate(shares, size=(resolution, resolution), mode="area")
-
-
-def _require_methods(generator: object, name: str) -> None:
-    missing = [
-        method
-        for method in ("fit", "sample", "state_dict", "load_state_dict")
-        if not callable(getattr(generator, method, None))
-    ]
-    if missing:
-        raise ContractError(
-            f"mask generator {name!r}: expected an nn.Module or an object with fit, sample, state_dict and "
-            f"load_state_dict, got {type(generator).__name__} without {', '.join(missing)}"
-        )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeVar
 
-from syncgan.errors import ConfigError, PluginError, UnknownNameError
+from syncgan.errors import ConfigError, ContractError, PluginError, UnknownNameError
 
 __all__ = [
     "ARMS",
@@ -29,6 +29,7 @@ __all__ = [
     "PluginInfo",
     "Registry",
     "make",
+    "require_methods",
 ]
 
 Plugin = TypeVar("Plugin", bound=Callable[..., Any])
@@ -194,6 +195,23 @@ def make(factory: Callable[..., Any], **offered: Any) -> Any:
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return factory(**offered)
     return factory(**{name: value for name, value in offered.items() if name in parameters})
+
+
+def require_methods(made: object, kind: str, name: str, *methods: str) -> None:
+    """Refuse what a factory made if it is no network and lacks `methods`, ``state_dict`` or ``load_state_dict``.
+
+    Raises
+    ------
+    ContractError
+        Names the plug-in and what is missing.
+    """
+    needed = (*methods, "state_dict", "load_state_dict")
+    missing = [method for method in needed if not callable(getattr(made, method, None))]
+    if missing:
+        raise ContractError(
+            f"{kind} {name!r}: expected an nn.Module or an object with {', '.join(needed)}, "
+            f"got {type(made).__name__} without {', '.join(missing)}"
+        )
 
 
 SEGMENTERS = Registry(
