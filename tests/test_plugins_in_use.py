@@ -32,6 +32,13 @@ def augmenter(phantom: Phantom) -> SynCGANAugmenter:
     return SynCGANAugmenter(config, device="cpu").fit(phantom)
 
 
+@pytest.fixture(autouse=True)
+def _filters_of_one_test_stay_there(augmenter: SynCGANAugmenter) -> Iterator[None]:
+    before = augmenter.config_
+    yield
+    augmenter.config_ = before
+
+
 @pytest.fixture
 def filter_name() -> Iterator[str]:
     yield "test-filter"

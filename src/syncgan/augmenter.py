@@ -72,7 +72,7 @@ class SynCGANAugmenter:
     --------
     >>> from syncgan import Phantom
     >>> few = ["mask_gan.warm_start_steps=0", "mask_gan.steps=2", "image_gan.steps=2"]
-    >>> config = SynCGANConfig.preset("tiny").updated(few)
+    >>> config = SynCGANConfig.preset("tiny").updated([*few, "filters.mask_plausibility=false"])
     >>> augmenter = SynCGANAugmenter(config, device="cpu").fit(Phantom(4, image_size=32))
     >>> augmenter.sample("benign", 3, seed=1).images.shape
     torch.Size([3, 3, 32, 32])
