@@ -201,8 +201,71 @@ def test_export_writes_the_samples(augmenter: SynCGANAugmenter, tmp_path: Path) 
     assert np.array_equal(first, augmenter.sample("benign", 1, seed=3).images[0].permute(1, 2, 0).numpy())
     with pytest.raises(RunExistsError):
         augmenter.export(tmp_path / "out", 1)
-    with pytest.raises(ConfigError, match="whole numbers"):
+    with pytest.raises(ConfigError, match="whole number of images"):
         augmenter.export(tmp_path / "other", {"benign": 1.5})  # type: ignore[dict-item]
+
+
+def test_an_export_of_one_class_is_an_image_folder(augmenter: SynCGANAugmenter, tmp_path: Path) -> None:
+    augmenter.export(tmp_path / "out", {"malignant": np.int64(3)})
+    assert len(ImageFolder(str(tmp_path / "out" / "images"))) == 3
+    header, *rows = (tmp_path / "out" / "manifest.csv").read_text().splitlines()
+    assert header == "file,mask,class,label,seed,index,nucleus_share,nuclei"
+    assert len(rows) == 3
+    with pytest.raises(ConfigError, match="asked for twice"):
+        augmenter.export(tmp_path / "twice", {"malignant": 1, 1: 2})
+
+
+def test_a_nucleus_mask_of_255_is_nucleus_in_a_model_of_three_levels(augmenter: SynCGANAugmenter) -> None:
+    nucleus = np.zeros((1, 32, 32), np.uint8)
+    nucleus[:, 8:20, 8:20] = 1
+    as_levels = augmenter.image_gan_.generate(nucleus * 2, [1], seed=1)
+    assert torch.equal(augmenter.image_gan_.generate(nucleus * 255, [1], seed=1), as_levels)
+    assert not torch.equal(augmenter.image_gan_.generate(nucleus, [1], seed=1), as_levels)
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_nucleus_masks_that_are_given_get_their_third_level_from_the_image(top: int, phantom: Phantom) -> None:
+    masks = [phantom.mask(index) * top for index in range(len(phantom))]
+    augmenter = SynCGANAugmenter(config(), device="cpu").fit(phantom, masks=masks)
+    assert augmenter.levels_ == 3
+    assert set(augmenter.pairs_.maps.unique().tolist()) == {0, 1, 2}
+
+
+def test_given_maps_of_four_levels_need_no_segmenter(phantom: Phantom) -> None:
+    masks = [phantom.mask(index) * 3 for index in range(len(phantom))]
+    masks[0][:4] = 1
+    masks[1][:4] = 2
+    augmenter = SynCGANAugmenter(config("levels=4"), device="cpu").fit(phantom, masks=masks)
+    assert augmenter.levels_ == 4
+    assert augmenter.sample(0, 2).masks.shape == (2, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ("filters.samples=['dark_nucleus']", "sample filter"),
+        ("image_gan.generator=unett", "image generator"),
+        ("mask_gan.discriminator=patch", "discriminator"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_read(settings: str, kind: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"unknown {kind}"):
+        SynCGANAugmenter(config(settings), device="cpu").fit(None)
+    with pytest.raises(ConfigError, match="expected resume="):
+        SynCGANAugmenter(config()).fit(None, resume=True)  # type: ignore[arg-type]
+
+
+def test_groups_that_are_not_used_are_said_to_be(phantom: Phantom) -> None:
+    with pytest.warns(UserWarning, match="validation and groups are not used"):
+        SynCGANAugmenter(config(), device="cpu").fit(phantom, groups=list(range(len(phantom))))
+
+
+def test_a_fit_that_fails_leaves_no_half_new_model(phantom: Phantom) -> None:
+    augmenter = SynCGANAugmenter(config(), device="cpu").fit(phantom)
+    with pytest.raises(DataError):
+        augmenter.fit([])
+    with pytest.raises(NotFittedError):
+        augmenter.sample(0, 1)
 
 
 def test_labels_need_not_start_at_zero(phantom: Phantom) -> None:
@@ -252,7 +315,7 @@ def test_a_held_out_share_never_divides_a_group(phantom: Phantom) -> None:
     assert held_out is not None
     assert not {groups[i] for i in training.indices} & {groups[i] for i in held_out.indices}
     with pytest.raises(DataError, match="one group an item"):
-        SynCGANAugmenter(config(), device="cpu").fit(phantom, groups=groups[:3])
+        SynCGANAugmenter(config("image_gan.selection=validation"), device="cpu").fit(phantom, groups=groups[:3])
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,14 @@ def test_a_segmenters_parameters_are_replaced_as_a_whole_and_none_is_left_out_of
     cap=st.integers(1, 5000),
 )
 def test_total_steps_are_whole_batches_for_all_epochs_within_floor_and_cap(items, epochs, batch, floor, cap):
-    steps = GANConfig(epochs=epochs, batch_size=batch, min_steps=floor, steps=cap).total_steps(items)
+    steps = GANConfig(epochs=epochs, batch_size=batch, min_steps=floor, max_steps=cap).total_steps(items)
     passes = math.ceil(Fraction(epochs * items, batch))
     assert steps == sorted((floor, passes, cap))[1] if floor <= cap else steps == cap
+
+
+def test_a_given_number_of_steps_wins_over_every_bound():
+    assert GANConfig(steps=7, min_steps=100).total_steps(1000) == 7
+    assert GANConfig(steps=90_000, max_steps=10).total_steps(10) == 90_000
 
 
 def test_mask_resolution_image_means_the_image_size():

@@ -7,7 +7,9 @@ classes, and sampling runs noise -> mask GAN of the class -> renderer (Eq. 7).
 from __future__ import annotations
 
 import difflib
+import operator
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,22 +19,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from syncgan.config import SynCGANConfig
+from syncgan.config import SynCGANConfig, checked
 from syncgan.data.datasets import AugmentedDataset, BatchTransform, wrap_dataset
 from syncgan.data.export import ExportChunk, ExportSummary, write_export
-from syncgan.data.pairs import TrainingPairs, collect_pairs, require_usable, split_by_group
-from syncgan.data.plausibility import MaskRange
+from syncgan.data.pairs import (
+    TrainingPairs,
+    collect_pairs,
+    require_usable,
+    split_by_class,
+    split_by_group,
+)
+from syncgan.data.plausibility import MaskRange, nucleus_scores
 from syncgan.data.raw import RawData, read_dataset, require_trainable
 from syncgan.data.sampling import ClassSampler
 from syncgan.data.strategy import Strategy
-from syncgan.data.tensors import Samples, check_mask
+from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
 from syncgan.extractor import MaskExtractor
 from syncgan.image_cgan import MaskToImageCGAN
 from syncgan.mask_gan import MaskGAN
-from syncgan.registry import SAMPLE_FILTERS
+from syncgan.registry import SAMPLE_FILTERS, require_plugins
 from syncgan.segmentation.cleaning import mask_problem, stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
+from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.events import FitEvent, Forecast, Notifier
 from syncgan.training.loop import Progress, resolve_device
 from syncgan.training.run_folder import RunFolder
@@ -43,7 +52,7 @@ Callback = Callable[[FitEvent], None]
 
 _KIND = "augmenter"
 _MANY_IMAGES = 64
-_PROBE_STEPS = 3
+_PROBE_STEPS = 4
 _WARM_START = "mask_gan"
 
 
@@ -87,14 +96,10 @@ class SynCGANAugmenter:
         device: str | torch.device = "auto",
         seed: int = 0,
     ) -> None:
-        if config is not None and not isinstance(config, SynCGANConfig):
-            raise ConfigError(
-                f"expected a SynCGANConfig, got {type(config).__name__}; for a preset use SynCGANConfig.preset('tiny')"
-            )
-        self.config = config or SynCGANConfig()
+        self.config = checked(config)
         self.extractor = extractor
         self.device = device
-        self.seed = seed
+        self.seed = operator.index(seed)
 
     def fit(
         self,
@@ -129,9 +134,14 @@ class SynCGANAugmenter:
         TrainingError
             A loss became NaN or infinite.
         """
+        if resume not in ("auto", "never"):
+            raise ConfigError(f"expected resume='auto' or 'never', got {resume!r}")
         run = None if run_dir is None else RunFolder(run_dir)
-        if run is not None and resume == "never":
+        if run is not None and not (resume == "auto" and run.holds_run):
             run.require_free()
+        require_plugins(self.config.plugin_names())
+        self.device_ = resolve_device(self.device)
+        vars(self).pop("image_gan_", None)  # what fails from here on leaves no half-new model
         notifier = Notifier(self, callbacks)
         raw = read_dataset(dataset)
         require_trainable(raw)
@@ -181,9 +191,7 @@ class SynCGANAugmenter:
             No such class; lists the classes.
         """
         index = self._class_index(class_name)
-        if n < 0:
-            raise ConfigError(f"expected a number of samples of at least 0, got {n}")
-        sampler = self._sampler()
+        sampler, n = self._sampler(), _whole_number(n)
         images, maps = sampler.render([index] * n, sampler.item_seeds(index, seed, 0, n))
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
         return Samples.of(images, maps, labels)
@@ -292,7 +300,6 @@ class SynCGANAugmenter:
             "mask_ranges": [mask_range.as_dict() for mask_range in self.mask_ranges_],
             "excluded": len(self.excluded_),
             "dataset_fingerprint": self.fingerprint_,
-            "versions": library_versions(),
             "models": {name: description for name, (_, description) in models.items()},
         }
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
@@ -329,12 +336,13 @@ class SynCGANAugmenter:
     def _prepare(self, raw: RawData, masks: Sequence[Any] | None, notifier: Notifier) -> None:
         """Make the training pairs; set the fitted attributes that come from the data."""
         config = self.config
-        extractor = self._extractor()
-        levels = extractor.levels
         if masks is None:
+            extractor = self._extractor()
+            levels, description = extractor.levels, extractor.describe()
             maps = extractor.extract(raw.images, n_jobs=_jobs(len(raw)), progress=notifier.masks)
         else:
             maps, levels = _given_masks(raw, masks, config.levels)
+            description = {"name": "given masks"}
         pairs = collect_pairs(
             raw.images,
             maps,
@@ -343,14 +351,14 @@ class SynCGANAugmenter:
             size=config.image_size,
             geometry=config.geometry,
             levels=levels,
+            resolution=config.mask_resolution,
             problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
         )
         require_usable(pairs, raw)
-        self.device_ = resolve_device(self.device)
         self.classes_, self.label_values_, self.levels_ = raw.classes, raw.label_values, levels
         # A segmenter with levels of its own, or given masks, may differ from the configuration: the maps decide.
         self.config_ = config.merged({"levels": levels})
-        self.extractor_description_ = extractor.describe() if masks is None else {"name": "given masks"}
+        self.extractor_description_ = description
         self.pairs_, self.excluded_, self.fingerprint_ = pairs, pairs.excluded, pairs.fingerprint()
         self.mask_ranges_ = tuple(MaskRange.of(pairs.of_label(label), levels) for label in raw.label_values)
 
@@ -368,18 +376,33 @@ class SynCGANAugmenter:
     def _split(
         self, validation: Any, groups: Sequence[Any] | None, items: int
     ) -> tuple[TrainingPairs, TrainingPairs | None]:
-        """Return the renderer's training pairs, and the held-out pairs where they are not left to it."""
+        """Return the training pairs, and the held-out pairs where the renderer is chosen by them."""
         if groups is not None and len(groups) != items:
             raise DataError(f"expected one group an item, got {len(groups)} groups and {items} items")
-        if self.config_.image_gan.selection != "validation":
+        section = self.config_.image_gan
+        if section.selection != "validation":
+            if validation is not None or groups is not None:
+                warnings.warn(
+                    "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
+                    "set it to 'validation' to choose the renderer by held-out pairs",
+                    stacklevel=3,
+                )
             return self.pairs_, None
         if validation is not None:
-            other = SynCGANAugmenter(self.config, self.extractor, self.device_, self.seed)
-            other._prepare(read_dataset(validation), None, Notifier(other, ()))
-            return self.pairs_, other.pairs_
-        if groups is None:
-            return self.pairs_, None
-        return split_by_group(self.pairs_, groups, share=self.config_.image_gan.validation_share, seed=self.seed)
+            return self.pairs_, self._validation_pairs(validation)
+        if groups is not None:
+            return split_by_group(self.pairs_, groups, share=section.validation_share, seed=self.seed)
+        return split_by_class(self.pairs_, share=section.validation_share, seed=self.seed)
+
+    def _validation_pairs(self, validation: Any) -> TrainingPairs:
+        raw = read_dataset(validation)
+        names = dict(zip(self.label_values_, self.classes_, strict=True))
+        wrong = {name for label, name in raw.class_names.items() if names.get(label) != name}
+        if wrong:
+            raise DataError(f"expected a validation set with the classes and labels {names}, got {raw.class_names}")
+        other = SynCGANAugmenter(self.config, self.extractor, self.device_, self.seed)
+        other._prepare(raw, None, Notifier(other, ()))
+        return other.pairs_
 
     def _train(
         self, training: TrainingPairs, held_out: TrainingPairs | None, run: RunFolder | None, notifier: Notifier
@@ -387,79 +410,97 @@ class SynCGANAugmenter:
         """Train the mask GANs (Sec. 3.4), then the renderer (Sec. 3.3)."""
         config = self.config_
         maps = {
-            f"mask_gan/{name}": self.pairs_.of_label(label)
+            f"mask_gan/{name}": training.of_label(label)
             for name, label in zip(self.classes_, self.label_values_, strict=True)
         }
         steps = self._steps(maps, len(training))
-        forecast = Forecast(steps, self._seconds_per_step(maps, training)) if notifier else None
-        left = None if forecast is None else forecast.seconds_left()
-        notifier.tell("plan", total=sum(steps.values()), stages=steps, seconds_left=left)
-        observe = notifier.observer(run, forecast)
-        start = self._warm_start(steps.get(_WARM_START), run, observe)
+        folders = {_WARM_START: "mask_gan-start", "image_gan": "image_gan"}
+        folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
+        stores = {} if run is None else {stage: run.checkpoints(folder, config) for stage, folder in folders.items()}
+        observe = notifier.observer(run, self._forecast(steps, stores, training, notifier))
+        start = None
+        if _WARM_START in steps:
+            warm = config.merged({"mask_gan": {"steps": steps[_WARM_START]}})
+            start = self._fit_mask_gan(warm, training.maps, _WARM_START, stores, observe)
         self.mask_gans_ = tuple(
-            MaskGAN(config, seed=self.seed, device=self.device_).fit(
-                part,
-                checkpoints=None if run is None else run.checkpoints(f"mask_gan-{index:03d}", config),
-                observe=observe,
-                stage=stage,
-                levels=self.levels_,
-                start=start,
-            )
-            for index, (stage, part) in enumerate(maps.items())
+            self._fit_mask_gan(config, part, stage, stores, observe, start) for stage, part in maps.items()
         )
         self.image_gan_ = MaskToImageCGAN(config, seed=self.seed, device=self.device_).fit(
             training.images,
             training.maps,
             training.labels,
-            validation=None if held_out is None else (held_out.images, held_out.maps, held_out.labels),
-            checkpoints=None if run is None else run.checkpoints("image_gan", config),
+            None if held_out is None else (held_out.images, held_out.maps, held_out.labels),
+            checkpoints=stores.get("image_gan"),
             observe=observe,
             levels=self.levels_,
         )
+
+    def _fit_mask_gan(
+        self,
+        config: SynCGANConfig,
+        maps: Tensor,
+        stage: str,
+        stores: Mapping[str, CheckpointStore],
+        observe: Callable[[Progress], None],
+        start: MaskGAN | None = None,
+    ) -> MaskGAN:
+        return MaskGAN(config, seed=self.seed, device=self.device_).fit(
+            maps, checkpoints=stores.get(stage), observe=observe, stage=stage, levels=self.levels_, start=start
+        )
+
+    def _forecast(
+        self,
+        steps: Mapping[str, int],
+        stores: Mapping[str, CheckpointStore],
+        training: TrainingPairs,
+        notifier: Notifier,
+    ) -> Forecast | None:
+        """Tell the plan, with the time that is left of it; nothing is measured when nobody listens."""
+        if not notifier:
+            return None
+        left = {stage: count - min(count, stores[stage].last_step() if stores else 0) for stage, count in steps.items()}
+        to_do = [stage for stage, count in left.items() if count]
+        forecast = Forecast(left, {**dict.fromkeys(steps, 0.0), **self._seconds_per_step(to_do, training)})
+        notifier.tell("plan", total=sum(steps.values()), stages=steps, seconds_left=forecast.seconds_left())
+        return forecast
 
     def _steps(self, maps: Mapping[str, Tensor], training: int) -> dict[str, int]:
-        """Return the stages in order with their numbers of steps."""
-        config = self.config_
-        steps = {stage: config.mask_gan.total_steps(len(part)) for stage, part in maps.items()}
-        if config.mask_gan.warm_start_steps and MaskGAN(config).is_network(self.levels_):
-            steps = {_WARM_START: config.mask_gan.warm_start_steps, **steps}
-        return {**steps, "image_gan": config.image_gan.total_steps(training)}
+        """Return the stages of our loop in order with their numbers of steps; objects that fit themselves have none."""
+        config, levels = self.config_, self.levels_
+        steps: dict[str, int] = {}
+        if MaskGAN(config).is_network(levels):
+            if config.mask_gan.warm_start_steps:
+                steps[_WARM_START] = config.mask_gan.warm_start_steps
+            steps |= {stage: config.mask_gan.total_steps(len(part)) for stage, part in maps.items()}
+        if MaskToImageCGAN(config).is_network(levels):
+            steps["image_gan"] = config.image_gan.total_steps(training)
+        return steps
 
-    def _warm_start(
-        self, steps: int | None, run: RunFolder | None, observe: Callable[[Progress], None]
-    ) -> MaskGAN | None:
-        """Train one mask GAN on the masks of all classes, for the others to start from."""
-        if steps is None:
-            return None
-        config = self.config_.merged({"mask_gan": {"steps": steps, "min_steps": steps}})
-        return MaskGAN(config, seed=self.seed, device=self.device_).fit(
-            self.pairs_.maps,
-            checkpoints=None if run is None else run.checkpoints("mask_gan-start", config),
-            observe=observe,
-            stage=_WARM_START,
-            levels=self.levels_,
-        )
-
-    def _seconds_per_step(self, maps: Iterable[str], training: TrainingPairs) -> dict[str, float]:
+    def _seconds_per_step(self, stages: Iterable[str], training: TrainingPairs) -> dict[str, float]:
         """Time a few throw-away steps of each kind, so that the first estimate is a measured one."""
+        short = {"steps": _PROBE_STEPS}
         probe = self.config_.merged(
-            {
-                "mask_gan": {"steps": _PROBE_STEPS},
-                "image_gan": {"steps": _PROBE_STEPS, "selection": "last"},
-                "training": {"log_every": 1},
-            }
+            {"mask_gan": short, "image_gan": {**short, "selection": "last"}, "training": {"log_every": 1}}
         )
         some = training.take(range(min(len(training), probe.image_gan.batch_size)))
-        ticks: dict[str, list[float]] = {"mask_gan": [], "image_gan": []}
+        seconds: dict[str, float] = {}
+        for stage in stages:
+            kind = "image_gan" if stage == "image_gan" else "mask_gan"
+            if kind in seconds:
+                seconds[stage] = seconds[kind]
+                continue
+            ticks: list[float] = []
 
-        def tick(progress: Progress) -> None:
-            ticks[progress.stage].append(time.monotonic())
+            def tick(progress: Progress, ticks: list[float] = ticks) -> None:
+                ticks.append(time.monotonic())
 
-        image_gan = MaskToImageCGAN(probe, device=self.device_)
-        image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
-        MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
-        seconds = {stage: times[-1] - times[-2] if len(times) > 1 else 0.0 for stage, times in ticks.items()}
-        return {"image_gan": seconds["image_gan"], **dict.fromkeys([_WARM_START, *maps], seconds["mask_gan"])}
+            if kind == "image_gan":
+                image_gan = MaskToImageCGAN(probe, device=self.device_)
+                image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
+            else:
+                MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
+            seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks)))
+        return seconds
 
     def _sampler(self) -> ClassSampler:
         self._require_fitted()
@@ -483,7 +524,8 @@ class SynCGANAugmenter:
             for first in range(0, count, size):
                 images, maps = sampler.arrays(index, seed, first, min(size, count - first))
                 name, label = self.classes_[index], self.label_values_[index]
-                yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps)
+                scores = nucleus_scores(torch.from_numpy(maps), self.levels_)
+                yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps, scores)
                 done += len(images)
                 if progress is not None:
                     progress(done, sum(wanted.values()))
@@ -492,12 +534,12 @@ class SynCGANAugmenter:
         """Return class index -> number of images, in class order."""
         if not isinstance(counts, Mapping):
             counts = dict.fromkeys(self.classes_, counts)
-        wanted = {self._class_index(name): count for name, count in counts.items()}
-        wrong = [
-            count for count in wanted.values() if isinstance(count, bool) or not isinstance(count, int) or count < 0
-        ]
-        if wrong:
-            raise ConfigError(f"expected whole numbers of images of at least 0, got {wrong[0]!r}")
+        wanted: dict[int, int] = {}
+        for name, count in counts.items():
+            index = self._class_index(name)
+            if index in wanted:
+                raise ConfigError(f"class {self.classes_[index]!r} is asked for twice, by name and by label")
+            wanted[index] = _whole_number(count)
         return dict(sorted(wanted.items()))
 
     def _class_index(self, name: str | int) -> int:
@@ -526,10 +568,17 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
     for name, image, array in zip(raw.names, raw.images, arrays, strict=True):
         if array.shape != image.shape[:2]:
             raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {array.shape}")
-    if levels == 3 and max(int(array.max(initial=0)) for array in arrays) < 2:
-        arrays = [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)]
-    highest = max(int(array.max(initial=0)) for array in arrays)
-    return arrays, levels if highest > 1 else 2
+    arrays, found = unify_masks(arrays, levels)
+    if found == 2 and levels == 3:
+        return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3
+    return arrays, found
+
+
+def _whole_number(count: Any) -> int:
+    """Return a number of images as int; NumPy's integers are welcome."""
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+        raise ConfigError(f"expected a whole number of images of at least 0, got {count!r}")
+    return int(count)
 
 
 def _jobs(images: int) -> int | None:

@@ -26,6 +26,7 @@ __all__ = [
     "SamplingConfig",
     "SynCGANConfig",
     "TrainingConfig",
+    "checked",
 ]
 
 Section = TypeVar("Section", bound="ConfigSection")
@@ -72,9 +73,12 @@ class GANConfig(ConfigSection):
     r1_every: int = Field(8, ge=1, description="Apply R1 every so many steps, scaled up to keep its strength.")
     dihedral: bool = Field(True, description="Flip and quarter-turn training items at random (8 symmetries).")
     batch_size: int = Field(16, ge=1, le=4096, description="Items in one update.")
-    epochs: int = Field(75, ge=1, description="Passes over the training items (paper: 200 and 1600).")
-    min_steps: int = Field(450, ge=1, description="At least so many generator updates, however few the items.")
-    steps: int = Field(2000, ge=1, description="At most so many generator updates.")
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Generator updates; 'auto': as many as `epochs` passes take, within the bounds below."
+    )
+    epochs: int = Field(75, ge=1, description="Passes over the training items when steps is 'auto' (paper: 200).")
+    min_steps: int = Field(450, ge=1, description="At least so many updates when steps is 'auto'.")
+    max_steps: int = Field(2000, ge=1, description="At most so many updates when steps is 'auto'.")
     learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for D.")
     betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's moment decays (pix2pix).")
@@ -83,8 +87,10 @@ class GANConfig(ConfigSection):
     )
 
     def total_steps(self, items: int) -> int:
-        """Return the number of updates for `items` items: `epochs` passes, but between `min_steps` and `steps`."""
-        return min(self.steps, max(self.min_steps, -(-self.epochs * items // self.batch_size)))
+        """Return the number of updates for `items` items: `steps`, or `epochs` passes within the bounds."""
+        if self.steps != "auto":
+            return self.steps
+        return min(self.max_steps, max(self.min_steps, -(-self.epochs * items // self.batch_size)))
 
 
 class MaskGANConfig(GANConfig):
@@ -95,9 +101,9 @@ class MaskGANConfig(GANConfig):
     discriminator_normalisation: Literal["batch", "instance", "none"] = Field(
         "batch", description="Normalisation in the discriminator (paper: batch)."
     )
-    epochs: int = Field(200, ge=1, description="Passes over the masks of the class (paper: 1600).")
-    min_steps: int = Field(250, ge=1, description="At least so many generator updates, however few the masks.")
-    steps: int = Field(1500, ge=1, description="At most so many generator updates.")
+    epochs: int = Field(200, ge=1, description="Passes over the class's masks when steps is 'auto' (paper: 1600).")
+    min_steps: int = Field(250, ge=1, description="At least so many updates when steps is 'auto'.")
+    max_steps: int = Field(1500, ge=1, description="At most so many updates when steps is 'auto'.")
     learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
     generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
@@ -281,11 +287,32 @@ class SynCGANConfig(ConfigSection):
             config = config.merged(_parse_assignment(assignment))
         return config
 
+    def plugin_names(self) -> list[tuple[str, str]]:
+        """Return kind and name of every plug-in that a fit uses, without the segmenter."""
+        return [
+            ("mask generator", self.mask_gan.generator),
+            ("image generator", self.image_gan.generator),
+            ("discriminator", self.mask_gan.discriminator),
+            ("discriminator", self.image_gan.discriminator),
+            *(("sample filter", name) for name in self.filters.samples),
+        ]
+
     @property
     def mask_resolution(self) -> int:
         """Side in pixels at which masks are learned."""
         resolution = self.mask_gan.resolution
         return self.image_size if resolution == "image" else resolution
+
+
+def checked(config: object) -> SynCGANConfig:
+    """Return `config`, or preset ``default`` for None; anything else is refused with `ConfigError`."""
+    if config is None:
+        return SynCGANConfig()
+    if not isinstance(config, SynCGANConfig):
+        raise ConfigError(
+            f"expected a SynCGANConfig, got {type(config).__name__}; for a preset use SynCGANConfig.preset('tiny')"
+        )
+    return config
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -338,18 +365,22 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _readable(model: type[BaseModel], error: ValidationError) -> str:
     """Turn pydantic's report into sentences: key, what was expected, what came."""
-    sentences = []
+    sentences: dict[str, str] = {}
     for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"])
+        # pydantic names the branch of a union in the location; a reader knows only the key.
+        key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("constrained-", "literal[")))
+        expected = _lowered(problem["msg"]).removeprefix("value error, ")
         if problem["type"] == "extra_forbidden":
             known = _known_keys(model, problem["loc"][:-1])
-            leaf = str(problem["loc"][-1])
-            sentences.append(f"unknown key {key!r}: expected one of {', '.join(known)}{_nearest(leaf, known)}")
-        elif key:
-            sentences.append(f"{key}: {_lowered(problem['msg'])}, got {problem['input']!r}")
+            hint = _nearest(str(problem["loc"][-1]), known)
+            sentences[key] = f"unknown key {key!r}: expected one of {', '.join(known)}{hint}"
+        elif key in sentences:
+            sentences[key] = sentences[key].replace(
+                ", got ", f" or {expected.removeprefix('input should be ')}, got ", 1
+            )
         else:
-            sentences.append(_lowered(problem["msg"]).removeprefix("value error, "))
-    return "; ".join(sentences)
+            sentences[key] = f"{key}: {expected}, got {problem['input']!r}" if key else expected
+    return "; ".join(sentences.values())
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -386,7 +417,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "discriminator_learning_rate": 2e-4,
             "epochs": 1600,
             "min_steps": 1,
-            "steps": 10_000_000,
+            "max_steps": 10_000_000,
             "saturation_window": 2000,
             "ema_half_life_images": 0.0,
         },
@@ -405,7 +436,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "dihedral": False,
             "epochs": 200,
             "min_steps": 1,
-            "steps": 10_000_000,
+            "max_steps": 10_000_000,
             "ema_half_life_images": 0.0,
             "selection": "validation",
         },

@@ -142,9 +142,9 @@ class MaskExtractor:
     def extract(
         self,
         images_or_dataset: Any,
-        *,
-        n_jobs: int | None = None,
+        n_jobs: int | None = 2,
         cache_dir: Path | str | None = None,
+        *,
         progress: Progress | None = None,
     ) -> list[Mask]:
         """Extract the maps of many images, in order and at their own sizes.

@@ -12,9 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from syncgan import rng
-from syncgan.config import ImageGANConfig, SynCGANConfig
+from syncgan.config import ImageGANConfig, SynCGANConfig, checked
 from syncgan.data.stain import StainPrior
-from syncgan.data.tensors import collect_images, collect_masks, index_labels, one_hot, to_model, to_uint8
+from syncgan.data.tensors import (
+    check_mask,
+    collect_images,
+    collect_masks,
+    fit_mask,
+    index_labels,
+    one_hot,
+    to_model,
+    to_uint8,
+    unify_masks,
+)
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
@@ -89,13 +99,12 @@ class MaskToImageCGAN:
     def __init__(
         self,
         config: SynCGANConfig | ImageGANConfig | None = None,
-        *,
         seed: int = 0,
         device: str | torch.device = "auto",
     ) -> None:
         if isinstance(config, ImageGANConfig):
             config = SynCGANConfig(image_gan=config)
-        self.config = config or SynCGANConfig()
+        self.config = checked(config)
         self.seed = seed
         self.device = device
 
@@ -104,8 +113,8 @@ class MaskToImageCGAN:
         images: Any,
         masks: Any,
         labels: Sequence[int] | Tensor | None = None,
-        *,
         validation: tuple[Any, ...] | None = None,
+        *,
         checkpoints: CheckpointStore | None = None,
         observe: Callable[[Progress], None] | None = None,
         stage: str = _KIND,
@@ -149,7 +158,7 @@ class MaskToImageCGAN:
             self.stop_reason_ = "fitted by the plug-in"
         return self
 
-    def generate(self, masks: Any, labels: Sequence[int] | Tensor | None = None, *, seed: int = 0) -> Tensor:
+    def generate(self, masks: Any, labels: Sequence[int] | Tensor | None = None, seed: int = 0) -> Tensor:
         """Render maps; a pure function of the map, its label, `seed` and position.
 
         Parameters
@@ -175,7 +184,9 @@ class MaskToImageCGAN:
         size = self.config_.image_size
         if len(masks) == 0:
             return torch.zeros((0, 3, size, size), dtype=torch.uint8, device=self.device_)
-        maps, _ = collect_masks(masks, size, self.config_.geometry, self.levels_)
+        given = [check_mask(mask, index, self.levels_) for index, mask in enumerate(masks)]
+        unified, _ = unify_masks(given, self.levels_, maps=self.levels_ > 2)
+        maps = torch.from_numpy(np.stack([fit_mask(mask, size, self.config_.geometry) for mask in unified]))
         classes = self._class_indices(labels, len(maps))
         return self.render(maps, classes, [rng.seed_for(seed, "render", index) for index in range(len(maps))])
 
@@ -195,7 +206,7 @@ class MaskToImageCGAN:
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
     @classmethod
-    def load(cls, folder: Path | str, *, device: str | torch.device = "auto") -> MaskToImageCGAN:
+    def load(cls, folder: Path | str, device: str | torch.device = "auto") -> MaskToImageCGAN:
         """Read a model that `save` wrote, whatever device it was fitted on.
 
         Raises
@@ -258,6 +269,8 @@ class MaskToImageCGAN:
         """Return training and held-out pairs; without given ones, the share of each class that the config says."""
         if validation is not None:
             labels = validation[2] if len(validation) > 2 else None
+            if labels is None and values:
+                raise DataError("expected validation pairs with labels, as the training pairs have; got none")
             held_out, _, held_values = self._collect(validation[0], validation[1], labels, levels)
             if not set(held_values) <= set(values):
                 raise DataError("expected validation pairs with the labels of the training pairs")
@@ -279,6 +292,11 @@ class MaskToImageCGAN:
         held = torch.zeros(len(pairs), dtype=torch.bool)
         held[chosen] = True
         return pairs.take(torch.nonzero(~held).flatten()), pairs.take(torch.nonzero(held).flatten())
+
+    def is_network(self, levels: int) -> bool:
+        """Tell whether the configured generator is a network for our loop, not an object that fits itself."""
+        self._start(levels, ())
+        return isinstance(self.generator_, nn.Module)
 
     def _start(self, levels: int, label_values: tuple[int, ...]) -> None:
         """Make the generator and set the fitted attributes that do not come from training."""
@@ -462,7 +480,7 @@ class MaskToImageCGAN:
             )
 
     def _require_fitted(self) -> None:
-        if not hasattr(self, "generator_"):
+        if getattr(self, "stop_reason_", None) is None:
             raise NotFittedError(
                 "this MaskToImageCGAN is not fitted; call fit(images, masks) or MaskToImageCGAN.load(folder) first"
             )

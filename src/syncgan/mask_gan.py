@@ -9,11 +9,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from syncgan import rng
-from syncgan.config import MaskGANConfig, SynCGANConfig
-from syncgan.data.tensors import binarise, collect_masks, index_labels, one_hot
+from syncgan.config import MaskGANConfig, SynCGANConfig, checked
+from syncgan.data.tensors import binarise, collect_masks, index_labels, level_shares
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
@@ -65,13 +64,12 @@ class MaskGAN:
     def __init__(
         self,
         config: SynCGANConfig | MaskGANConfig | None = None,
-        *,
         seed: int = 0,
         device: str | torch.device = "auto",
     ) -> None:
         if isinstance(config, MaskGANConfig):
             config = SynCGANConfig(mask_gan=config)
-        self.config = config or SynCGANConfig()
+        self.config = checked(config)
         self.seed = seed
         self.device = device
 
@@ -117,7 +115,7 @@ class MaskGAN:
             self.stop_reason_ = "fitted by the plug-in"
         return self
 
-    def sample(self, n: int, label: int | None = None, *, seed: int = 0) -> Tensor:
+    def sample(self, n: int, label: int | None = None, seed: int = 0) -> Tensor:
         """Draw masks; a pure function of `seed` and position, so `n` masks are the first of `n + k`.
 
         Parameters
@@ -173,7 +171,7 @@ class MaskGAN:
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
     @classmethod
-    def load(cls, folder: Path | str, *, device: str | torch.device = "auto") -> MaskGAN:
+    def load(cls, folder: Path | str, device: str | torch.device = "auto") -> MaskGAN:
         """Read a model that `save` wrote, whatever device it was fitted on.
 
         Raises
@@ -351,13 +349,5 @@ class MaskGAN:
         return shape[2]
 
     def _require_fitted(self) -> None:
-        if not hasattr(self, "generator_"):
+        if getattr(self, "stop_reason_", None) is None:
             raise NotFittedError("this MaskGAN is not fitted; call fit(masks) or MaskGAN.load(folder) first")
-
-
-def level_shares(maps: Tensor, levels: int, resolution: int) -> Tensor:
-    """Return each level's share of every cell of an R x R grid: (N, L, R, R) float in [0, 1]."""
-    shares = one_hot(maps, levels)
-    if shares.shape[-1] == resolution:
-        return shares
-    return F.interpolate(shares, size=(resolution, resolution), mode="area")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ __all__ = [
     "Registry",
     "make",
     "require_methods",
+    "require_plugins",
 ]
 
 Plugin = TypeVar("Plugin", bound=Callable[..., Any])
@@ -122,6 +123,11 @@ class Registry:
                 f"{self.kind} {name!r} is declared by several distributions ({owners}); remove all but one"
             )
         return self._load_entry_point(candidates[0])
+
+    def require(self, name: str) -> None:
+        """Refuse an unknown name, without importing a known one."""
+        if name not in self:
+            raise UnknownNameError(self._unknown(name))
 
     def names(self) -> list[str]:
         """Return every known name, sorted; imports no plug-in."""
@@ -270,3 +276,20 @@ REGISTRIES = (
     CLASSIFIERS,
     ARMS,
 )
+
+
+def require_plugins(names: Iterable[tuple[str, str]]) -> None:
+    """Refuse names that do not exist; imports no plug-in.
+
+    Parameters
+    ----------
+    names : kind ("mask generator") and name of each plug-in, as `SynCGANConfig.plugin_names` gives them.
+
+    Raises
+    ------
+    UnknownNameError
+        Lists what exists and the nearest match.
+    """
+    by_kind = {registry.kind: registry for registry in REGISTRIES}
+    for kind, name in names:
+        by_kind[kind].require(name)

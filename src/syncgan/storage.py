@@ -116,18 +116,22 @@ def write_folder(
     tensors : group name -> (tensor name -> tensor on any device).
     manifest : JSON-compatible description kept beside the file list.
     """
+    import torch
     from safetensors.torch import save
 
     folder = Path(folder)
     _make_folder(folder)
     files: dict[str, dict[str, Any]] = {}
     for group, members in tensors.items():
-        data = save({name: value.detach().cpu().contiguous() for name, value in members.items()})
+        data = save(
+            {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in members.items()}
+        )
         digest = sha256(data)
         name = f"{group}-{digest[:12]}.safetensors"
         write_bytes(folder / name, data)
         files[group] = {"file": name, "sha256": digest, "bytes": len(data)}
-    content = {"format": "syncgan", "format_version": FORMAT_VERSION, "kind": kind, **manifest, "files": files}
+    content = {"format": "syncgan", "format_version": FORMAT_VERSION, "kind": kind, "versions": library_versions()}
+    content |= {**manifest, "files": files}
     body = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
     # The manifest seals itself: a changed byte in it is as visible as one in the tensors.
     write_json(folder / _MANIFEST, {**content, "manifest_sha256": sha256(body.encode("utf-8"))})
@@ -195,8 +199,8 @@ def library_versions() -> dict[str, str]:
 
 
 def sweep_temporaries(folder: Path | str) -> int:
-    """Delete temporary files that an interrupted writer left in `folder`; return how many."""
-    orphans = list(Path(folder).glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"))
+    """Delete temporary files that an interrupted writer left in or below `folder`; return how many."""
+    orphans = list(Path(folder).rglob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"))
     for orphan in orphans:
         orphan.unlink(missing_ok=True)
     return len(orphans)

@@ -121,9 +121,8 @@ def write_export(
     description = _description(folders, levels, header)
     _claim(folder, description, resume)
     for kind in ("images", "masks"):
-        for name in folders.values():
-            _make(folder / kind / name)
-            storage.sweep_temporaries(folder / kind / name)
+        _make(folder / kind)
+        storage.sweep_temporaries(folder / kind)
     writer = _Writer(folder, folders, levels)
     for chunk in chunks:
         writer.add(chunk)
@@ -275,6 +274,10 @@ class _Writer:
     def add(self, chunk: ExportChunk) -> None:
         """Write the images of a chunk that are not there yet."""
         self._check(chunk)
+        if len(chunk.images):
+            # A folder without an image would be a class that image-folder readers refuse.
+            for kind in ("images", "masks"):
+                _make(self._folder / kind / self._folders[chunk.class_name])
         for offset in range(len(chunk.images)):
             row = self._row(chunk, offset)
             pixels = {row["file"]: chunk.images[offset], row["mask"]: self._gray_of_level[chunk.masks[offset]]}

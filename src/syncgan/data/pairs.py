@@ -14,10 +14,10 @@ from torch import Tensor
 
 from syncgan import rng
 from syncgan.data.raw import RawData
-from syncgan.data.tensors import Geometry, collect_images, collect_masks
+from syncgan.data.tensors import Geometry, as_sampled, collect_images, fit_mask
 from syncgan.errors import DataError
 
-__all__ = ["TrainingPairs", "collect_pairs", "require_usable", "split_by_group"]
+__all__ = ["TrainingPairs", "collect_pairs", "require_usable", "split_by_class", "split_by_group"]
 
 _MANY_EXCLUDED = 0.2
 _USER = 5  # stack level of the line that called `SynCGANAugmenter.fit`
@@ -72,6 +72,7 @@ def collect_pairs(
     size: int,
     geometry: Geometry,
     levels: int,
+    resolution: int,
     problem_of: Callable[[np.ndarray[Any, Any]], str | None],
 ) -> TrainingPairs:
     """Bring images and masks to S x S, and leave out those that `problem_of` objects to.
@@ -80,9 +81,11 @@ def collect_pairs(
     ----------
     images, masks : (H, W, 3) uint8 and (H, W) uint8 maps of any size, one mask an image.
     labels, names : of each item.
+    resolution : side at which masks are learned; maps are brought to what can be sampled from it.
     problem_of : (S, S) map -> why it cannot be used, or None.
     """
-    maps, _ = collect_masks(masks, size, geometry, levels)
+    fitted = torch.from_numpy(np.stack([fit_mask(mask, size, geometry) for mask in masks]))
+    maps = as_sampled(fitted, levels, resolution)
     problems = [problem_of(mask) for mask in maps.numpy()]
     kept = [index for index, problem in enumerate(problems) if problem is None]
     pixels = collect_images([images[index] for index in kept], size, geometry) if kept else _no_images(size)
@@ -150,7 +153,24 @@ def split_by_group(
         # A class may have fewer groups than there are folds; the split is then only approximately stratified.
         warnings.simplefilter("ignore", UserWarning)
         training, held_out = next(splitter.split(own, pairs.labels.numpy(), own))
-    return pairs.take(training.tolist()), pairs.take(held_out.tolist())
+    kept, held = pairs.take(training.tolist()), pairs.take(held_out.tolist())
+    if set(kept.labels.tolist()) != set(pairs.labels.tolist()):
+        raise DataError("a class lies in one group alone, so it cannot be held out by group; leave groups out")
+    return kept, held
+
+
+def split_by_class(pairs: TrainingPairs, *, share: float, seed: int) -> tuple[TrainingPairs, TrainingPairs]:
+    """Hold out `share` of the pairs of every class, at least one and never all."""
+    held: set[int] = set()
+    for label in sorted(set(pairs.labels.tolist())):
+        members = torch.nonzero(pairs.labels == label).flatten()
+        order = torch.randperm(len(members), generator=rng.torch_generator(seed, "validation", label))
+        count = min(len(members) - 1, max(1, round(share * len(members))))
+        held.update(members[order[:count]].tolist())
+    return (
+        pairs.take([position for position in range(len(pairs)) if position not in held]),
+        pairs.take(sorted(held)),
+    )
 
 
 def _no_images(size: int) -> Tensor:

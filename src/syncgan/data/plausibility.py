@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MaskRange"]
+__all__ = ["MaskRange", "nucleus_scores"]
 
 _SLACK = 1.25
 
@@ -48,6 +48,12 @@ class MaskRange:
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers, JSON-compatible."""
         return asdict(self)
+
+
+def nucleus_scores(maps: Tensor, levels: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Return nucleus share and count of maps (n, S, S) uint8, for a manifest."""
+    shares, counts = _measure(maps, levels)
+    return {"nucleus_share": shares.round(4), "nuclei": counts}
 
 
 def _measure(maps: Tensor, levels: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

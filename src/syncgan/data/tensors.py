@@ -7,6 +7,7 @@ values 0 .. L-1 outside (the nucleus is always L-1) and one-hot inside. Any imag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,16 +21,20 @@ from syncgan.errors import DataError
 
 __all__ = [
     "Samples",
+    "as_sampled",
     "binarise",
     "check_mask",
     "collect_images",
     "collect_masks",
     "fit_image",
     "fit_mask",
+    "highest_level",
     "index_labels",
+    "level_shares",
     "one_hot",
     "to_model",
     "to_uint8",
+    "unify_masks",
 ]
 
 Geometry = Literal["resize", "pad", "crop"]
@@ -90,10 +95,32 @@ def binarise(scores: Tensor, size: int) -> Tensor:
     -------
     (N, S, S) uint8, values 0 .. L-1.
     """
-    probabilities = scores.float().softmax(dim=1)
-    if probabilities.shape[-1] != size:
-        probabilities = F.interpolate(probabilities, size=(size, size), mode="bilinear", align_corners=False)
-    return probabilities.argmax(dim=1).to(torch.uint8)
+    return highest_level(scores.float().softmax(dim=1), size)
+
+
+def as_sampled(maps: Tensor, levels: int, resolution: int) -> Tensor:
+    """Return what `maps` (N, S, S) would be if they came from a mask generator of side `resolution`.
+
+    Training pairs pass through the same `highest_level` as samples do, so that the renderer never meets a kind of
+    outline that it has not seen.
+    """
+    size = maps.shape[-1]
+    return maps if resolution >= size else highest_level(level_shares(maps, levels, resolution), size)
+
+
+def level_shares(maps: Tensor, levels: int, resolution: int) -> Tensor:
+    """Return each level's share of every cell of an R x R grid: (N, L, R, R) float in [0, 1]."""
+    shares = one_hot(maps, levels)
+    if shares.shape[-1] == resolution:
+        return shares
+    return F.interpolate(shares, size=(resolution, resolution), mode="area")
+
+
+def highest_level(shares: Tensor, size: int) -> Tensor:
+    """Enlarge (N, L, R, R) shares bilinearly to `size` and take the highest level: (N, S, S) uint8."""
+    if shares.shape[-1] != size:
+        shares = F.interpolate(shares, size=(size, size), mode="bilinear", align_corners=False)
+    return shares.argmax(dim=1).to(torch.uint8)
 
 
 def fit_image(image: np.ndarray[Any, Any], size: int, geometry: Geometry) -> np.ndarray[Any, Any]:
@@ -171,13 +198,12 @@ def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int) -> tup
 
     Parameters
     ----------
-    masks : uint8 or bool (N, H, W) or (N, 1, H, W), or a list of (H, W) arrays of any size. Values 0 .. L-1, or 0
-        and 255 for nucleus or not.
+    masks : uint8 or bool (N, H, W) or (N, 1, H, W), or a list of (H, W) arrays of any size; see `unify_masks`.
     levels : the configured L.
 
     Returns
     -------
-    maps, levels : the tensor, and L: `levels`, or 2 when nothing but 0, 1 (or 255) occurs.
+    maps, levels : the tensor, and the L that `unify_masks` found.
 
     Raises
     ------
@@ -186,9 +212,22 @@ def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int) -> tup
     """
     if len(masks) == 0:
         raise DataError("expected at least one mask, got none")
-    fitted = [fit_mask(check_mask(mask, index, levels), size, geometry) for index, mask in enumerate(masks)]
-    maps = torch.from_numpy(np.stack(fitted))
-    return maps, levels if int(maps.max()) > 1 else 2
+    arrays, found = unify_masks([check_mask(mask, index, levels) for index, mask in enumerate(masks)], levels)
+    return torch.from_numpy(np.stack([fit_mask(array, size, geometry) for array in arrays])), found
+
+
+def unify_masks(
+    arrays: Sequence[np.ndarray[Any, Any]], levels: int, *, maps: bool = False
+) -> tuple[list[np.ndarray[Any, Any]], int]:
+    """Turn masks that `check_mask` let pass into maps of one number of levels.
+
+    Nothing but 0 and 1, or 0 and 255, in all of them: nucleus or not, two levels. Otherwise, or with `maps`, they are
+    maps of `levels` levels, in which 255 is the nucleus, the highest.
+    """
+    values = {int(value) for array in arrays for value in np.unique(array)}
+    if not maps and (values <= {0, 1} or values <= {0, 255}):
+        return [(array > 0).astype(np.uint8) for array in arrays], 2
+    return [np.where(array == 255, levels - 1, array).astype(np.uint8) for array in arrays], levels
 
 
 def index_labels(labels: Any, count: int) -> tuple[tuple[int, ...], Tensor]:
@@ -206,7 +245,7 @@ def index_labels(labels: Any, count: int) -> tuple[tuple[int, ...], Tensor]:
 
 
 def check_mask(mask: Any, index: int, levels: int) -> np.ndarray[Any, Any]:
-    """Return one mask as (H, W) uint8 with values 0 .. L-1; `DataError` names item `index` otherwise."""
+    """Return one mask as (H, W) uint8, values 0 .. L-1 or 0 and 255; `DataError` names item `index` otherwise."""
     array = _as_array(mask)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
@@ -214,7 +253,7 @@ def check_mask(mask: Any, index: int, levels: int) -> np.ndarray[Any, Any]:
         raise DataError(f"expected masks (H, W) of uint8, got {array.dtype} {array.shape} (item {index})")
     array = np.ascontiguousarray(array.astype(np.uint8))
     if array.max(initial=0) == 255 and np.isin(array, (0, 255)).all():
-        return array // 255
+        return array
     if array.max(initial=0) >= levels:
         raise DataError(
             f"expected mask values 0 to {levels - 1} (or 0 and 255), got {int(array.max())} (item {index}); "

@@ -26,7 +26,7 @@ from syncgan.data.images import read_mask
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 from syncgan.evaluation.report import ReportFacts, draw_figures, spoken_duration, write_report
 from syncgan.extractor import MaskExtractor
-from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, MASK_GENERATORS
+from syncgan.registry import require_plugins
 from syncgan.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -222,15 +222,7 @@ def demo_data(config: SynCGANConfig, *, seed: int = 0) -> RunData:
 def check_plugins(config: SynCGANConfig) -> None:
     """Refuse names of plug-ins that do not exist, and parameters that the segmenter does not have; imports no torch."""
     MaskExtractor(config.extractor.segmenter, **config.extractor.parameters)
-    named = [
-        (MASK_GENERATORS, config.mask_gan.generator),
-        (IMAGE_GENERATORS, config.image_gan.generator),
-        (DISCRIMINATORS, config.mask_gan.discriminator),
-        (DISCRIMINATORS, config.image_gan.discriminator),
-    ]
-    for registry, name in named:
-        if name not in registry.names():
-            registry.get(name)  # raises, with the nearest match; a known name would import torch
+    require_plugins(config.plugin_names())
 
 
 def check_model(run: str | PathLike[str]) -> Path:
@@ -312,7 +304,11 @@ def _read_masks(folder: Path, files: Sequence[str], levels: int) -> list[NDArray
             f"expected a mask for every image in {folder}, found none for {missing[0]!r}{more}; "
             "name it CLASS/NAME.png after the image, or give the folder that `syncgan masks` wrote"
         )
-    return [_evenly_spaced(read_mask(folder / str(places[file])), levels) for file in files]
+    masks = [read_mask(folder / str(places[file])) for file in files]
+    if all(np.isin(mask, (0, 255)).all() for mask in masks):
+        # Nucleus or not: the fit derives further levels from the images.
+        return [(mask > 0).astype(np.uint8) for mask in masks]
+    return [_evenly_spaced(mask, levels) for mask in masks]
 
 
 def _find_mask(folder: Path, file: str) -> str | None:

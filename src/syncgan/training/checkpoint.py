@@ -37,6 +37,11 @@ class CheckpointStore:
         self._keep = keep
         self._saved_at = time.monotonic()
 
+    def last_step(self) -> int:
+        """Return the step of the newest checkpoint, 0 without one; it is not checked for damage."""
+        existing = self._existing()
+        return int(existing[-1].name.removeprefix("step-")) if existing else 0
+
     def due(self) -> bool:
         """Tell whether it is time to save."""
         return time.monotonic() - self._saved_at >= self._every_seconds

@@ -81,6 +81,8 @@ class RunFolder:
             Another process is writing here, or the folder holds a run of another identity (the difference is shown).
         """
         self._identity = dict(identity)
+        if not (resume and self.holds_run):
+            self.require_free()  # before the lock, so that a refused folder stays as it is
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -128,7 +130,7 @@ class RunFolder:
         if not path.exists():
             return []
         lines = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             with contextlib.suppress(ValueError):
                 lines.append(json.loads(line))
         return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +59,9 @@ class TrainingState:
         if self.ema is None:
             return
         decay = min(self.ema_decay, self.step / (self.step + 10))
-        averages: list[Tensor] = list(self.ema.parameters())
-        currents: list[Tensor] = list(generator.parameters())
+        # Running statistics are averaged too: they must belong to the averaged weights.
+        averages, currents = _floats(self.ema), _floats(generator)
         torch._foreach_lerp_(averages, currents, 1 - decay)
-        for average, current in zip(self.ema.buffers(), generator.buffers(), strict=True):
-            average.copy_(current)
 
     def add_losses(self, losses: dict[str, Tensor]) -> None:
         """Sum losses on their device until the next log line, so that steps do not wait for the host."""
@@ -85,7 +84,9 @@ class TrainingState:
 
     def keep_if_best(self, validation: float | None) -> None:
         """Keep the sampling weights when `validation` is the lowest loss so far."""
-        if validation is None or (self.best_validation is not None and validation >= self.best_validation):
+        if validation is None or not math.isfinite(validation):
+            return
+        if self.best_validation is not None and validation >= self.best_validation:
             return
         self.best = {name: value.detach().clone() for name, value in self.sampling_generator().state_dict().items()}
         self.best_validation, self.best_step = validation, self.step
@@ -137,6 +138,10 @@ class TrainingState:
         device = next(self.generator.parameters()).device
         self.loss_sums = {name: torch.tensor(value, device=device) for name, value in numbers["loss_sums"].items()}
         self.loss_count = int(numbers["loss_count"])
+
+
+def _floats(network: nn.Module) -> list[Tensor]:
+    return [tensor for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()]
 
 
 def _adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
