@@ -52,7 +52,7 @@ def main() -> None:
         Image.fromarray(picture).save(options.out / f"{name}.png")
 
     # Everything that takes a segmenter takes the name, its function, or the extractor:
-    # SynCGANAugmenter(extractor="otsu-red"), SynCGANAugmenter(extractor=MaskExtractor(otsu_red, blur_px=2.0))
+    # SynCGANAugmenter(extractor="otsu-red"), SynCGANAugmenter(extractor=MaskExtractor(otsu_red, levels=3, blur_px=2.0))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def demo(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Try everything on simulated smears: masks, training, samples and a report (about two minutes)."""
+    """Try everything on simulated smears: masks, training, samples and a report."""
     from syncgan.evaluation.progress import FitProgress
     from syncgan.evaluation.runs import check_plugins, check_run_folder, demo_data, fit_run
 
@@ -211,7 +211,7 @@ def fit(
     from syncgan.evaluation.runs import check_plugins, check_run_folder, fit_run, load_run_data
 
     tree = _configuration(config, preset, settings)
-    check_run_folder(out, resume=resume)
+    check_run_folder(out, resume=resume, data=data)
     check_plugins(tree)
     source = load_run_data(
         data,

@@ -139,7 +139,7 @@ class ImageGANConfig(GANConfig):
         5, description="Halvings in the U-Net; 'full': down to one pixel (pix2pix)."
     )
     normalisation: Literal["batch", "instance"] = Field("instance", description="Normalisation in the generator.")
-    dropout: Probability = Field(0.0, description="Dropout in the U-Net's inner decoder, in training only.")
+    dropout: Probability = Field(0.0, description="Dropout where the U-Net no longer widens, in training only.")
     noise_channels: int = Field(1, ge=0, le=64, description="Gaussian noise channels at the renderer's input.")
     class_conditional: bool = Field(True, description="Tell renderer and discriminator the class besides the mask.")
     stain_code: bool = Field(

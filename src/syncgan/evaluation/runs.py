@@ -242,8 +242,10 @@ def check_model(run: str | PathLike[str]) -> Path:
     raise ArtefactError(f"{run}: expected a run folder with a model, found none; check the path, or fit one first")
 
 
-def check_run_folder(out: str | PathLike[str], *, resume: bool) -> None:
-    """Refuse a run folder that is taken or cannot be written; imports no torch and changes nothing."""
+def check_run_folder(out: str | PathLike[str], *, resume: bool, data: str | PathLike[str] | None = None) -> None:
+    """Refuse a run folder that is taken, cannot be written or lies in `data`; imports no torch and changes nothing."""
+    if data is not None and Path(out).resolve().is_relative_to(Path(data).resolve()):
+        raise RunExistsError(f"{out}: lies in the data folder {data}, where it would become a class; choose another")
     run = RunFolder(Path(out))
     if not (resume and run.holds_run):
         run.require_free()
