@@ -254,7 +254,8 @@ BAD_INPUT = {
     "missing masks": ("fit data --out new --masks nowhere", "nowhere"),
     "incomplete masks": ("fit data --out new --masks one", "benign/cell0.png"),
     "groups without a column": ("fit data --out new --groups g.csv", "--group-column"),
-    "output folder with other files": ("fit data --out data", "not empty"),
+    "output folder with other files": ("fit data --out other", "not empty"),
+    "output folder inside the data": ("fit data --out data/run", "lies in the data folder"),
     "output is a file": ("fit data --out file.txt", "is a file"),
     "output in a missing folder": ("fit data --out no/new", "does not exist"),
     "demo in a taken folder": ("demo --out data", "not empty"),
@@ -278,6 +279,8 @@ def bad_place(tmp_path_factory) -> Path:
     write_images(place / "one", {"a": 2})
     write_images(place / "single", {"a": 2, "b": 1})
     (place / "empty").mkdir()
+    (place / "other").mkdir()
+    (place / "other" / "notes.txt").write_text("mine")
     (place / "damaged" / "a").mkdir(parents=True)
     (place / "damaged" / "a" / "x.png").write_bytes(b"GIF")
     (place / "file.txt").write_text("mine")

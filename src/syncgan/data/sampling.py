@@ -127,6 +127,8 @@ class ClassSampler:
 
     def _refused_samples(self, images: Tensor, maps: Tensor) -> list[int]:
         refused = torch.zeros(len(images), dtype=torch.bool)
+        if not len(images):
+            return []
         for name, sample_filter in self.sample_filters.items():
             kept = sample_filter(images, maps, self.levels)
             if not isinstance(kept, Tensor) or kept.shape != refused.shape or kept.dtype != torch.bool:
