@@ -154,7 +154,7 @@ class MaskExtractor:
         images_or_dataset : sequence of images as for `__call__`, an (N, H, W, 3) array, an (N, 3, H, W) tensor, or a
             map-style dataset whose items are the image, a tuple that starts with it, or a mapping with ``"image"``.
             Items are read here, one after the other; only segmentation is shared out.
-        n_jobs : parallel jobs, as in joblib (-1: all processors). None: one, or what ``joblib.parallel_config`` says;
+        n_jobs : parallel jobs, as in joblib (-1: all processors; None: what ``joblib.parallel_config`` says, else one);
             its backend (loky, threading, dask, ray) is used too. Masks do not depend on it.
         cache_dir : folder in which masks are remembered by the content of the image and by segmenter, parameters and
             levels. A callable whose code cannot be inspected is not cached unless it has an attribute ``version``.
@@ -180,7 +180,8 @@ class MaskExtractor:
             for index, array in enumerate(_arrays(iterate_images(images_or_dataset)))
         )
         # Only streaming can report progress, and not every backend can stream.
-        streamed = Parallel(n_jobs=n_jobs, return_as="list" if progress is None else "generator")(tasks)
+        jobs = n_jobs if total > 1 else 1  # a process costs more than one image
+        streamed = Parallel(n_jobs=jobs, return_as="list" if progress is None else "generator")(tasks)
         masks: list[Mask] = []
         for mask in streamed:
             masks.append(mask)
