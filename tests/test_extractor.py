@@ -335,8 +335,8 @@ class Counting:
 
 def test_second_extraction_comes_from_the_cache(tmp_path):
     segmenter, images = Counting(), [field(0), field(1), field(0)]
-    first = MaskExtractor(segmenter).extract(images, cache_dir=tmp_path / "new" / "cache")
-    second = MaskExtractor(segmenter).extract(images, cache_dir=tmp_path / "new" / "cache")
+    first = MaskExtractor(segmenter).extract(images, n_jobs=1, cache_dir=tmp_path / "new" / "cache")
+    second = MaskExtractor(segmenter).extract(images, n_jobs=1, cache_dir=tmp_path / "new" / "cache")
     assert segmenter.calls == 2
     for ours, theirs in zip(first, second, strict=True):
         np.testing.assert_array_equal(ours, theirs)
