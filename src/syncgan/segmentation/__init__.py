@@ -5,6 +5,7 @@
 `gmm`             the paper's segmenter: stretching, adaptive threshold, Gaussian mixture on colour
 `mixture`         that mixture, fitted to a colour histogram
 `regions`         which of several candidate regions are nuclei: those with the sharpest outline
+`splitting`       touching nuclei told apart by the necks between them
 `cleaning`        physical clean-up of masks, the three-level map, the rule by which a mask is left out
 `overlay`         nuclei outlined on their image
 `inputs`          what counts as an image, and as a collection of images
