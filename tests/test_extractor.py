@@ -388,30 +388,6 @@ def test_cached_masks_are_pictures(tmp_path):
     np.testing.assert_array_equal(np.array(Image.open(entry)), mask)
 
 
-# --- diagnosis -------------------------------------------------------------------------------------------------------
-
-
-def test_diagnosis_counts_nuclei_and_states_problems():
-    two, none = np.zeros((10, 10), np.uint8), np.zeros((10, 10), np.uint8)
-    two[1:3, 1:3] = two[5:8, 5:9] = 1
-    images = np.zeros((2, 10, 10, 3), np.uint8)
-    good, bad = MaskExtractor().diagnose(images, [two, none], names=["a", "b"])
-    assert (good.name, good.nuclei, good.areas_px, good.problem) == ("a", 2, (12, 4), None)
-    assert good.nucleus_share == pytest.approx(0.16)
-    assert bad.problem == "no nucleus found"
-
-
-def test_diagnosis_extracts_masks_itself():
-    (row,) = MaskExtractor(levels=3).diagnose([field()])
-    assert row.name == "0"
-    assert row.nuclei >= 1
-
-
-def test_diagnosis_refuses_lists_of_different_lengths():
-    with pytest.raises(DataError, match="one mask and name an image"):
-        MaskExtractor().diagnose([field(), field()], [np.zeros((4, 4), np.uint8)])
-
-
 # --- imports ---------------------------------------------------------------------------------------------------------
 
 

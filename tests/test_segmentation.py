@@ -16,13 +16,11 @@ from syncgan.registry import SEGMENTERS
 from syncgan.segmentation.cleaning import (
     clean_mask,
     fill_holes,
-    mask_problem,
-    nucleus_areas_px,
     remove_small,
     remove_thin,
-    stain_levels,
 )
 from syncgan.segmentation.gmm import GMMSegmenter
+from syncgan.segmentation.levels import stain_levels
 from syncgan.segmentation.mixture import fit_mixture
 from syncgan.segmentation.overlay import overlay
 from syncgan.segmentation.protocol import declared_levels, normalise_output
@@ -203,28 +201,6 @@ def test_regions_that_hold_no_disc_are_removed():
     expected = mask.copy()
     expected[5:8] = 0
     np.testing.assert_array_equal(remove_thin(mask, radius_px=2), expected)
-
-
-def test_areas_come_largest_first():
-    mask = np.zeros((20, 20), np.uint8)
-    mask[1:3, 1:3] = 1
-    mask[10:14, 10:15] = 1
-    assert nucleus_areas_px(mask).tolist() == [20, 4]
-
-
-@pytest.mark.parametrize(
-    ("mask", "levels", "expected"),
-    [
-        (np.zeros((8, 8), np.uint8), 2, "no nucleus"),
-        (np.ones((8, 8), np.uint8), 2, "cover 100%"),
-        (np.ones((8, 8), np.uint8), 3, "no nucleus"),
-        (np.eye(8, dtype=np.uint8), 2, None),
-        (2 * np.eye(8, dtype=np.uint8), 3, None),
-    ],
-)
-def test_mask_problem_follows_the_stated_rule(mask, levels, expected):
-    problem = mask_problem(mask, levels)
-    assert problem is None if expected is None else expected in problem
 
 
 # --- levels ----------------------------------------------------------------------------------------------------------

@@ -35,11 +35,12 @@ from syncgan.data.sampling import ClassSampler
 from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
-from syncgan.extractor import MaskExtractor
+from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN
 from syncgan.mask_gan import MaskGAN
 from syncgan.registry import SAMPLE_FILTERS, require_plugins
-from syncgan.segmentation.cleaning import mask_problem, stain_levels
+from syncgan.segmentation.diagnosis import mask_problem
+from syncgan.segmentation.levels import stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.events import FitEvent, Forecast, Notifier
@@ -336,10 +337,13 @@ class SynCGANAugmenter:
     def _prepare(self, raw: RawData, masks: Sequence[Any] | None, notifier: Notifier) -> None:
         """Make the training pairs; set the fitted attributes that come from the data."""
         config = self.config
+        problems: list[str | None] = [None] * len(raw)
         if masks is None:
             extractor = self._extractor()
             levels, description = extractor.levels, extractor.describe()
-            maps = extractor.extract(raw.images, n_jobs=_jobs(len(raw)), progress=notifier.masks)
+            maps = _maps(extractor.extract(raw.images, n_jobs=_jobs(len(raw)), progress=notifier.masks))
+            if config.extractor.exclude_failed:
+                problems = [mask_problem(m, levels, image=image) for m, image in zip(maps, raw.images, strict=True)]
         else:
             maps, levels = _given_masks(raw, masks, config.levels)
             description = {"name": "given masks"}
@@ -352,6 +356,8 @@ class SynCGANAugmenter:
             geometry=config.geometry,
             levels=levels,
             resolution=config.mask_resolution,
+            problems=problems,
+            # A small nucleus may be lost when its image shrinks.
             problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
         )
         require_usable(pairs, raw)
@@ -366,12 +372,10 @@ class SynCGANAugmenter:
         if isinstance(self.extractor, MaskExtractor):
             return self.extractor
         section = self.config.extractor
-        segmenter = section.segmenter if self.extractor is None else self.extractor
-        parameters = section.parameters if self.extractor is None else {}
-        extractor = MaskExtractor(segmenter, **parameters)
+        extractor = MaskExtractor.from_config(section, segmenter=self.extractor)
         if extractor.declares_levels or self.config.levels == extractor.levels:
             return extractor
-        return MaskExtractor(segmenter, levels=self.config.levels, **parameters)
+        return MaskExtractor.from_config(section, segmenter=self.extractor, levels=self.config.levels)
 
     def _split(
         self, validation: Any, groups: Sequence[Any] | None, items: int
@@ -558,6 +562,11 @@ class SynCGANAugmenter:
             raise NotFittedError(
                 "this SynCGANAugmenter is not fitted; call fit(dataset) or SynCGANAugmenter.load(folder) first"
             )
+
+
+def _maps(extracted: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+    """Return the maps alone; an extractor that was given may return instances besides."""
+    return [masks.mask if isinstance(masks, Masks) else masks for masks in extracted]
 
 
 def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[np.ndarray[Any, Any]], int]:

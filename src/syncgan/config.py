@@ -11,13 +11,14 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from syncgan.errors import ConfigError
 
 __all__ = [
+    "CleaningConfig",
     "ExtractorConfig",
     "FiltersConfig",
     "GANConfig",
@@ -48,13 +49,62 @@ class ConfigSection(BaseModel):
             raise ConfigError(_readable(cls, error)) from None
 
 
-class ExtractorConfig(ConfigSection):
+class CleaningConfig(ConfigSection):
+    """What is known of nuclei in a set of images; for segmenters that return nucleus masks or instance labels."""
+
+    min_nucleus_area: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Smaller nuclei are removed; below 1 a share of the image area, from 1 on pixels. "
+        "0 leaves it to the segmenter.",
+    )
+    max_nucleus_area: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Larger nuclei are removed; a share or pixels alike. 0: no limit.",
+    )
+    max_hole_share: Probability = Field(
+        0.0,
+        description="Holes up to this share of the area inside their nucleus' outline are filled. "
+        "0 leaves it to the segmenter.",
+    )
+    border_objects: Literal["keep", "remove"] = Field("keep", description="Nuclei that touch the image border.")
+    split_touching: bool = Field(
+        False, description="Separate touching nuclei in a plain mask; instance labels are separate already."
+    )
+
+    @model_validator(mode="after")
+    def _areas_in_order(self) -> Self:
+        low, high = self.min_nucleus_area, self.max_nucleus_area
+        # A share and a number of pixels can be compared only once the image is known.
+        if (low < 1) == (high < 1) and 0 < high < low:
+            raise ValueError(
+                f"min_nucleus_area {low:g} is above max_nucleus_area {high:g}, so no nucleus would be left"
+            )
+        return self
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from their defaults."""
+        return {key: value for key, value in self.cleaning.items() if value != type(self).model_fields[key].default}
+
+    @property
+    def cleaning(self) -> dict[str, Any]:
+        """The clean-up settings alone."""
+        return {key: getattr(self, key) for key in CleaningConfig.model_fields}
+
+
+class ExtractorConfig(CleaningConfig):
     """Nucleus masks from images (Sec. 3.2)."""
 
     segmenter: str = Field("gmm", min_length=1, description="Name in SEGMENTERS.")
     parameters: dict[str, Any] = Field(default_factory=dict, description="The segmenter's own parameters.")
     exclude_failed: bool = Field(
-        True, description="Leave images whose mask is empty or covers nearly everything out of training."
+        True,
+        description="Leave images out of training whose mask is empty, covers nearly everything, or does not differ "
+        "from its surroundings.",
     )
 
 

@@ -1,63 +1,43 @@
 """Masks without annotations: `MaskExtractor` (paper Sec. 3.2).
 
 A segmenter knows one image as an array. The extractor is what lies around it: it accepts PIL images, arrays and
-tensors, checks what the segmenter returned, derives the semantic levels, works through a dataset in parallel, and
-remembers masks by the content of the image. torch is imported only when a tensor comes in.
+tensors, checks and cleans what the segmenter returned, derives the semantic levels, works through a dataset in
+parallel, and remembers masks by the content of the image. torch is imported only when a tensor comes in.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from syncgan.errors import ConfigError, DataError
+from syncgan.config import CleaningConfig, ExtractorConfig
+from syncgan.errors import ConfigError, ContractError, DataError
 from syncgan.segmentation.cache import MaskCache
-from syncgan.segmentation.cleaning import clean_mask, mask_problem, nucleus_areas_px, nucleus_of, stain_levels
+from syncgan.segmentation.diagnosis import (
+    MAX_NUCLEUS_SHARE,
+    ClassDiagnosis,
+    MaskDiagnoses,
+    MaskDiagnosis,
+    diagnose_mask,
+)
 from syncgan.segmentation.inputs import is_tensor, iterate_images, length_of, rgb_array
-from syncgan.segmentation.protocol import normalise_output
+from syncgan.segmentation.levels import nucleus_of
+from syncgan.segmentation.parallel import map_in_groups
+from syncgan.segmentation.recipe import Masks, Recipe
 from syncgan.segmentation.resolve import has_parameter, resolve
 
-if TYPE_CHECKING:
-    import torch
-    from torchvision import tv_tensors
+__all__ = ["ClassDiagnosis", "MaskDiagnoses", "MaskDiagnosis", "MaskExtractor", "Masks"]
 
-__all__ = ["MaskDiagnosis", "MaskExtractor"]
-
-Mask = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
-
-# Part of every cache key: raise it when masks change without a change of parameters.
-_CACHE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class MaskDiagnosis:
-    """What one mask holds.
-
-    Attributes
-    ----------
-    name : the image's name.
-    nuclei : number of 8-connected nucleus regions.
-    areas_px : their areas in pixels, largest first.
-    nucleus_share : share of the image covered by nuclei, in [0, 1].
-    problem : why the mask cannot be used for training (`syncgan.segmentation.cleaning.mask_problem`), or None.
-    """
-
-    name: str
-    nuclei: int
-    areas_px: tuple[int, ...]
-    nucleus_share: float
-    problem: str | None
 
 
 class MaskExtractor:
@@ -69,20 +49,32 @@ class MaskExtractor:
         (see `syncgan.segmentation.protocol` for what it may return), or a class of such callables.
     levels : L of the map. 2 (default): {0, 1}, nucleus = 1. 3: 1 is stained but not nucleus, nucleus = 2. A segmenter
         that declares ``levels`` returns its own L; asking for another one is an error.
-    min_nucleus_area : nuclei smaller than this are removed; below 1 a share of the image area, from 1 on pixels.
-        None leaves it to the segmenter. Not for segmenters that return semantic maps.
+    min_nucleus_area, max_nucleus_area : smaller and larger nuclei are removed; below 1 a share of the image area, from
+        1 on pixels. None leaves it to the segmenter.
+    max_hole_share : holes up to this share of the area inside their nucleus' outline are filled. None: as segmented.
+    border_objects : "remove" takes away the nuclei that touch the image border.
+    split_touching : separate touching nuclei in a plain mask; instance labels are separate already.
+    return_instances : return `Masks`, pairs of the map and instance labels, where only the map is returned otherwise.
     **parameters : the segmenter's own parameters.
 
     Attributes
     ----------
     levels : L of the maps that the extractor returns.
+    returns_instances : whether it returns `Masks`.
 
     Raises
     ------
     UnknownNameError
         No segmenter of that name.
     ConfigError
-        An unknown parameter (with the nearest match), a value out of bounds, or levels that do not fit the segmenter.
+        An unknown parameter (with the nearest match), a value out of bounds, or levels or clean-up that do not fit the
+        segmenter.
+
+    Notes
+    -----
+    Clean-up comes after the segmenter, in this order: holes, splitting, border, areas. It is not for segmenters that
+    return semantic maps. A setting that the segmenter has as a parameter of its own is given to the segmenter, in whose
+    units it then is, and not applied a second time.
 
     Examples
     --------
@@ -92,6 +84,9 @@ class MaskExtractor:
     >>> mask = MaskExtractor("gmm")(image)
     >>> mask.shape, mask.dtype, int(mask.max())
     ((64, 64), dtype('uint8'), 1)
+    >>> mask, instances = MaskExtractor("gmm", return_instances=True)(image)
+    >>> int(instances.max())
+    1
     """
 
     def __init__(
@@ -100,21 +95,48 @@ class MaskExtractor:
         *,
         levels: int | None = None,
         min_nucleus_area: float | None = None,
+        max_nucleus_area: float | None = None,
+        max_hole_share: float | None = None,
+        border_objects: Literal["keep", "remove"] = "keep",
+        split_touching: bool = False,
+        return_instances: bool = False,
         **parameters: Any,
     ) -> None:
-        if min_nucleus_area is not None and not min_nucleus_area >= 0:
-            raise ConfigError(f"min_nucleus_area: expected a share or pixels, 0 or more, got {min_nucleus_area!r}")
-        if min_nucleus_area is not None and has_parameter(segmenter, "min_nucleus_area"):
-            parameters["min_nucleus_area"], min_nucleus_area = min_nucleus_area, None
-        self._segmenter = resolve(segmenter, parameters)
-        self._min_nucleus_area = min_nucleus_area
-        self.levels = self._checked_levels(levels)
+        areas = {"min_nucleus_area": min_nucleus_area, "max_nucleus_area": max_nucleus_area}
+        asked: dict[str, Any] = {**areas, "max_hole_share": max_hole_share}
+        asked = {key: value for key, value in asked.items() if value is not None}
+        asked |= {"border_objects": border_objects} if border_objects != "keep" else {}
+        asked |= {"split_touching": split_touching} if split_touching is not False else {}
+        own = {key: value for key, value in asked.items() if has_parameter(segmenter, key)}
+        cleaning = CleaningConfig.from_mapping({key: value for key, value in asked.items() if key not in own})
+        self._recipe = Recipe.of(resolve(segmenter, parameters | own), cleaning, levels)
+        self.levels = self._recipe.levels
+        self.returns_instances = bool(return_instances)
 
-    @overload
-    def __call__(self, image: torch.Tensor) -> tv_tensors.Mask: ...
+    @classmethod
+    def from_config(
+        cls,
+        config: ExtractorConfig,
+        *,
+        levels: int | None = None,
+        segmenter: str | Callable[..., Any] | None = None,
+    ) -> Self:
+        """Return the extractor that a configuration describes.
 
-    @overload
-    def __call__(self, image: Image.Image | NDArray[np.uint8]) -> Mask: ...
+        Parameters
+        ----------
+        config : segmenter, its parameters and clean-up.
+        levels : as for the constructor.
+        segmenter : used instead of the configuration's, without that one's parameters.
+        """
+        parameters = config.parameters if segmenter is None else {}
+        twice = sorted(set(config.changed) & set(parameters))
+        if twice:
+            raise ConfigError(
+                f"extractor: {', '.join(twice)} set twice, here and under parameters; leave one of them out"
+            )
+        settings = {**config.changed, **parameters}
+        return cls(config.segmenter if segmenter is None else segmenter, levels=levels, **settings)
 
     def __call__(self, image: Any) -> Any:
         """Extract the map of one image.
@@ -127,7 +149,7 @@ class MaskExtractor:
         Returns
         -------
         (H, W) uint8 map with values 0..levels-1, the nucleus highest: an ndarray, or for a tensor a
-        ``tv_tensors.Mask`` on its device.
+        ``tv_tensors.Mask`` on its device. With `return_instances`, `Masks` of this map and (H, W) int32 labels.
 
         Raises
         ------
@@ -136,8 +158,11 @@ class MaskExtractor:
         ContractError
             The segmenter returned something that its contract does not allow.
         """
-        mask = self._segment(rgb_array(image))
-        return _as_tensor_mask(mask, image) if is_tensor(image) else mask
+        masks = self._recipe.masks(rgb_array(image), instances=self.returns_instances)
+        self._log_full([masks.mask])
+        if is_tensor(image):
+            masks = _as_tensors(masks, image)
+        return masks if self.returns_instances else masks.mask
 
     def extract(
         self,
@@ -146,7 +171,7 @@ class MaskExtractor:
         cache_dir: Path | str | None = None,
         *,
         progress: Progress | None = None,
-    ) -> list[Mask]:
+    ) -> list[Any]:
         """Extract the maps of many images, in order and at their own sizes.
 
         Parameters
@@ -155,14 +180,16 @@ class MaskExtractor:
             map-style dataset whose items are the image, a tuple that starts with it, or a mapping with ``"image"``.
             Items are read here, one after the other; only segmentation is shared out.
         n_jobs : parallel jobs, as in joblib (-1: all processors; None: what ``joblib.parallel_config`` says, else one);
-            its backend (loky, threading, dask, ray) is used too. Masks do not depend on it.
-        cache_dir : folder in which masks are remembered by the content of the image and by segmenter, parameters and
-            levels. A callable whose code cannot be inspected is not cached unless it has an attribute ``version``.
+            its backend (loky, threading, dask, ray) is used too. Masks do not depend on it. Other processes use one
+            thread each.
+        cache_dir : folder in which masks are remembered by the content of the image and by segmenter, parameters,
+            clean-up and levels. A callable whose code cannot be inspected is not cached unless it has an attribute
+            ``version``.
         progress : called with (done, total) after each image.
 
         Returns
         -------
-        list of (H, W) uint8 maps.
+        list of (H, W) uint8 maps; with `return_instances` list of `Masks`. All are arrays.
 
         Raises
         ------
@@ -171,106 +198,125 @@ class MaskExtractor:
         ArtefactError
             The cache folder cannot be written.
         """
-        from joblib import Parallel, delayed
-
-        total = length_of(images_or_dataset)
-        cache = self._cache(cache_dir)
-        tasks = (
-            delayed(_extract_item)(self, array, cache, index)
-            for index, array in enumerate(_arrays(iterate_images(images_or_dataset)))
+        masks = list(
+            self._extracted(
+                images_or_dataset,
+                n_jobs=n_jobs,
+                cache_dir=cache_dir,
+                instances=self.returns_instances,
+                progress=progress,
+            )
         )
-        # Only streaming can report progress, and not every backend can stream.
-        jobs = n_jobs if total > 1 else 1  # a process costs more than one image
-        streamed = Parallel(n_jobs=jobs, return_as="list" if progress is None else "generator")(tasks)
-        masks: list[Mask] = []
-        for mask in streamed:
-            masks.append(mask)
-            if progress is not None:
-                progress(len(masks), total)
-        return masks
+        self._log_full([mask for mask, _ in masks])
+        return masks if self.returns_instances else [mask for mask, _ in masks]
 
     def diagnose(
-        self, images: Any, masks: Sequence[Mask] | None = None, names: Iterable[str] | None = None
-    ) -> list[MaskDiagnosis]:
+        self,
+        images: Any,
+        masks: Sequence[Any] | None = None,
+        names: Iterable[str] | None = None,
+        labels: Iterable[Any] | None = None,
+    ) -> MaskDiagnoses:
         """Say of each mask how many nuclei it holds, how large they are, and whether it can be used.
+
+        A warning names each class in which more than a fifth of the masks cannot be used.
 
         Parameters
         ----------
         images : as for `extract`.
-        masks : their maps; None extracts them.
+        masks : their maps, or `Masks`; None extracts them, nuclei one by one.
         names : their names; None numbers them.
+        labels : their classes, for the summary and for what is unusual in a class; None puts all into one.
+
+        Returns
+        -------
+        `MaskDiagnoses`: a sequence of one `MaskDiagnosis` an image, with ``classes``, ``problems`` and ``doubts``.
 
         Raises
         ------
         DataError
-            Images, masks and names differ in number.
+            Images, masks, names and labels differ in number, or a mask from its image in size.
         """
         total = length_of(images)
-        masks = self.extract(images) if masks is None else list(masks)
-        labels = [str(index) for index in range(total)] if names is None else [str(name) for name in names]
-        if not total == len(masks) == len(labels):
-            raise DataError(f"expected one mask and name an image, got {total}, {len(masks)} and {len(labels)}")
-        return [_diagnosis(name, mask, self.levels) for name, mask in zip(labels, masks, strict=True)]
+        masks = list(self._extracted(images, instances=True)) if masks is None else list(masks)
+        named = [str(index) for index in range(total)] if names is None else [str(name) for name in names]
+        classes = [""] * total if labels is None else [str(label) for label in labels]
+        if not total == len(masks) == len(named) == len(classes):
+            counts = f"{total}, {len(masks)}, {len(named)} and {len(classes)}"
+            raise DataError(f"expected one mask and name an image (and one label), got {counts}")
+        rows = zip(_arrays(iterate_images(images)), masks, named, classes, strict=True)
+        found = MaskDiagnoses.of(self._diagnosis(*row) for row in rows)
+        found.warn()
+        return found
 
     @property
     def declares_levels(self) -> bool:
         """Whether the segmenter returns semantic maps of its own, so that `levels` cannot be chosen."""
-        return self._segmenter.levels is not None
+        return self._recipe.segmenter.levels is not None
+
+    @property
+    def recipe(self) -> Recipe:
+        """Segmenter, clean-up and levels as one value, which can be sent to other processes."""
+        return self._recipe
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides a mask, JSON-compatible: name, parameters and levels. Models record it."""
-        return {
-            "name": self._segmenter.name,
-            "parameters": self._segmenter.parameters,
-            "levels": self.levels,
-            "min_nucleus_area": self._min_nucleus_area,
-        }
+        """Return what decides a mask, JSON-compatible: name, parameters, levels and clean-up. Models record it."""
+        return self._recipe.describe()
 
     def __repr__(self) -> str:
-        given = {**self.describe(), **self._segmenter.parameters}
-        settings = ", ".join(f"{key}={value!r}" for key, value in given.items() if key not in ("name", "parameters"))
-        return f"MaskExtractor({self._segmenter.name!r}, {settings})"
+        described = self.describe()
+        name, parameters = described.pop("name"), described.pop("parameters")
+        settings = ", ".join(f"{key}={value!r}" for key, value in {**described, **parameters}.items())
+        return f"MaskExtractor({name!r}, {settings})"
 
-    def _checked_levels(self, levels: int | None) -> int:
-        declared, name = self._segmenter.levels, self._segmenter.name
-        if declared is not None:
-            if levels not in (None, declared):
-                raise ConfigError(
-                    f"segmenter {name!r} returns {declared} levels, asked for {levels}; leave `levels` out"
-                )
-            if self._min_nucleus_area is not None:
-                raise ConfigError(f"min_nucleus_area is not for segmenter {name!r}, which returns semantic maps")
-            return declared
-        if levels not in (None, 2, 3):
-            raise ConfigError(
-                f"segmenter {name!r} returns nucleus masks, from which 2 or 3 levels can be derived, asked "
-                f"for {levels}; use a segmenter that declares `levels`"
-            )
-        return levels or 2
+    def _extracted(
+        self,
+        images: Any,
+        *,
+        instances: bool,
+        n_jobs: int | None = 2,
+        cache_dir: Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Masks]:
+        total = length_of(images)
+        work = partial(_extract_item, self._recipe, self._cache(cache_dir), instances)
+        items = enumerate(_arrays(iterate_images(images)))
+        results = map_in_groups(work, items, total=total, n_jobs=n_jobs, bytes_of=lambda item: item[1].nbytes)
+        for done, masks in enumerate(results, start=1):
+            yield masks
+            if progress is not None:
+                progress(done, total)
 
-    def _segment(self, image: Mask) -> Mask:
-        # The segmenter gets a copy where the image is needed again: a plug-in may write into what it is given.
-        given = image.copy() if self.levels > 2 else image
-        name, declared = self._segmenter.name, self._segmenter.levels
-        mask, _ = normalise_output(self._segmenter.call(given), image.shape, levels_declared=declared, name=name)
-        if declared is not None:
-            return mask
-        if self._min_nucleus_area is not None:
-            mask = clean_mask(mask, min_nucleus_area=self._min_nucleus_area, max_hole_share=0.0)
-        return stain_levels(image, mask, levels=self.levels)
+    def _diagnosis(self, image: Pixels, mask: Any, name: str, class_name: str) -> MaskDiagnosis:
+        mask, instances = mask if isinstance(mask, tuple) else (mask, None)
+        mask = np.asarray(mask)
+        if mask.shape != image.shape[:2]:
+            raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {mask.shape}")
+        return diagnose_mask(image, mask, name=name, levels=self.levels, instances=instances, class_name=class_name)
 
     def _cache(self, cache_dir: Path | str | None) -> MaskCache | None:
         if cache_dir is None:
             return None
-        fingerprint = self._segmenter.fingerprint()
+        fingerprint = self._recipe.fingerprint()
         if fingerprint is None:
-            _log.warning("segmenter %r has no attribute `version`: its masks are not cached", self._segmenter.name)
+            name = self._recipe.segmenter.name
+            _log.warning("segmenter %r has no attribute `version`: its masks are not cached", name)
             return None
-        recipe = [_CACHE_VERSION, fingerprint, self.levels, self._min_nucleus_area]
-        return MaskCache(cache_dir, recipe=json.dumps(recipe))
+        return MaskCache(cache_dir, recipe=fingerprint)
+
+    def _log_full(self, masks: Sequence[Pixels]) -> None:
+        """Log how many masks are of nearly everything, which no field of nuclei is."""
+        full = sum(nucleus_of(mask, levels=self.levels).mean() > MAX_NUCLEUS_SHARE for mask in masks)
+        if full:
+            _log.warning(
+                "%d of %d masks cover more than %.0f %% of their image; look at them with `diagnose`",
+                full,
+                len(masks),
+                100 * MAX_NUCLEUS_SHARE,
+            )
 
 
-def _arrays(images: Iterable[Any]) -> Iterable[Mask]:
+def _arrays(images: Iterable[Any]) -> Iterator[Pixels]:
     for index, image in enumerate(images):
         try:
             yield rgb_array(image)
@@ -278,29 +324,36 @@ def _arrays(images: Iterable[Any]) -> Iterable[Mask]:
             raise DataError(f"item {index}: {error}") from None
 
 
-def _extract_item(extractor: MaskExtractor, image: Mask, cache: MaskCache | None, index: int) -> Mask:
+def _extract_item(recipe: Recipe, cache: MaskCache | None, instances: bool, item: tuple[int, Pixels]) -> Masks:
     """Look one mask up or compute it; runs in a worker."""
-    key = cache.key_of(image) if cache is not None else ""
-    known = cache.read(key, image.shape) if cache is not None else None
+    index, image = item
+    key = "" if cache is None else cache.key_of(image)
+    known = None if cache is None else _known(cache, key, image.shape, instances)
     if known is not None:
         return known
     try:
-        mask = extractor._segment(image)
+        masks = recipe.masks(image, instances=instances)
+    except ContractError as error:
+        raise ContractError(f"item {index}: {error}") from error
     except DataError as error:
-        raise type(error)(f"item {index}: {error}") from error
+        raise DataError(f"item {index}: {error}") from error
     if cache is not None:
-        cache.write(key, mask)
-    return mask
+        cache.write(key, masks.mask)
+        if instances:
+            cache.write_instances(key, masks.instances)
+    return masks if instances else Masks(masks.mask, None)
 
 
-def _as_tensor_mask(mask: Mask, image: torch.Tensor) -> tv_tensors.Mask:
+def _known(cache: MaskCache, key: str, shape: tuple[int, ...], instances: bool) -> Masks | None:
+    mask = cache.read(key, shape)
+    labels = cache.read_instances(key, shape) if instances else None
+    return None if mask is None or (instances and labels is None) else Masks(mask, labels)
+
+
+def _as_tensors(masks: Masks, image: Any) -> Masks:
     import torch
     from torchvision import tv_tensors
 
-    return tv_tensors.Mask(torch.from_numpy(mask).to(image.device))
-
-
-def _diagnosis(name: str, mask: Mask, levels: int) -> MaskDiagnosis:
-    areas = nucleus_areas_px(mask, levels=levels)
-    share = float(nucleus_of(mask, levels=levels).mean())
-    return MaskDiagnosis(name, len(areas), tuple(areas.tolist()), share, mask_problem(mask, levels))
+    return Masks(
+        *(None if part is None else tv_tensors.Mask(torch.from_numpy(part).to(image.device)) for part in masks)
+    )

@@ -73,20 +73,22 @@ def collect_pairs(
     geometry: Geometry,
     levels: int,
     resolution: int,
+    problems: Sequence[str | None],
     problem_of: Callable[[np.ndarray[Any, Any]], str | None],
 ) -> TrainingPairs:
-    """Bring images and masks to S x S, and leave out those that `problem_of` objects to.
+    """Bring images and masks to S x S, and leave out those with a problem.
 
     Parameters
     ----------
     images, masks : (H, W, 3) uint8 and (H, W) uint8 maps of any size, one mask an image.
     labels, names : of each item.
     resolution : side at which masks are learned; maps are brought to what can be sampled from it.
+    problems : why each item cannot be used, or None, as far as is known.
     problem_of : (S, S) map -> why it cannot be used, or None.
     """
     fitted = torch.from_numpy(np.stack([fit_mask(mask, size, geometry) for mask in masks]))
     maps = as_sampled(fitted, levels, resolution)
-    problems = [problem_of(mask) for mask in maps.numpy()]
+    problems = [known or problem_of(mask) for known, mask in zip(problems, maps.numpy(), strict=True)]
     kept = [index for index, problem in enumerate(problems) if problem is None]
     pixels = collect_images([images[index] for index in kept], size, geometry) if kept else _no_images(size)
     return TrainingPairs(

@@ -221,7 +221,7 @@ def demo_data(config: SynCGANConfig, *, seed: int = 0) -> RunData:
 
 def check_plugins(config: SynCGANConfig) -> None:
     """Refuse names of plug-ins that do not exist, and parameters that the segmenter does not have; imports no torch."""
-    MaskExtractor(config.extractor.segmenter, **config.extractor.parameters)
+    MaskExtractor.from_config(config.extractor)
     require_plugins(config.plugin_names())
 
 

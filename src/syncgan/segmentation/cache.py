@@ -19,7 +19,9 @@ from syncgan.errors import ArtefactError
 __all__ = ["MaskCache"]
 
 Mask = NDArray[np.uint8]
+Labels = NDArray[np.int32]
 
+_MAX_LABEL = np.iinfo(np.uint16).max  # of a 16-bit PNG
 _DIGEST_BYTES = 32
 
 
@@ -54,26 +56,45 @@ class MaskCache:
         digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
 
-    def path_of(self, key: str) -> Path:
-        """Return the file of an entry, whether it is there or not."""
-        return self.folder / f"{key}.png"
+    def path_of(self, key: str, kind: str = "mask") -> Path:
+        """Return the file of an entry of kind "mask" or "instances", whether it is there or not."""
+        return self.folder / (f"{key}.png" if kind == "mask" else f"{key}-{kind}.png")
 
     def read(self, key: str, image_shape: tuple[int, ...]) -> Mask | None:
         """Return an (H, W) uint8 mask, or None if it is unknown or its entry is damaged."""
+        mask = self._read(self.path_of(key), image_shape)
+        return None if mask is None else mask.astype(np.uint8)
+
+    def read_instances(self, key: str, image_shape: tuple[int, ...]) -> Labels | None:
+        """Return (H, W) int32 labels, or None if they are unknown or their entry is damaged."""
+        labels = self._read(self.path_of(key, "instances"), image_shape)
+        return None if labels is None else labels.astype(np.int32)
+
+    def write(self, key: str, mask: Mask) -> None:
+        """Remember an (H, W) uint8 mask."""
+        self._write(self.path_of(key), mask)
+
+    def write_instances(self, key: str, labels: Labels) -> None:
+        """Remember (H, W) int32 labels; more of them than 16 bits can tell apart are not remembered."""
+        if labels.max(initial=0) <= _MAX_LABEL:
+            self._write(self.path_of(key, "instances"), labels.astype(np.uint16))
+
+    @staticmethod
+    def _read(path: Path, image_shape: tuple[int, ...]) -> NDArray[np.generic] | None:
         try:
-            entry = self.path_of(key).read_bytes()
+            entry = path.read_bytes()
         except OSError:
             return None
         png, digest = entry[:-_DIGEST_BYTES], entry[-_DIGEST_BYTES:]
         if not png or hashlib.sha256(png).digest() != digest:
             return None
-        mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
-        return None if mask is None or mask.shape != image_shape[:2] else np.asarray(mask, dtype=np.uint8)
+        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+        return None if pixels is None or pixels.shape != image_shape[:2] else np.asarray(pixels)
 
-    def write(self, key: str, mask: Mask) -> None:
-        """Remember an (H, W) uint8 mask."""
-        encoded, buffer = cv2.imencode(".png", mask)
+    @staticmethod
+    def _write(path: Path, pixels: NDArray[np.integer]) -> None:
+        encoded, buffer = cv2.imencode(".png", pixels)
         if not encoded:
-            raise ArtefactError(f"{self.path_of(key)}: a mask of shape {mask.shape} cannot be encoded as PNG")
+            raise ArtefactError(f"{path}: a mask of shape {pixels.shape} cannot be encoded as PNG")
         png = buffer.tobytes()
-        storage.write_bytes(self.path_of(key), png + hashlib.sha256(png).digest())
+        storage.write_bytes(path, png + hashlib.sha256(png).digest())

@@ -61,9 +61,12 @@ class ResolvedSegmenter:
 
 
 def has_parameter(segmenter: str | Callable[..., Any], key: str) -> bool:
-    """Say whether a segmenter is a pydantic model with a field `key`."""
+    """Say whether a segmenter, or the class that it is built from, takes a parameter `key` by name."""
     plugin = SEGMENTERS.get(segmenter) if isinstance(segmenter, str) else segmenter
-    return inspect.isclass(plugin) and issubclass(plugin, BaseModel) and key in plugin.model_fields
+    try:
+        return key in _keywords(plugin)
+    except (TypeError, ValueError):  # not callable, or a compiled callable without a signature
+        return False
 
 
 def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) -> ResolvedSegmenter:
@@ -118,15 +121,21 @@ def _check_keywords(plugin: Callable[..., Any], parameters: Mapping[str, Any], n
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values()):
         return
+    keywords = _keywords(plugin)
+    for key in parameters:
+        if key not in keywords:
+            raise ConfigError(f"segmenter {name!r} has no parameter {key!r}: {_listed(key, keywords)}")
+
+
+def _keywords(plugin: Callable[..., Any]) -> list[str]:
+    """Return the names that a callable takes as keywords, without the image of a function."""
+    signature = inspect.signature(plugin).parameters
     first = None if inspect.isclass(plugin) else next(iter(signature), None)
-    keywords = [
+    return [
         key
         for key, parameter in signature.items()
         if key != first and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
-    for key in parameters:
-        if key not in keywords:
-            raise ConfigError(f"segmenter {name!r} has no parameter {key!r}: {_listed(key, keywords)}")
 
 
 def _listed(key: str, keywords: Iterable[str]) -> str:
