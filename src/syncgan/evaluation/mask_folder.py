@@ -1,92 +1,40 @@
-"""Masks for a folder of images, to look at before anything is trained; nothing here needs torch."""
+"""Masks for a folder of images, to look at before anything is trained; nothing here needs torch.
+
+Segmenting and summing up are two steps. `extract_shard` writes masks and notes what they hold; `merge_folder` makes the
+table, the sheet and the report of what has been noted. `extract_folder` is the one after the other.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.data.export import csv_cell, safe_folder_names
+from syncgan.data.export import safe_folder_names
 from syncgan.data.images import decode_image, encode_png
 from syncgan.data.scan import ClassFolders, scan_images, some
-from syncgan.errors import ArtefactError, DataError, ImageReadError
-from syncgan.evaluation.plots import COLUMNS, draw_strips
-from syncgan.evaluation.report import FigureEntry, ReportFacts, outlined, write_report
-from syncgan.extractor import MaskDiagnosis, MaskExtractor
-from syncgan.storage import library_versions, write_bytes, write_text
+from syncgan.errors import ArtefactError, ConfigError, ContractError, DataError, ImageReadError
+from syncgan.evaluation.mask_report import draw_sheet, files_on_sheet, table_of, write_mask_report
+from syncgan.evaluation.mask_result import MaskFolderResult, ShardResult
+from syncgan.evaluation.mask_rows import MaskRow, RowStore
+from syncgan.extractor import MaskDiagnoses, MaskExtractor
+from syncgan.segmentation.diagnosis import diagnose_mask
+from syncgan.segmentation.parallel import map_in_groups
+from syncgan.segmentation.recipe import Recipe
+from syncgan.storage import write_bytes, write_text
 
-__all__ = ["MaskFolderResult", "extract_folder"]
+__all__ = ["MaskFolderResult", "ShardResult", "extract_folder", "extract_shard", "merge_folder"]
 
 Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
 
-_COLUMNS = ("file", "mask", "class", "height", "width", "nuclei", "nucleus_share", "areas_px", "problem")
-_STRIPS_PER_CLASS = 2
 _MANY_IMAGES = 64
-
-
-@dataclass(frozen=True)
-class MaskFolderResult:
-    """What `extract_folder` left behind.
-
-    Attributes
-    ----------
-    folder, table, overlays : the folder, ``masks.csv`` and ``overlays.png``.
-    report : ``report.html``, or None when it was not asked for.
-    classes : class name -> number of masks; ``""`` for a folder without classes.
-    nuclei : class name -> mean number of nuclei in an image.
-    problems : relative name -> why the mask cannot be used for training.
-    skipped : relative name -> why the file cannot be read.
-    notes : what the scan ignored and the decoder decided.
-    """
-
-    folder: Path
-    table: Path
-    overlays: Path
-    report: Path | None
-    classes: dict[str, int]
-    nuclei: dict[str, float]
-    problems: dict[str, str]
-    skipped: dict[str, str]
-    notes: tuple[str, ...]
-
-    def summary(self) -> dict[str, Any]:
-        """Return what a program that asked for the masks wants to know, JSON-compatible."""
-        return {
-            "out": str(self.folder),
-            "table": str(self.table),
-            "overlays": str(self.overlays),
-            "report": None if self.report is None else str(self.report),
-            "classes": self.classes,
-            "nuclei_per_image": self.nuclei,
-            "problems": len(self.problems),
-            "skipped": len(self.skipped),
-        }
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One image file: what its mask holds, or why it cannot be read (then without `diagnosis`)."""
-
-    file: str
-    class_name: str
-    shape: tuple[int, ...] = ()
-    diagnosis: MaskDiagnosis | None = None
-    overlay: Pixels | None = None
-    notes: tuple[str, ...] = ()
-    reason: str = ""
-
-    @property
-    def problem(self) -> str | None:
-        """Why the mask cannot be used."""
-        return None if self.diagnosis is None else self.diagnosis.problem
 
 
 def extract_folder(
@@ -96,84 +44,219 @@ def extract_folder(
     extractor: MaskExtractor,
     n_jobs: int | None = None,
     report: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> MaskFolderResult:
     """Extract the mask of every image in a folder of class folders, or of images.
 
-    Leaves ``masks/CLASS/NAME.png`` (level k of L as round(255 k / (L - 1))), ``masks.csv`` with one line an image, and
-    ``overlays.png`` with outlines drawn on some images of every class.
+    Leaves ``masks/CLASS/NAME.png`` (level k of L as round(255 k / (L - 1))), ``masks.csv`` with one line an image,
+    ``overlays.png`` with outlines drawn on some images of every class, and ``parts/``, by which the work goes on where
+    it was interrupted: images that are finished in `out` are not segmented again.
 
     Parameters
     ----------
     data : the images; files that cannot be read are listed with their reason.
-    out : made here, once the first image has been read.
+    out : made here; empty, or begun with the same settings.
     n_jobs : processes; None chooses by the number of images.
     report : also write ``report.html``.
     progress : called with (done, total) after each image.
+
+    Warns
+    -----
+    UserWarning
+        A class in which more than a fifth of the masks cannot be used.
 
     Raises
     ------
     DataError
         No image file, or none that can be read.
+    RunExistsError
+        `out` holds something else, or masks made with other settings.
     ArtefactError
         `out` cannot be written.
     """
-    folders, out = scan_images(data), Path(out)
-    names = _mask_names(folders)
-    items: list[_Item] = []
-    for item, mask in _extracted(folders, extractor, n_jobs):
-        if mask is not None:  # written as it comes: memory does not grow with the number of images
-            _write_mask(out / names[item.file], mask, extractor.levels)
-        items.append(item)
+    extract_shard(data, out, extractor=extractor, n_jobs=n_jobs, progress=progress)
+    return merge_folder(data, out, report=report)
+
+
+def extract_shard(
+    data: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    extractor: MaskExtractor,
+    shard: tuple[int, int] = (1, 1),
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> ShardResult:
+    """Extract the masks of one shard of a folder; shards may run at the same time, on several machines.
+
+    Parameters
+    ----------
+    data, out, extractor, n_jobs, progress : as for `extract_folder`; `data` and `out` are the same for all shards.
+    shard : (i, n) takes files i, i + n, i + 2n, ... with 1 <= i <= n.
+
+    Raises
+    ------
+    ConfigError
+        No such shard.
+    DataError, RunExistsError, ArtefactError
+        As for `extract_folder`.
+    """
+    position, shards = shard
+    if not 1 <= position <= shards:
+        raise ConfigError(f"expected a shard i/n with 1 <= i <= n, got {position}/{shards}")
+    folders, store = scan_images(data), RowStore(Path(out))
+    _require_readable(folders)
+    store.claim({"extractor": extractor.describe(), "shown": repr(extractor), "levels": extractor.levels})
+    names = mask_names(folders)
+    finished = _finished(folders, store, names)
+    own = _items(folders, names)[position - 1 :: shards]
+    left = [item for item in own if item.file not in finished]
+    work = partial(_extract, folders.root.absolute(), store.out.absolute(), extractor.recipe)
+    if n_jobs is None:
+        n_jobs = -1 if len(left) >= _MANY_IMAGES else 1
+    for done, row in enumerate(store.keep(map_in_groups(work, left, total=len(left), n_jobs=n_jobs)), start=1):
+        finished[row.file] = row
         if progress is not None:
-            progress(len(items), len(folders.files))
-    _require_readable(folders.root, items)
-    sheet = _sheet(folders.classes, items)
-    write_bytes(out / "overlays.png", sheet)
-    write_text(out / "masks.csv", _table(items, names))
-    result = _result(out, folders, items, report)
+            progress(len(own) - len(left) + done, len(own))
+    rows = [finished[item.file] for item in own]
+    skipped = {row.file: row.reason for row in rows if row.diagnosis is None}
+    return ShardResult(store.out, len(rows) - len(skipped), len(own) - len(left), skipped)
+
+
+def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report: bool = False) -> MaskFolderResult:
+    """Make the table, the sheet and the report of a folder whose masks are all there.
+
+    Parameters
+    ----------
+    data, out : as they were given to every `extract_shard`.
+    report : also write ``report.html``.
+
+    Raises
+    ------
+    DataError
+        Some images have no mask yet.
+    ArtefactError
+        `out` holds no masks, or cannot be written.
+    """
+    folders, store = scan_images(data), RowStore(Path(out))
+    settings, names = store.settings(), mask_names(folders)
+    finished = _finished(folders, store, names)
+    missing = [file for file in folders.files if file not in finished]
+    if missing:
+        raise DataError(
+            f"{out}: expected the masks of {len(folders.files)} images, {len(missing)} are not there yet "
+            f"({some(missing)}); run the missing shards, or go on with --resume"
+        )
+    rows, levels = [finished[file] for file in folders.files], settings["levels"]
+    diagnoses = MaskDiagnoses.of(row.diagnosis for row in rows if row.diagnosis is not None)
+    readable = folders.keep({row.file for row in rows if row.diagnosis is not None}.__contains__)
+    sheet = draw_sheet(readable, files_on_sheet(readable), names, store.out, levels)
+    write_bytes(store.out / "overlays.png", sheet)
+    write_text(store.out / "masks.csv", table_of(rows, diagnoses, names))
+    result = MaskFolderResult(
+        folder=store.out,
+        table=store.out / "masks.csv",
+        overlays=store.out / "overlays.png",
+        report=store.out / "report.html" if report else None,
+        diagnoses=diagnoses,
+        classes=dict.fromkeys(folders.classes, 0) | Counter(row.class_name for row in diagnoses),
+        skipped={row.file: row.reason for row in rows if row.diagnosis is None},
+        notes=folders.notes + tuple(f"{row.file}: {note}" for row in rows for note in row.notes),
+    )
     if report:
-        _report(result, folders, sheet, extractor)
+        write_mask_report(
+            store.out,
+            folders,
+            diagnoses,
+            names=names,
+            levels=levels,
+            sheet=sheet,
+            config=settings["shown"],
+            skipped=result.skipped,
+            notes=result.notes,
+        )
+    diagnoses.warn()
     return result
 
 
-def _extracted(
-    folders: ClassFolders, extractor: MaskExtractor, n_jobs: int | None
-) -> Iterator[tuple[_Item, Pixels | None]]:
-    """Yield every file with its mask, in order; the mask is None where the file cannot be read."""
-    from joblib import Parallel, delayed
+class _Item(NamedTuple):
+    """One file to segment: its path in the data, its class, and the path of its mask in the output."""
 
-    shown = _shown_on_sheet(folders)
-    if n_jobs is None:
-        n_jobs = -1 if len(folders.files) >= _MANY_IMAGES else 1
-    tasks = (
-        delayed(_extract)(folders.root, file, folders.classes[label], extractor, file in shown)
-        for file, label in zip(folders.files, folders.labels, strict=True)
+    file: str
+    class_name: str
+    mask: str
+
+
+def _items(folders: ClassFolders, names: Mapping[str, str]) -> list[_Item]:
+    labelled = zip(folders.files, folders.labels, strict=True)
+    return [_Item(file, folders.classes[label], names[file]) for file, label in labelled]
+
+
+def _finished(folders: ClassFolders, store: RowStore, names: Mapping[str, str]) -> dict[str, MaskRow]:
+    """Return file -> row of the images that are as they were when their mask was written, and whose mask is there."""
+    return {
+        row.file: row
+        for row in store.rows()
+        if row.file in names
+        and row.file_bytes == _bytes_of(folders.root / row.file)
+        and (row.diagnosis is None or (store.out / names[row.file]).is_file())
+    }
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # gone since it was listed: decoding tells
+        return -1
+
+
+def _require_readable(folders: ClassFolders) -> None:
+    reasons = []
+    for file in folders.files:
+        try:
+            decode_image(folders.root / file)
+        except ImageReadError as error:
+            reasons.append(f"{file}: {error.reason}")
+        else:
+            return
+    raise DataError(
+        f"expected images in {folders.root}, none of {len(reasons)} files can be read ({some(reasons)}); "
+        "check the files"
     )
-    yield from Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
 
 
-def _extract(
-    root: Path, file: str, class_name: str, extractor: MaskExtractor, is_shown: bool
-) -> tuple[_Item, Pixels | None]:
-    """Decode and segment one file; runs in a worker."""
+def _extract(root: Path, out: Path, recipe: Recipe, item: _Item) -> MaskRow:
+    """Decode and segment one file, and write its mask; runs in a worker."""
+    file, class_name, name = item
+    size = _bytes_of(root / file)
     try:
         decoded = decode_image(root / file)
     except ImageReadError as error:
-        return _Item(file, class_name, reason=error.reason), None
+        return MaskRow(file, class_name, size, reason=error.reason)
     try:
-        mask = extractor(decoded.pixels)
+        mask, instances = recipe.masks(decoded.pixels.copy())
+    except ContractError as error:
+        raise ContractError(f"{file}: {error}") from error
     except DataError as error:
-        raise type(error)(f"{file}: {error}") from error
-    (diagnosis,) = extractor.diagnose([decoded.pixels], [mask], [file])
-    picture = outlined(decoded.pixels, mask, extractor.levels) if is_shown else None
-    return _Item(file, class_name, mask.shape, diagnosis, picture, decoded.notes), mask
+        raise DataError(f"{file}: {error}") from error
+    found = diagnose_mask(
+        decoded.pixels, mask, name=file, levels=recipe.levels, instances=instances, class_name=class_name
+    )
+    _write_mask(out / name, mask, recipe.levels)
+    height, width = mask.shape
+    return MaskRow(file, class_name, size, height, width, found, decoded.notes)
 
 
-# --- names ---------------------------------------------------------------------------------------------------------
+def _write_mask(path: Path, mask: Pixels, levels: int) -> None:
+    grays = np.round(np.arange(levels) * 255 / (levels - 1)).astype(np.uint8)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtefactError(f"{path.parent}: cannot be made ({error.strerror}); choose a writable folder") from error
+    write_bytes(path, encode_png(grays[mask]))
 
 
-def _mask_names(folders: ClassFolders) -> dict[str, str]:
+def mask_names(folders: ClassFolders) -> dict[str, str]:
     """Return file -> ``masks/CLASS/NAME.png``: true names where they are safe and unique, else index and slug."""
     class_folders = safe_folder_names(folders.classes)
     names = {}
@@ -191,96 +274,3 @@ def _mask_names(folders: ClassFolders) -> dict[str, str]:
 
 def _of_class(folders: ClassFolders, label: int) -> list[str]:
     return [file for file, own in zip(folders.files, folders.labels, strict=True) if own == label]
-
-
-def _shown_on_sheet(folders: ClassFolders) -> set[str]:
-    """Choose files spread over every class."""
-    shown: set[str] = set()
-    for label in range(len(folders.classes)):
-        files = _of_class(folders, label)
-        shown.update(files[round(step)] for step in np.linspace(0, len(files) - 1, COLUMNS * _STRIPS_PER_CLASS))
-    return shown
-
-
-# --- writing -------------------------------------------------------------------------------------------------------
-
-
-def _write_mask(path: Path, mask: Pixels, levels: int) -> None:
-    grays = np.round(np.arange(levels) * 255 / (levels - 1)).astype(np.uint8)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtefactError(f"{path.parent}: cannot be made ({error.strerror}); choose a writable folder") from error
-    write_bytes(path, encode_png(grays[mask]))
-
-
-def _require_readable(root: Path, items: Sequence[_Item]) -> None:
-    if not any(item.diagnosis for item in items):
-        reasons = some([f"{item.file}: {item.reason}" for item in items])
-        raise DataError(
-            f"expected images in {root}, none of {len(items)} files can be read ({reasons}); check the files"
-        )
-
-
-def _sheet(classes: Sequence[str], items: Sequence[_Item]) -> bytes:
-    rows: list[tuple[str, list[Pixels]]] = []
-    for name in classes:
-        pictures = [item.overlay for item in items if item.class_name == name and item.overlay is not None]
-        starts = range(0, len(pictures), COLUMNS)
-        rows.extend((name if start == 0 else "", pictures[start : start + COLUMNS]) for start in starts)
-    return draw_strips(rows)
-
-
-def _table(items: Sequence[_Item], names: dict[str, str]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for item in items:
-        row: dict[str, object] = {"file": item.file, "class": item.class_name, "problem": item.reason}
-        if item.diagnosis is not None:
-            row |= {"mask": names[item.file], "height": item.shape[0], "width": item.shape[1]}
-            row |= {"nuclei": item.diagnosis.nuclei, "nucleus_share": round(item.diagnosis.nucleus_share, 4)}
-            row |= {"areas_px": " ".join(map(str, item.diagnosis.areas_px)), "problem": item.problem or ""}
-        writer.writerow({column: csv_cell(value) for column, value in row.items()})
-    return buffer.getvalue()
-
-
-def _result(out: Path, folders: ClassFolders, items: Sequence[_Item], wants_report: bool) -> MaskFolderResult:
-    nuclei: dict[str, list[int]] = {name: [] for name in folders.classes}
-    for item in items:
-        if item.diagnosis is not None:
-            nuclei[item.class_name].append(item.diagnosis.nuclei)
-    return MaskFolderResult(
-        folder=out,
-        table=out / "masks.csv",
-        overlays=out / "overlays.png",
-        report=out / "report.html" if wants_report else None,
-        classes={name: len(counts) for name, counts in nuclei.items()},
-        nuclei={name: round(float(np.mean(counts)), 2) for name, counts in nuclei.items() if counts},
-        problems={item.file: item.problem for item in items if item.problem},
-        skipped={item.file: item.reason for item in items if item.diagnosis is None},
-        notes=folders.notes + tuple(f"{item.file}: {note}" for item in items for note in item.notes),
-    )
-
-
-def _report(result: MaskFolderResult, folders: ClassFolders, sheet: bytes, extractor: MaskExtractor) -> None:
-    failed = {*result.problems, *result.skipped}
-    files = {name: _of_class(folders, label) for label, name in enumerate(folders.classes)}
-    facts = ReportFacts(
-        title=f"Masks of {folders.root.absolute().name}",
-        notice="Masks are for training classifiers, not for diagnosis.",
-        classes=tuple((name, len(own), len(set(own) - failed)) for name, own in files.items()),
-        details=library_versions(),
-        config=repr(extractor),
-        skipped=result.skipped,
-        excluded=result.problems,
-        notes=result.notes,
-    )
-    figure = FigureEntry(
-        section="Masks",
-        title="Outlines on some images of every class",
-        explanation="Green outlines should follow the nuclei, orange ones whatever else is stained.",
-        png=sheet,
-        file="overlays.png",
-    )
-    write_report(result.folder, facts, [figure])

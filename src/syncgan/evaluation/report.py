@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from syncgan.augmenter import SynCGANAugmenter
 
-__all__ = ["FigureEntry", "ReportFacts", "draw_figures", "outlined", "spoken_duration", "write_report"]
+__all__ = ["FactTable", "FigureEntry", "ReportFacts", "draw_figures", "outlined", "spoken_duration", "write_report"]
 
 Pixels = NDArray[np.uint8]
 
@@ -63,6 +63,22 @@ class FigureEntry:
 
 
 @dataclass(frozen=True)
+class FactTable:
+    """A table of a report.
+
+    Attributes
+    ----------
+    title : its heading.
+    header : names of the columns, the first of which names the row.
+    rows : cells as text.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class ReportFacts:
     """What a report says in words and numbers.
 
@@ -74,7 +90,9 @@ class ReportFacts:
     details : rows of the table "How it was made".
     config : the settings as text.
     skipped, excluded : relative name -> reason, for files that could not be read and images whose mask failed.
+    doubtful : relative name -> why its mask, which is used, is worth a look.
     notes : what the scan ignored and the decoder decided.
+    tables : further tables.
     """
 
     title: str
@@ -84,7 +102,9 @@ class ReportFacts:
     config: str
     skipped: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    tables: tuple[FactTable, ...] = ()
 
 
 def spoken_duration(seconds: float) -> str:
@@ -122,8 +142,19 @@ def draw_figures(
     return figures
 
 
-def write_report(folder: str | PathLike[str], facts: ReportFacts, figures: Sequence[FigureEntry]) -> Path:
-    """Write ``report.html``: one file with every figure inside, no script and no address outside; return its path."""
+def write_report(
+    folder: str | PathLike[str],
+    facts: ReportFacts,
+    figures: Sequence[FigureEntry],
+    gallery: Sequence[FigureEntry] = (),
+) -> Path:
+    """Write ``report.html``: one file with every figure inside, no script and no address outside; return its path.
+
+    Parameters
+    ----------
+    figures : shown in the width of the page, by section.
+    gallery : small figures of one section, shown side by side.
+    """
     sections: dict[str, list[FigureEntry]] = {}
     for figure in figures:
         sections.setdefault(figure.section, []).append(figure)
@@ -132,6 +163,7 @@ def write_report(folder: str | PathLike[str], facts: ReportFacts, figures: Seque
     html = _template().render(
         facts=facts,
         sections=sections,
+        gallery=gallery,
         listed=_LISTED,
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii"),

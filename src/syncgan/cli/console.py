@@ -1,0 +1,134 @@
+"""What every command has: progress and results for people or as JSON, errors as one line, and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TextIO
+
+import typer
+
+from syncgan.errors import SyncganError
+
+if TYPE_CHECKING:
+    from syncgan.evaluation.progress import Display
+
+__all__ = ["command", "conclude", "display_for", "say_what_was_read", "stage_of"]
+
+Arguments = ParamSpec("Arguments")
+
+_INTERRUPTED = 130
+_TERMINATED = 128 + signal.SIGTERM
+
+
+class _Read(Protocol):
+    """What was read of a data folder."""
+
+    @property
+    def classes(self) -> Mapping[str, int]: ...
+
+    @property
+    def skipped(self) -> Mapping[str, str]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+def command(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Give a command what all have: errors as one line, warnings and signals for people."""
+
+    @functools.wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            with _for_people():
+                function(*args, **kwargs)
+        except SyncganError as error:
+            _fail(f"error: {error}", 2)
+        except KeyboardInterrupt:
+            _fail(_how_to_go_on(kwargs), _INTERRUPTED)
+        except SystemExit as stop:
+            if stop.code != _TERMINATED:
+                raise
+            _fail(_how_to_go_on(kwargs), _TERMINATED)
+
+    return run
+
+
+def display_for(as_json: bool, quiet: bool) -> Display:
+    """Return what shows progress: a bar on a terminal, plain lines elsewhere, nothing if quiet."""
+    from syncgan.evaluation.progress import PlainDisplay, SilentDisplay, TerminalDisplay
+
+    stream: TextIO = sys.stderr if as_json else sys.stdout
+    if quiet:
+        return SilentDisplay()
+    return TerminalDisplay(stream) if stream.isatty() else PlainDisplay(stream)
+
+
+def stage_of(display: Display, name: str) -> Callable[[int, int], None]:
+    """Return a callback that shows (done, total) as one stage."""
+    return lambda done, total: display.update(name, done, total)
+
+
+def say_what_was_read(display: Display, read: _Read) -> None:
+    """Say how many images were read, which files could not be, and what the reader decided."""
+    from syncgan.evaluation.progress import reading_lines
+
+    for line in reading_lines(read.classes, read.skipped, read.notes):
+        display.say(line)
+
+
+def conclude(display: Display, as_json: bool, summary: dict[str, Any], lines: list[str]) -> None:
+    """Print the result: for people, and as one line of JSON if asked for."""
+    for line in lines:
+        display.say(line)
+    if as_json:
+        typer.echo(json.dumps(summary))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(_one_line(message), err=True)
+    raise typer.Exit(code)
+
+
+def _one_line(text: str) -> str:
+    from syncgan.evaluation.progress import printable
+
+    return printable(" ".join(text.split()))
+
+
+def _how_to_go_on(arguments: dict[str, Any]) -> str:
+    """Say what an interrupted command left behind, and the command that goes on with it."""
+    out = arguments.get("out")
+    if out is None or not out.exists():
+        return "stopped; nothing was written"
+    if "resume" not in arguments:
+        return f"stopped; {out} is incomplete: delete it and begin again"
+    given = [part for part in sys.argv[1:] if part != "--resume"]
+    return f"stopped; go on with: {shlex.join(['syncgan', *given, '--resume'])}"
+
+
+@contextlib.contextmanager
+def _for_people() -> Iterator[None]:
+    """Show warnings and log records as one line each, and let SIGTERM unwind like Ctrl-C."""
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        raise SystemExit(_TERMINATED)
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        typer.echo(_one_line(f"warning: {message}"), err=True)
+
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    previous = signal.signal(signal.SIGTERM, terminate)
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)

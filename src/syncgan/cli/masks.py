@@ -1,0 +1,124 @@
+"""The command ``masks``: segment a folder, or a shard of it, and show what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
+from syncgan.cli.options import ConfigFile, Json, Quiet, configuration
+from syncgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from syncgan.evaluation.mask_folder import MaskFolderResult
+    from syncgan.extractor import MaskExtractor
+
+__all__ = ["masks"]
+
+
+@command
+def masks(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or of images.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Made here.")] = Path("syncgan-masks"),
+    segmenter: Annotated[
+        str | None, typer.Option("--segmenter", metavar="NAME", help="How nuclei are found; `plugins` lists the names.")
+    ] = None,
+    levels: Annotated[
+        int | None, typer.Option("--levels", metavar="L", help="2: nucleus or not; 3: also what else is stained.")
+    ] = None,
+    config: ConfigFile = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting, e.g. extractor.min_nucleus_area=30; may be repeated.",
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Processes; -1 for all processors.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in the output folder; finished images are not segmented again.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Only every N-th image, from the I-th; afterwards --merge."),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Make table, sheet and report of what the shards left in the folder.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the nuclei in every image of DATA: masks, a table, and a sheet of outlines to look at. Needs no training."""
+    from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
+    from syncgan.evaluation.runs import check_output_folder
+
+    _check_parts(shard, merge, resume, report, settled=(segmenter, levels, config, settings))
+    wanted = None if shard is None else _shard(shard)
+    if merge:
+        with display_for(as_json, quiet) as display:
+            result = merge_folder(data, out, report=report)
+            say_what_was_read(display, result)
+            conclude(display, as_json, result.summary(), _lines(result))
+        return
+    extractor = _extractor(segmenter, levels, config, settings)
+    check_output_folder(out, resume=resume or wanted is not None)
+    with display_for(as_json, quiet) as display:
+        progress = stage_of(display, "masks")
+        if wanted is not None:
+            part = extract_shard(data, out, extractor=extractor, shard=wanted, n_jobs=jobs, progress=progress)
+            line = f"{out}: {part.masks} masks of shard {shard}; when all shards are done: --merge"
+            conclude(display, as_json, part.summary(), [line])
+            return
+        result = extract_folder(data, out, extractor=extractor, n_jobs=jobs, report=report, progress=progress)
+        say_what_was_read(display, result)
+    conclude(display, as_json, result.summary(), _lines(result))
+
+
+def _check_parts(shard: str | None, merge: bool, resume: bool, report: bool, *, settled: tuple[Any, ...]) -> None:
+    if merge and (shard is not None or resume):
+        raise ConfigError("--merge: expected alone, it segments nothing; run --shard or --resume first")
+    if merge and any(settled):
+        raise ConfigError("--merge: expected no settings, the masks are made already; leave them out")
+    if shard is not None and report:
+        raise ConfigError("--report: expected with --merge, a shard alone has none")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    position, _, shards = text.partition("/")
+    if not (position.isdecimal() and shards.isdecimal() and 1 <= int(position) <= int(shards)):
+        raise ConfigError(f"--shard: expected I/N with I from 1 to N, got {text!r}; for example 1/8")
+    return int(position), int(shards)
+
+
+def _extractor(
+    segmenter: str | None, levels: int | None, config: Path | None, settings: list[str] | None
+) -> MaskExtractor:
+    from syncgan.extractor import MaskExtractor
+
+    for setting in settings or []:
+        if not setting.strip().startswith("extractor."):
+            raise ConfigError(f"--set: expected extractor.KEY=VALUE here, got {setting!r}; for levels use --levels")
+    tree = configuration(config, None, settings)
+    if segmenter is not None:
+        tree = tree.merged({"extractor": {"segmenter": segmenter}})
+    return MaskExtractor.from_config(tree.extractor, levels=levels)
+
+
+def _lines(result: MaskFolderResult) -> list[str]:
+    from syncgan.evaluation.progress import reasons
+
+    lines = [f"nuclei in an image, on average: {', '.join(_mean(*pair) for pair in result.nuclei.items())}"]
+    if result.problems:
+        lines += reasons(f"masks that cannot be used for training: {len(result.problems)}", result.problems)
+    if result.doubts:
+        lines += reasons(f"masks worth a look: {len(result.doubts)}", result.doubts)
+    lines += [f"masks: {result.folder / 'masks'}", f"table: {result.table}", f"look at: {result.overlays}"]
+    return lines if result.report is None else [*lines, f"report: {result.report}"]
+
+
+def _mean(class_name: str, number: float) -> str:
+    return f"{number} {class_name}".rstrip()

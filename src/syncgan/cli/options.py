@@ -1,0 +1,36 @@
+"""Options that several commands have, and the configuration that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from syncgan.config import SynCGANConfig
+
+__all__ = ["ConfigFile", "Device", "Json", "Preset", "Quiet", "Resume", "Seed", "Settings", "configuration"]
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, .toml or .json.")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="Settings to begin with: tiny, default or paper.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. mask_gan.steps=2000; may be repeated."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Names everything random: one seed, one result.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Last line of the output is JSON; all else goes to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, warnings and JSON.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in the output folder stopped.")]
+
+
+def configuration(file: Path | None, preset: str | None, settings: list[str] | None) -> SynCGANConfig:
+    """Return the settings of a command: preset, then file, then single settings."""
+    from syncgan.config import SynCGANConfig
+
+    base = preset or "default"
+    tree = SynCGANConfig.preset(base) if file is None else SynCGANConfig.load(file, preset=base)
+    return tree.updated(settings or [])

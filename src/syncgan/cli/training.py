@@ -1,0 +1,181 @@
+"""The commands that train and sample: ``demo``, ``fit``, ``sample``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
+from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Resume, Seed, Settings, configuration
+from syncgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from syncgan.evaluation.runs import RunResult
+
+__all__ = ["demo", "fit", "sample"]
+
+_DEMO_SAMPLES_PER_CLASS = 24
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Run folder, made here.")] = Path("syncgan-demo"),
+    config: ConfigFile = None,
+    preset: Preset = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    resume: Resume = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try everything on simulated smears: masks, training, samples and a report."""
+    from syncgan.evaluation.progress import FitProgress
+    from syncgan.evaluation.runs import check_plugins, check_run_folder, demo_data, fit_run
+
+    tree = configuration(config, preset or "tiny", settings)
+    check_run_folder(out, resume=resume)
+    check_plugins(tree)
+    with display_for(as_json, quiet) as display:
+        source, told = demo_data(tree, seed=seed), [FitProgress(display)]
+        say_what_was_read(display, source)
+        result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
+        samples = result.augmenter.export(
+            out / "samples",
+            _DEMO_SAMPLES_PER_CLASS,
+            seed=seed,
+            resume=(out / "samples").exists(),
+            progress=stage_of(display, "samples"),
+        )
+    conclude(
+        display,
+        as_json,
+        {**result.summary(), "samples": str(samples.folder)},
+        [*_run_lines(result), f"samples: {samples.folder} (images, masks and manifest.csv)"],
+    )
+
+
+@command
+def fit(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with one folder of images for each class.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Run folder, made here.")],
+    config: ConfigFile = None,
+    preset: Preset = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            "--masks", metavar="DIR", help="Masks instead of extraction: CLASS/NAME.png, or what `masks` wrote."
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option("--groups", metavar="FILE", help="Table (CSV) with the column 'file' relative to DATA."),
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option("--group-column", metavar="NAME", help="Its column with the patient or slide.")
+    ] = None,
+    limit_per_class: Annotated[
+        int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="Use only the first N files of a class.")
+    ] = None,
+    resume: Resume = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn masks and images of every class in DATA; leaves model, pictures and report in the run folder."""
+    from syncgan.evaluation.progress import FitProgress
+    from syncgan.evaluation.runs import check_plugins, check_run_folder, fit_run, load_run_data
+
+    tree = configuration(config, preset, settings)
+    check_run_folder(out, resume=resume, data=data)
+    check_plugins(tree)
+    source = load_run_data(
+        data,
+        masks=masks,
+        groups=groups,
+        group_column=group_column,
+        limit_per_class=limit_per_class,
+        levels=tree.levels,
+    )
+    with display_for(as_json, quiet) as display:
+        say_what_was_read(display, source)
+        told = [FitProgress(display)]
+        result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
+    conclude(display, as_json, result.summary(), _run_lines(result))
+
+
+@command
+def sample(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a saved model.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Image folder, made here.")],
+    per_class: Annotated[
+        int | None, typer.Option("--per-class", metavar="N", min=1, help="Images of every class.")
+    ] = None,
+    counts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", metavar="NAME=N", help="N images of one class; may be repeated, overrides --per-class."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted export in the folder.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write synthetic images with masks and a manifest, as a folder that image loaders read."""
+    from syncgan.evaluation.progress import listed
+    from syncgan.evaluation.runs import check_model, check_output_folder
+
+    own = _counts(counts or [])
+    if per_class is None and not own:
+        raise ConfigError("expected how many images to write, got nothing; give --per-class N or --class NAME=N")
+    check_output_folder(out, resume=resume)
+    model = check_model(run)
+    with display_for(as_json, quiet) as display:
+        from syncgan.augmenter import SynCGANAugmenter
+
+        augmenter = SynCGANAugmenter.load(model, device=device)
+        wanted: dict[str | int, int] = dict.fromkeys(augmenter.classes_, per_class) if per_class else {}
+        wanted.update(own)
+        summary = augmenter.export(out, wanted, seed=seed, resume=resume, progress=stage_of(display, "samples"))
+    written = {name: count for name, count in summary.counts.items() if count}
+    conclude(
+        display,
+        as_json,
+        {
+            "out": str(summary.folder),
+            "manifest": str(summary.manifest),
+            "classes": written,
+            "written": summary.written,
+            "skipped": summary.skipped,
+        },
+        [f"{summary.folder}: {listed(written)}, with masks and manifest.csv"]
+        + ([f"{summary.skipped} were there already"] if summary.skipped else []),
+    )
+
+
+def _counts(assignments: list[str]) -> dict[str, int]:
+    counts = {}
+    for assignment in assignments:
+        name, _, number = assignment.rpartition("=")
+        if not name or not number.isdecimal():
+            raise ConfigError(f"--class: expected NAME=N with a whole number, got {assignment!r}; for example HSIL=90")
+        counts[name] = int(number)
+    return counts
+
+
+def _run_lines(result: RunResult) -> list[str]:
+    from syncgan.evaluation.report import spoken_duration
+
+    return [
+        f"done in {spoken_duration(result.seconds)}",
+        f"model: {result.model}",
+        f"report: {result.report or 'could not be written (see above)'}",
+        f"more samples: {shlex.join(['syncgan', 'sample', str(result.folder), '--per-class', '90', '--out', 'DIR'])}",
+    ]

@@ -1,0 +1,165 @@
+"""What a person sees of the masks of a folder: a sheet of outlines, a table, and a report with the worst ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syncgan.data.export import csv_cell
+from syncgan.data.images import decode_image, encode_png, read_mask
+from syncgan.data.scan import ClassFolders
+from syncgan.evaluation.mask_rows import MaskRow
+from syncgan.evaluation.plots import COLUMNS, draw_strips
+from syncgan.evaluation.report import FactTable, FigureEntry, ReportFacts, outlined, write_report
+from syncgan.extractor import MaskDiagnoses
+from syncgan.storage import library_versions
+
+__all__ = ["draw_sheet", "files_on_sheet", "table_of", "write_mask_report"]
+
+Pixels = NDArray[np.uint8]
+
+_COLUMNS = (
+    "file",
+    "mask",
+    "class",
+    "height",
+    "width",
+    "nuclei",
+    "nucleus_share",
+    "areas_px",
+    "problem",
+    "worth_a_look",
+)
+_STRIPS_PER_CLASS = 2
+_WORST = 48
+
+
+def files_on_sheet(folders: ClassFolders) -> dict[str, list[str]]:
+    """Choose files spread over every class: class name -> files."""
+    shown: dict[str, list[str]] = {}
+    for label, name in enumerate(folders.classes):
+        files = [file for file, own in zip(folders.files, folders.labels, strict=True) if own == label]
+        steps = np.linspace(0, len(files) - 1, COLUMNS * _STRIPS_PER_CLASS)
+        shown[name] = list(dict.fromkeys(files[round(step)] for step in steps)) if files else []
+    return shown
+
+
+def draw_sheet(
+    folders: ClassFolders, shown: Mapping[str, Sequence[str]], names: Mapping[str, str], out: Path, levels: int
+) -> bytes:
+    """Draw outlines on the shown images of every class, as PNG bytes."""
+    rows: list[tuple[str, list[Pixels]]] = []
+    for name, files in shown.items():
+        pictures = [_picture(folders, file, names, out, levels) for file in files]
+        starts = range(0, len(pictures), COLUMNS)
+        rows.extend((name if start == 0 else "", pictures[start : start + COLUMNS]) for start in starts)
+    return draw_strips(rows)
+
+
+def table_of(rows: Sequence[MaskRow], diagnoses: MaskDiagnoses, names: Mapping[str, str]) -> str:
+    """Return ``masks.csv``: one line an image, spreadsheet formulas defused."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    found = {diagnosis.name: diagnosis for diagnosis in diagnoses}
+    for row in rows:
+        cells: dict[str, object] = {"file": row.file, "class": row.class_name, "problem": row.reason}
+        if (own := found.get(row.file)) is not None:
+            cells |= {"mask": names[row.file], "height": row.height, "width": row.width, "nuclei": own.nuclei}
+            cells |= {"nucleus_share": round(own.nucleus_share, 4), "areas_px": " ".join(map(str, own.areas_px))}
+            cells |= {"problem": own.problem or "", "worth_a_look": "; ".join(own.doubts)}
+        writer.writerow({column: csv_cell(value) for column, value in cells.items()})
+    return buffer.getvalue()
+
+
+def write_mask_report(
+    out: Path,
+    folders: ClassFolders,
+    diagnoses: MaskDiagnoses,
+    *,
+    names: Mapping[str, str],
+    levels: int,
+    sheet: bytes,
+    config: str,
+    skipped: Mapping[str, str],
+    notes: tuple[str, ...],
+) -> None:
+    """Write ``report.html``: counts, quartiles, the sheet, and every mask to look at with its reason.
+
+    Parameters
+    ----------
+    names : file -> its mask, relative to `out`.
+    sheet : PNG of `draw_sheet`.
+    config : the extractor in words.
+    skipped, notes : of reading.
+    """
+    problems, doubts = diagnoses.problems, diagnoses.doubts
+    left_out = {*problems, *skipped}
+    by_class = {name: [f for f, own in _labelled(folders) if own == name] for name in folders.classes}
+    facts = ReportFacts(
+        title=f"Masks of {folders.root.absolute().name}",
+        notice="Masks are for training classifiers, not for diagnosis.",
+        classes=tuple((name, len(files), len(set(files) - left_out)) for name, files in by_class.items()),
+        details=library_versions(),
+        config=config,
+        skipped=skipped,
+        excluded=problems,
+        doubtful=doubts,
+        notes=notes,
+        tables=(_quartile_table(diagnoses),),
+    )
+    figure = FigureEntry(
+        section="Masks",
+        title="Outlines on some images of every class",
+        explanation="Green outlines should follow the nuclei, orange ones whatever else is stained.",
+        png=sheet,
+        file="overlays.png",
+    )
+    worst = list((problems | doubts).items())[:_WORST]
+    gallery = [
+        FigureEntry(
+            section="Masks to look at",
+            title=name,
+            explanation=reason,
+            png=encode_png(_picture(folders, name, names, out, levels)),
+            file="",
+        )
+        for name, reason in worst
+    ]
+    write_report(out, facts, [figure], gallery)
+
+
+def _labelled(folders: ClassFolders) -> list[tuple[str, str]]:
+    return [(file, folders.classes[label]) for file, label in zip(folders.files, folders.labels, strict=True)]
+
+
+def _quartile_table(diagnoses: MaskDiagnoses) -> FactTable:
+    rows = [
+        (
+            name or "all images",
+            f"{summary.images}",
+            f"{summary.failed} ({summary.failed_share:.0%})",
+            _spoken(summary.nuclei),
+            "" if summary.area_px is None else _spoken(summary.area_px),
+        )
+        for name, summary in diagnoses.classes.items()
+    ]
+    header = ("class", "masks", "failed", "nuclei in an image", "area of a nucleus in pixels")
+    return FactTable("Nuclei: median (lower to upper quartile)", header, tuple(rows))
+
+
+def _spoken(quartiles: tuple[float, float, float]) -> str:
+    low, middle, high = quartiles
+    return f"{middle:.0f} ({low:.0f} to {high:.0f})"
+
+
+def _picture(folders: ClassFolders, file: str, names: Mapping[str, str], out: Path, levels: int) -> Pixels:
+    """Outline the mask that was written on the image that it was made of."""
+    grays = read_mask(out / names[file]).astype(np.int64)
+    mask = np.round(grays * (levels - 1) / 255).astype(np.uint8)
+    return outlined(decode_image(folders.root / file).pixels, mask, levels)

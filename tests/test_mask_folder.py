@@ -1,0 +1,293 @@
+"""Masks of a folder: shards, interruption, the report, and what is said of masks that look wrong."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
+from syncgan.evaluation import mask_folder
+from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
+from syncgan.extractor import MaskExtractor
+from test_cli import snapshot, syncgan, write_images
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = write_images(tmp_path_factory.mktemp("folder") / "data", {"benign": 7, "malignant": 6}, size=64)
+    (folder / "benign" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Image.new("RGB", (50, 40), "white").save(folder / "benign" / "blank.png")
+    return folder
+
+
+def results(out):
+    """Return what is promised to be the same however the work was shared: masks, table, sheet and report."""
+    return {name.removeprefix(str(out)): content for name, content in snapshot(out).items() if "/parts" not in name}
+
+
+@pytest.fixture(scope="module")
+def whole(data):
+    out = data.parent / "whole"
+    extract_folder(data, out, extractor=MaskExtractor("gmm", levels=3), n_jobs=1, report=True)
+    return results(out)
+
+
+# --- shards ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shards", [1, 3, 20])
+def test_merged_shards_are_the_unsharded_result_byte_by_byte(data, whole, tmp_path, shards):
+    for position in reversed(range(1, shards + 1)):
+        extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm", levels=3), shard=(position, shards))
+    merge_folder(data, tmp_path / "out", report=True)
+    assert results(tmp_path / "out") == whole
+    assert sum(name.endswith(".png") for name in whole) == 14 + 1
+
+
+def test_a_shard_segments_its_own_images_only(data, tmp_path):
+    part = extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=(2, 5))
+    assert part.masks + len(part.skipped) == 3
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == part.masks
+    assert not (tmp_path / "out" / "masks.csv").exists()
+
+
+def test_merging_names_what_is_missing(data, tmp_path):
+    extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=(1, 2))
+    with pytest.raises(
+        DataError, match=r"masks of 15 images, 7 are not there yet \(7 entries such as 'benign/.*shards"
+    ):
+        merge_folder(data, tmp_path / "out")
+
+
+def test_a_shard_with_other_settings_is_refused(data, tmp_path):
+    extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=(1, 2))
+    before = snapshot(tmp_path)
+    for other in (MaskExtractor("gmm", levels=3), MaskExtractor("gmm", border_objects="remove")):
+        with pytest.raises(RunExistsError, match="other settings"):
+            extract_shard(data, tmp_path / "out", extractor=other, shard=(2, 2))
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0)])
+def test_shards_that_do_not_exist_are_refused(data, tmp_path, shard):
+    with pytest.raises(ConfigError, match="shard"):
+        extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=shard)
+    assert not (tmp_path / "out").exists()
+
+
+def test_merging_a_folder_without_masks_is_refused(data, tmp_path):
+    with pytest.raises(ArtefactError, match="holds no masks"):
+        merge_folder(data, tmp_path)
+
+
+# --- interruption ----------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """Segments by brightness, counts its calls, and stops at one of them."""
+
+    version = 1
+
+    def __init__(self, stop_at=None):
+        self.calls, self.stop_at = 0, stop_at
+
+    def __call__(self, image):
+        self.calls += 1
+        if self.calls == self.stop_at:
+            raise KeyboardInterrupt
+        return image[..., 0] < 150
+
+
+def test_an_interrupted_extraction_goes_on_where_it_stopped(data, tmp_path):
+    expected = extract_folder(data, tmp_path / "whole", extractor=MaskExtractor(Watched()), n_jobs=1)
+    with pytest.raises(KeyboardInterrupt):
+        extract_folder(data, tmp_path / "out", extractor=MaskExtractor(Watched(stop_at=6)), n_jobs=1)
+    rest = Watched()
+    result = extract_folder(data, tmp_path / "out", extractor=MaskExtractor(rest), n_jobs=1)
+    assert rest.calls == 14 - 5
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    assert result.diagnoses == expected.diagnoses
+
+
+def test_files_that_changed_and_masks_that_are_gone_are_made_again(tmp_path):
+    folder = write_images(tmp_path / "data", {"benign": 4}, size=64)
+    extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    blobs(folder / "benign", "cell1.png", 3)
+    (tmp_path / "out" / "masks" / "benign" / "cell3.png").unlink()
+    again = Watched()
+    extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(again), n_jobs=1)
+    assert again.calls == 2
+    assert Image.open(tmp_path / "out" / "masks" / "benign" / "cell1.png").size == (96, 96)
+    assert (tmp_path / "out" / "masks" / "benign" / "cell3.png").exists()
+
+
+def test_finished_images_are_noted_while_others_wait(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("syncgan.evaluation.mask_rows._PART_SECONDS", 0.0)
+    extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), n_jobs=1)
+    parts = [path for path in (tmp_path / "out" / "parts").glob("*.json") if path.name != "settings.json"]
+    assert len(parts) == 15
+    assert sum(len(json.loads(path.read_text())) for path in parts) == 15
+
+
+def test_a_folder_with_other_things_is_never_written_to(data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunExistsError, match="expected an empty folder"):
+        extract_folder(data, tmp_path, extractor=MaskExtractor("gmm"))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_parallel_work_gives_the_same_folder(data, whole, tmp_path):
+    extract_folder(data, tmp_path / "out", extractor=MaskExtractor("gmm", levels=3), n_jobs=2, report=True)
+    assert results(tmp_path / "out") == whole
+
+
+def test_error_of_a_segmenter_names_the_file(data, tmp_path):
+    with pytest.raises(DataError, match=r"benign/blank.png: segmenter .*float"):
+        extract_folder(data, tmp_path / "out", extractor=MaskExtractor(lambda image: image[..., 0] / 255), n_jobs=1)
+
+
+# --- what is said of the masks ---------------------------------------------------------------------------------------
+
+
+def blobs(folder, name, count, *, radius=8):
+    """Write images of `count` dark discs."""
+    y, x = np.ogrid[:96, :96]
+    image = np.full((96, 96, 3), 230, np.uint8)
+    for index in range(count):
+        image[(y - 16 - 32 * (index // 3)) ** 2 + (x - 16 - 32 * (index % 3)) ** 2 <= radius**2] = 60
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(folder / name)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    for index in range(12):
+        blobs(tmp_path / "data" / "few", f"{index:02}.png", 1)
+        blobs(tmp_path / "data" / "many", f"{index:02}.png", 8 + index % 2)
+    blobs(tmp_path / "data" / "few", "crowd.png", 9)
+    blobs(tmp_path / "data" / "many", "empty.png", 0)
+    return tmp_path / "data"
+
+
+def test_result_names_failures_and_oddities_and_sums_up_classes(mixed, tmp_path):
+    result = extract_folder(mixed, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    assert result.problems == {"many/empty.png": "no nucleus found"}
+    assert list(result.doubts) == ["few/crowd.png"]
+    assert result.per_class["few"].nuclei == (1, 1, 1)
+    assert result.per_class["many"].failed == 1
+    with (tmp_path / "out" / "masks.csv").open(newline="") as stream:
+        rows = {row["file"]: row for row in csv.DictReader(stream)}
+    assert rows["many/empty.png"]["problem"] == "no nucleus found"
+    assert "9 nuclei, 1 in the median image" in rows["few/crowd.png"]["worth_a_look"]
+
+
+def test_command_names_failures_and_oddities(mixed, tmp_path):
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1", "--report")
+    assert outcome.code == 0, outcome.err
+    assert "  many/empty.png: no nucleus found" in outcome.out
+    assert "  few/crowd.png: " in outcome.out
+    assert "warning" not in outcome.err
+
+
+def test_report_shows_the_table_and_every_mask_to_look_at(mixed, tmp_path):
+    extract_folder(mixed, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1, report=True)
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"<td>few</td>.*13.*0 \(0%\).*1 \(1 to 1\).*197 \(197 to 197\)", text)
+    shown = re.findall(r"<figcaption><strong>(.*?)</strong><br>(.*?)</figcaption>", text)
+    assert [name for name, _ in shown] == ["many/empty.png", "few/crowd.png"]
+    assert text.count("data:image/png") == 3
+
+
+def test_names_are_escaped_in_the_report(tmp_path):
+    name = "<b>&\"'.png"
+    blobs(tmp_path / "data" / "<i>", name, 0)
+    blobs(tmp_path / "data" / "<i>", "good.png", 2)
+    with pytest.warns(UserWarning, match="1 of 2 masks"):
+        extract_folder(tmp_path / "data", tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1, report=True)
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert html.escape(f"<i>/{name}").replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in text
+    assert "<b>" not in text
+    assert "<i>" not in text
+
+
+def test_a_class_with_many_failures_is_warned_of(mixed, tmp_path):
+    for index in range(6):
+        blobs(mixed / "many", f"blank{index}.png", 0)
+    with pytest.warns(UserWarning, match="class 'many': 7 of 19 masks cannot be used"):
+        extract_folder(mixed, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_commands_of_shards_and_merge_equal_the_plain_command(mixed, tmp_path):
+    assert syncgan("masks", mixed, "--out", tmp_path / "whole", "--quiet", "--jobs=1").code == 0
+    for shard in ("1/2", "2/2"):
+        outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--shard", shard, "--json", "--jobs=1")
+        assert outcome.code == 0, outcome.err
+        assert outcome.summary["masks"] == 13
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--merge", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.summary["classes"] == {"few": 13, "many": 13}
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_resume_goes_on_and_without_it_the_folder_is_refused(mixed, tmp_path):
+    assert syncgan("masks", mixed, "--out", tmp_path / "out", "--shard=1/2", "--quiet", "--jobs=1").code == 0
+    refused = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1")
+    assert (refused.code, "holds files" in refused.err) == (2, True)
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--resume", "--json", "--jobs=1")
+    assert outcome.code == 0, outcome.err
+    assert outcome.summary["problems"] == 1
+
+
+def test_an_interrupted_command_says_how_to_go_on(mixed, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        (tmp_path / "out").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mask_folder, "extract_folder", interrupted)
+    monkeypatch.setattr("sys.argv", ["syncgan", "masks", str(mixed), "--out", str(tmp_path / "out")])
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out")
+    assert outcome.code == 130
+    assert outcome.err.strip() == f"stopped; go on with: syncgan masks {mixed} --out {tmp_path / 'out'} --resume"
+
+
+def test_clean_up_is_set_on_the_command_line(mixed, tmp_path):
+    settings = ("--set", "extractor.min_nucleus_area=300", "--set", "extractor.split_touching=true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        outcome = syncgan("masks", mixed, "--out", tmp_path / "out", *settings, "--json", "--jobs=1")
+    assert outcome.code == 0, outcome.err
+    assert outcome.summary["problems"] == 26
+    assert outcome.err.count("warning: class") == 2
+    settings = json.loads((tmp_path / "out" / "parts" / "settings.json").read_text())
+    assert settings["extractor"]["split_touching"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--shard", "3/2"), "1/8"),
+        (("--shard", "one"), "1/8"),
+        (("--shard", "1/2", "--report"), "--merge"),
+        (("--merge", "--resume"), "segments nothing"),
+        (("--merge", "--shard", "1/2"), "segments nothing"),
+        (("--merge", "--levels", "3"), "no settings"),
+        (("--merge",), "holds no masks"),
+        (("--set", "extractor.min_nucleus_area=-1"), "min_nucleus_area"),
+        (("--set", "extractor.min_area=1"), "unknown key"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(mixed, tmp_path, arguments, message):
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not (tmp_path / "out").exists()
