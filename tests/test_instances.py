@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -22,6 +23,7 @@ from syncgan.extractor import MaskExtractor, Masks
 from syncgan.registry import SEGMENTERS
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.instances import consecutive, fill_label_holes
+from syncgan.segmentation.transport import PackedImages, PackedMasks
 
 EIGHT = np.ones((3, 3))
 
@@ -360,6 +362,26 @@ def test_a_segmenter_may_write_into_its_image_in_other_processes_too():
     large = np.zeros((700, 900, 3), np.uint8)  # more than joblib would send as it is
     masks = MaskExtractor(vandal).extract([large, large], n_jobs=2)
     assert all(mask.all() for mask in masks)
+
+
+@pytest.mark.parametrize("highest", [0, 1, 2, 7, 255])
+@pytest.mark.parametrize("nuclei", [0, 3, 300, 70_000])
+def test_masks_and_instances_arrive_as_they_were_sent(highest, nuclei):
+    rng = np.random.default_rng(highest)
+    mask = rng.integers(0, highest, (251, 301), endpoint=True).astype(np.uint8)
+    instances = rng.integers(0, nuclei, mask.shape, endpoint=True).astype(np.int32)
+    packed = pickle.loads(pickle.dumps(PackedMasks.of(Masks(mask, instances))))  # noqa: S301
+    for part, expected in zip(packed.masks(), (mask, instances), strict=True):
+        assert part.dtype == expected.dtype
+        np.testing.assert_array_equal(part, expected)
+    assert PackedMasks.of(Masks(mask, None)).masks().instances is None
+
+
+def test_images_of_several_sizes_arrive_as_they_were_sent():
+    items = list(enumerate(smears(), start=5))
+    for (index, image), (expected, other) in zip(PackedImages.of(items).items(), items, strict=True):
+        assert index == expected
+        np.testing.assert_array_equal(image, other)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

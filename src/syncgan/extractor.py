@@ -28,7 +28,7 @@ from syncgan.segmentation.diagnosis import (
 )
 from syncgan.segmentation.inputs import is_tensor, iterate_images, length_of, rgb_array
 from syncgan.segmentation.levels import nucleus_of
-from syncgan.segmentation.parallel import map_in_groups
+from syncgan.segmentation.parallel import map_images
 from syncgan.segmentation.recipe import Masks, Recipe
 from syncgan.segmentation.resolve import has_parameter, resolve
 
@@ -280,8 +280,7 @@ class MaskExtractor:
     ) -> Iterator[Masks]:
         total = length_of(images)
         work = partial(_extract_item, self._recipe, self._cache(cache_dir), instances)
-        items = enumerate(_arrays(iterate_images(images)))
-        results = map_in_groups(work, items, total=total, n_jobs=n_jobs, bytes_of=lambda item: item[1].nbytes)
+        results = map_images(work, _readable(iterate_images(images)), total=total, n_jobs=n_jobs)
         for done, masks in enumerate(results, start=1):
             yield masks
             if progress is not None:
@@ -316,17 +315,26 @@ class MaskExtractor:
             )
 
 
-def _arrays(images: Iterable[Any]) -> Iterator[Pixels]:
-    for index, image in enumerate(images):
+def _arrays(images: Iterable[Any], *, start: int = 0) -> Iterator[Pixels]:
+    for index, image in enumerate(images, start):
         try:
             yield rgb_array(image)
         except DataError as error:
             raise DataError(f"item {index}: {error}") from None
 
 
-def _extract_item(recipe: Recipe, cache: MaskCache | None, instances: bool, item: tuple[int, Pixels]) -> Masks:
+def _readable(images: Iterable[Any]) -> Iterator[Pixels]:
+    """Yield images as arrays; RGB arrays as they are, because a worker copies them anyway."""
+    for index, image in enumerate(images):
+        if type(image) is np.ndarray and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+            yield image
+        else:
+            yield from _arrays([image], start=index)
+
+
+def _extract_item(recipe: Recipe, cache: MaskCache | None, instances: bool, index: int, given: Pixels) -> Masks:
     """Look one mask up or compute it; runs in a worker."""
-    index, image = item
+    (image,) = _arrays([given], start=index)  # a copy, into which a segmenter may write
     key = "" if cache is None else cache.key_of(image)
     known = None if cache is None else _known(cache, key, image.shape, instances)
     if known is not None:

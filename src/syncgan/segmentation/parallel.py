@@ -9,49 +9,99 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["map_in_groups"]
+from syncgan.segmentation.recipe import Masks
+from syncgan.segmentation.transport import PackedImages, PackedMasks
+
+__all__ = ["map_images", "map_in_groups"]
 
 Item = TypeVar("Item")
+Group = TypeVar("Group")
 Result = TypeVar("Result")
+Pixels = NDArray[np.uint8]
 
 # Sixteen images of 10 ms outweigh what a task costs; more would make progress jerky. Each job has a few groups, so that
 # none is left working alone at the end.
 _GROUP_ITEMS = 16
 _GROUP_BYTES = 8 * 1024**2
 _GROUPS_A_JOB = 4
+_SHARED_BYTES = 64 * 1024  # larger arrays pass through shared memory, read-only
 
 
 def map_in_groups(
-    work: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    total: int,
-    n_jobs: int | None = None,
-    bytes_of: Callable[[Item], int] | None = None,
+    work: Callable[[Item], Result], items: Iterable[Item], *, total: int, n_jobs: int | None = None
 ) -> Iterator[Result]:
     """Yield ``work(item)`` for each item, in order.
 
     Parameters
     ----------
-    work : can be sent to other processes, as its results can.
+    work : can be sent to other processes, as items and results can.
     items : read one by one in this process, a few groups ahead of the results.
     total : their number.
     n_jobs : parallel jobs, as in joblib (-1: all processors; None: what ``joblib.parallel_config`` says, else one).
-    bytes_of : size of an item that is sent to another process, so that groups of large ones are small.
     """
-    from joblib import delayed, effective_n_jobs
+    jobs, size = _jobs_and_size(n_jobs, total)
+    yield from _run(partial(_each, work), _groups(items, size), jobs)
+
+
+def map_images(
+    segment: Callable[[int, Pixels], Masks],
+    images: Iterable[Pixels],
+    *,
+    total: int,
+    n_jobs: int | None = None,
+) -> Iterator[Masks]:
+    """Yield ``segment(index, image)`` for each (H, W, 3) uint8 image, in order; as `map_in_groups`.
+
+    Parameters
+    ----------
+    segment : gets images that may be read-only.
+    """
+    jobs, size = _jobs_and_size(n_jobs, total)
+    groups = _groups(enumerate(images), size, bytes_of=lambda item: item[1].nbytes)
+    if size == 1 and jobs == 1:
+        yield from (segment(index, image) for group in groups for index, image in group)
+    else:
+        work = partial(_each_packed, segment, os.getpid())
+        for result in _run(work, map(PackedImages.of, groups), jobs):
+            yield result.masks() if isinstance(result, PackedMasks) else result
+
+
+def _jobs_and_size(n_jobs: int | None, total: int) -> tuple[int | None, int]:
+    """Return the jobs that are worth starting, and the number of items in a group."""
+    from joblib import effective_n_jobs
 
     jobs = n_jobs if total > 1 else 1  # a process costs more than one image
-    size = max(1, min(_GROUP_ITEMS, total // (_GROUPS_A_JOB * effective_n_jobs(jobs))))
-    groups = _groups(items, size if effective_n_jobs(jobs) > 1 else 1, bytes_of)
-    # Arrays are sent, not memory-mapped: a mapped array is read-only, and a segmenter may write into its image.
-    for results in _parallel(n_jobs=jobs, batch_size=1, max_nbytes=None)(
-        delayed(_work_through)(work, group, os.getpid()) for group in groups
-    ):
+    effective = effective_n_jobs(jobs)
+    if effective == 1:
+        return 1, 1
+    return jobs, max(1, min(_GROUP_ITEMS, total // (_GROUPS_A_JOB * effective)))
+
+
+def _groups(items: Iterable[Item], size: int, bytes_of: Callable[[Item], int] = lambda _: 0) -> Iterator[list[Item]]:
+    group: list[Item] = []
+    held = 0
+    for item in items:
+        group.append(item)
+        held += bytes_of(item)
+        if len(group) == size or held >= _GROUP_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def _run(work: Callable[[Group], list[Result]], groups: Iterable[Group], jobs: int | None) -> Iterator[Result]:
+    from joblib import delayed
+
+    parallel = _parallel(n_jobs=jobs, batch_size=1, max_nbytes=_SHARED_BYTES, mmap_mode="r")
+    for results in parallel(delayed(_in_worker)(work, group, os.getpid()) for group in groups):
         yield from results
 
 
@@ -64,23 +114,23 @@ def _parallel(**settings: Any) -> Any:
         return Parallel(**settings)
 
 
-def _groups(items: Iterable[Item], size: int, bytes_of: Callable[[Item], int] | None) -> Iterator[list[Item]]:
-    group: list[Item] = []
-    held = 0
-    for item in items:
-        group.append(item)
-        held += bytes_of(item) if bytes_of is not None else 0
-        if len(group) == size or held >= _GROUP_BYTES:
-            yield group
-            group, held = [], 0
-    if group:
-        yield group
+# --- in a worker ---------------------------------------------------------------------------------------------------
 
 
-def _work_through(work: Callable[[Item], Result], group: list[Item], parent: int) -> list[Result]:
-    """Work on one group; runs in a worker."""
+def _in_worker(work: Callable[[Group], list[Result]], group: Group, parent: int) -> list[Result]:
     with contextlib.nullcontext() if os.getpid() == parent else _one_thread():
-        return [work(item) for item in group]
+        return work(group)
+
+
+def _each(work: Callable[[Item], Result], group: list[Item]) -> list[Result]:
+    return [work(item) for item in group]
+
+
+def _each_packed(
+    segment: Callable[[int, Pixels], Masks], parent: int, group: PackedImages
+) -> list[Masks | PackedMasks]:
+    masks = [segment(index, image) for index, image in group.items()]
+    return [each if os.getpid() == parent else PackedMasks.of(each) for each in masks]
 
 
 @contextlib.contextmanager
