@@ -6,11 +6,18 @@
 `mixture`         that mixture, fitted to a colour histogram
 `regions`         which of several candidate regions are nuclei: those with the sharpest outline
 `splitting`       touching nuclei told apart by the necks between them
-`cleaning`        physical clean-up of masks, the three-level map, the rule by which a mask is left out
+`cleaning`        physical clean-up of masks
+`splitting`       touching nuclei told apart
+`instances`       one number a nucleus, and the clean-up of each by itself
+`levels`          the three-level map
+`recipe`          segmenter, clean-up and levels as one value
+`diagnosis`       the rule by which a mask is left out, and which masks are worth a look
 `overlay`         nuclei outlined on their image
 `inputs`          what counts as an image, and as a collection of images
 `resolve`         from a name, class or callable with parameters to one segmenter
 `cache`           masks remembered by the content of the image
+`parallel`        many images, on any backend of joblib
+`transport`       images and masks on their way between processes
 ================  ===========================================================================================
 
 Everything here works on ``(H, W, 3)`` uint8 RGB arrays and imports neither torch nor another wing of the house.
