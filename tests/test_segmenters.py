@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import measure
 from skimage.color import rgb2hed
 
 from syncgan.errors import ConfigError
@@ -13,6 +15,7 @@ from syncgan.segmentation.hed import HEDSegmenter
 from syncgan.segmentation.kmeans import KMeansSegmenter
 from syncgan.segmentation.otsu import MultiOtsuSegmenter
 from syncgan.segmentation.scale import small_radius_px, speck_area_px
+from syncgan.segmentation.splitting import split_touching
 from syncgan.segmentation.stains import nuclear_classes, optical_density, white_levels
 from syncgan.segmentation.watershed import WatershedSegmenter
 
@@ -225,3 +228,43 @@ def test_sizes_shrink_with_the_image():
     assert speck_area_px(None, (1, 1)) == 1
     assert speck_area_px(0.01, (100, 100)) == 100
     assert speck_area_px(7, (100, 100)) == 7
+
+
+# --- real images -----------------------------------------------------------------------------------------------------
+
+
+def real_pairs(folder, every):
+    """Yield every K-th image with its true mask and, where there are some, its true instances."""
+    for path in sorted((folder / "images").glob("*.png"))[::every]:
+        image = np.array(Image.open(path).convert("RGB"))
+        instances = folder / "instances" / path.name
+        truth = np.array(Image.open(folder / "masks" / path.name)) > 0
+        yield image, truth, np.array(Image.open(instances)) if instances.is_file() else None
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["hed", "kmeans", "otsu", "watershed"])
+@pytest.mark.parametrize(("folder", "floor"), [("bccd_nuclei", 0.88), ("dsb2018_purple", 0.78)])
+def test_mean_dice_on_real_images_is_above_the_floor(real_data, folder, floor, name):
+    segment = SEGMENTERS.get(name)()
+    scores = [dice(segment(image), truth) for image, truth, _ in real_pairs(real_data / folder, 5)]
+    assert np.mean(scores) > floor
+
+
+def found_share(labels, truth):
+    """Return the share of true nuclei that a label covers with an intersection over union above one half."""
+    true_areas, areas = np.bincount(truth.ravel()), np.bincount(labels.ravel())
+    shared = np.zeros((len(true_areas), len(areas)))
+    np.add.at(shared, (truth.ravel(), labels.ravel()), 1)
+    overlap = shared / np.maximum(true_areas[:, None] + areas[None] - shared, 1)
+    return (overlap[1:, 1:].max(axis=1, initial=0) > 0.5)[true_areas[1:] > 0].mean()
+
+
+@pytest.mark.real_data
+def test_cutting_true_masks_finds_most_nuclei_that_touch(real_data):
+    cut, uncut = [], []
+    for _, mask, instances in real_pairs(real_data / "dsb2018_purple", 5):
+        cut.append(found_share(split_touching(mask), instances))
+        uncut.append(found_share(measure.label(mask, connectivity=2), instances))
+    assert np.mean(cut) > 0.9
+    assert np.mean(cut) > np.mean(uncut) + 0.05

@@ -39,7 +39,7 @@ class WatershedSegmenter(ConfigSection):
         "kmeans", description="Segmenter, with its default parameters, whose mask is cut."
     )
     max_neck: float = Field(
-        0.85, gt=0, lt=1, description="A neck is cut if it is at most this share of the narrower part's width."
+        0.8, gt=0, lt=1, description="A neck is cut if it is at most this share of the narrower part's width."
     )
     min_radius_px: float = Field(
         3.0, ge=0, le=500, description="A part that holds no disc of this radius in pixels is not cut off."
