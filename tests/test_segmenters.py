@@ -114,12 +114,13 @@ def test_the_nucleus_is_found_and_red_cells_and_cytoplasm_are_not(name, cast):
 
 
 @pytest.mark.parametrize("name", BUILT_INS)
-def test_a_parameter_out_of_bounds_or_unknown_is_refused_by_name(name):
+def test_a_wrong_value_and_an_unknown_parameter_are_refused_by_name(name):
     segmenter = SEGMENTERS.get(name)
-    with pytest.raises(ConfigError, match="min_radius_px"):
-        segmenter.from_mapping({"min_radius_px": -1})
-    with pytest.raises(ConfigError, match="did you mean 'min_radius_px'"):
-        segmenter.from_mapping({"min_radius": 3})
+    for key in segmenter.model_fields:
+        with pytest.raises(ConfigError, match=key):
+            segmenter.from_mapping({key: -1000.5})
+        with pytest.raises(ConfigError, match=f"did you mean '{key}'"):
+            segmenter.from_mapping({f"{key}_": 1})
 
 
 @pytest.mark.parametrize("name", BUILT_INS)
