@@ -4,6 +4,7 @@
 `protocol`        what a segmenter is, and the check of what one returns
 `gmm`             the paper's segmenter: stretching, adaptive threshold, Gaussian mixture on colour
 `mixture`         that mixture, fitted to a colour histogram
+`borders`         where the picture is inside its letter-box
 `regions`         which of several candidate regions are nuclei: those with the sharpest outline
 `cleaning`        physical clean-up of masks, the three-level map, the rule by which a mask is left out
 `overlay`         nuclei outlined on their image
