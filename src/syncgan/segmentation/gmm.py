@@ -259,7 +259,7 @@ def _levels_of_bins(bins: NDArray[np.integer[Any]], bits: int) -> tuple[NDArray[
 
 @functools.cache
 def _features_of_bins() -> NDArray[np.float32]:
-    """Return (10, 32768): the quadratic features of every colour bin."""
+    """Return (13, 32768): the quadratic features of every colour bin."""
     return quadratic_features(_bin_centres(_ALL_BINS, _BITS)).astype(np.float32)
 
 

@@ -18,12 +18,6 @@ __all__ = ["Mixture", "fit_mixture", "quadratic_features"]
 Floats = NDArray[np.float64]
 Features = NDArray[np.floating[Any]]
 
-# The upper triangle of x x^T: the logarithm of a Gaussian is linear in (1, x, these products).
-_ROW, _COLUMN = np.triu_indices(3)
-_PRODUCT_FACTORS = np.where(_ROW == _COLUMN, -0.5, -1.0)
-
-_KMEANS_STEPS = 3
-
 
 @dataclass(frozen=True)
 class Mixture:
@@ -46,8 +40,7 @@ class Mixture:
         linear = (precisions @ self.means[:, :, None])[..., 0]
         _, log_determinants = np.linalg.slogdet(self.covariances)
         constant = np.log(self.weights) - 0.5 * (log_determinants + (linear * self.means).sum(axis=1))
-        products = precisions[:, _ROW, _COLUMN] * _PRODUCT_FACTORS
-        coefficients = np.concatenate([constant[:, None], linear, products], axis=1)
+        coefficients = np.concatenate([constant[:, None], linear, -0.5 * precisions.reshape(-1, 9)], axis=1)
         return np.asarray(np.matmul(coefficients.astype(features.dtype), features))
 
     def posteriors(self, features: Features) -> Floats:
@@ -60,8 +53,9 @@ class Mixture:
 
 
 def quadratic_features(colours: Floats) -> Floats:
-    """Return (10, N) for (3, N) colours: 1, x, and the six products of x. Their weighted sums are all that EM needs."""
-    return np.concatenate([np.ones_like(colours[:1]), colours, colours[_ROW] * colours[_COLUMN]])
+    """Return (13, N) for (3, N) colours: 1, x and x x^T, in which the logarithm of a Gaussian is linear."""
+    products = colours[:, None] * colours
+    return np.concatenate([np.ones_like(colours[:1]), colours, products.reshape(9, -1)])
 
 
 def fit_mixture(
@@ -91,12 +85,12 @@ def fit_mixture(
     References
     ----------
     Bishop, "Pattern Recognition and Machine Learning", 2006, Sec. 9.2.2 (EM). Arthur and Vassilvitskii, "k-means++",
-    SODA 2007 (the start; here greedy and deterministic: the next centre is the bin with the largest weighted distance).
+    SODA 2007 (the start; here greedy and deterministic: the next centre is the bin with the largest weighted distance,
+    and there are no further steps of k-means).
     """
     features = quadratic_features(colours)
     shares = counts / counts.sum()
-    members = _kmeans_memberships(colours, shares, min(components, len(shares)))
-    members = members[members.any(axis=1)]
+    members = _nearest(colours, _spread_centres(colours, shares, min(components, len(shares))))
     mixture = _maximise(features, members * shares, bin_width)
     for _ in range(iterations):
         previous = mixture.means
@@ -111,29 +105,13 @@ def _maximise(features: Floats, responsibilities: Floats, bin_width: float) -> M
     moments = np.einsum("kn,dn->kd", responsibilities, features)
     weights = np.maximum(moments[:, 0], 1e-12)
     moments /= weights[:, None]
-    means = moments[:, 1:4]
-    second = np.empty((len(weights), 3, 3))
-    second[:, _ROW, _COLUMN] = second[:, _COLUMN, _ROW] = moments[:, 4:]
+    means, second = moments[:, 1:4], moments[:, 4:].reshape(-1, 3, 3)
     covariances = second - means[:, :, None] * means[:, None, :] + np.eye(3) * (bin_width**2 / 12)
     return Mixture(weights / weights.sum(), means, covariances)
 
 
-def _kmeans_memberships(colours: Floats, shares: Floats, clusters: int) -> Floats:
-    """Return (K, N) one-hot memberships after greedy k-means++ seeding and a few Lloyd steps."""
-    centres = _spread_centres(colours, shares, clusters)
-    members = _nearest(colours, centres)
-    for _ in range(_KMEANS_STEPS):
-        weighted = members * shares
-        mass = weighted.sum(axis=1)
-        moved = np.einsum("kn,dn->kd", weighted, colours) / np.maximum(mass, 1e-12)[:, None]
-        centres = np.where(mass[:, None] > 0, moved, centres)
-        previous, members = members, _nearest(colours, centres)
-        if np.array_equal(members, previous):
-            break
-    return members
-
-
 def _spread_centres(colours: Floats, shares: Floats, clusters: int) -> Floats:
+    """Return (K, 3): distinct colours, each far from those before it and frequent."""
     centres = [colours[:, int(shares.argmax())]]
     distance = np.full(shares.shape, np.inf)
     for _ in range(clusters - 1):
@@ -143,6 +121,7 @@ def _spread_centres(colours: Floats, shares: Floats, clusters: int) -> Floats:
 
 
 def _nearest(colours: Floats, centres: Floats) -> Floats:
+    """Return (K, N) one-hot memberships."""
     # |x|^2 is the same for every centre, so the nearest one is found without it.
     closeness = centres @ colours - 0.5 * (centres**2).sum(axis=1)[:, None]
     return np.asarray(closeness.argmax(axis=0) == np.arange(len(centres))[:, None], dtype=np.float64)
