@@ -4,6 +4,7 @@
 `protocol`        what a segmenter is, and the check of what one returns
 `gmm`             the paper's segmenter: stretching, adaptive threshold, Gaussian mixture on colour
 `mixture`         that mixture, fitted to a colour histogram
+`borders`         where the picture is inside its letter-box
 `regions`         which of several candidate regions are nuclei: those with the sharpest outline
 `hed`             colour deconvolution, Otsu's threshold on haematoxylin
 `kmeans`          k-means clusters of colours in CIE Lab
