@@ -1,27 +1,19 @@
-"""The segmenter of Sec. 3.2, its clean-up, and the check of what segmenters return."""
+"""Clean-up of masks, the three-level map, and the check of what segmenters return."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 from skimage import measure
-from sklearn.mixture import GaussianMixture
 
 from syncgan.errors import ConfigError, ContractError, DataError
-from syncgan.registry import SEGMENTERS
 from syncgan.segmentation.cleaning import (
     clean_mask,
     fill_holes,
     remove_small,
     remove_thin,
 )
-from syncgan.segmentation.gmm import GMMSegmenter
 from syncgan.segmentation.levels import stain_levels
-from syncgan.segmentation.mixture import fit_mixture
 from syncgan.segmentation.overlay import overlay
 from syncgan.segmentation.protocol import declared_levels, normalise_output
 
@@ -47,116 +39,6 @@ def smear(shape=(192, 192), *, nucleus_radius=22, seed=0):
 
 def dice(mask, truth):
     return 2 * np.sum((mask > 0) & (truth > 0)) / max(1, np.sum(mask > 0) + np.sum(truth > 0))
-
-
-# --- the segmenter ---------------------------------------------------------------------------------------------------
-
-
-def test_nucleus_is_found_and_red_cells_and_cytoplasm_are_not():
-    image, nucleus, _ = smear()
-    assert dice(GMMSegmenter()(image), nucleus) > 0.95
-
-
-def test_large_nucleus_is_filled():
-    image, nucleus, _ = smear(nucleus_radius=48)
-    mask = GMMSegmenter()(image)
-    assert dice(mask, nucleus) > 0.95
-    assert mask[nucleus].mean() > 0.98
-
-
-def test_pale_and_dark_nuclei_of_one_stain_are_both_found():
-    image = np.full((160, 160, 3), GLASS, float)
-    dark, pale = disc((160, 160), (50, 50), 18), disc((160, 160), (110, 110), 18)
-    image[dark], image[pale] = NUCLEUS, (125, 72, 158)
-    image += np.random.default_rng(0).normal(0, 4, image.shape)
-    assert dice(GMMSegmenter()(image.clip(0, 255).astype(np.uint8)), dark | pale) > 0.95
-
-
-def test_mask_is_the_same_every_time_and_follows_a_flip():
-    image, _, _ = smear()
-    mask = GMMSegmenter()(image)
-    np.testing.assert_array_equal(GMMSegmenter()(image), mask)
-    assert dice(GMMSegmenter()(np.ascontiguousarray(image[:, ::-1]))[:, ::-1], mask) > 0.98
-
-
-def test_colour_cast_does_not_move_the_mask():
-    image, nucleus, _ = smear()
-    yellowish = (image * np.array([1.0, 0.95, 0.75])).astype(np.uint8)
-    assert dice(GMMSegmenter()(yellowish), nucleus) > 0.95
-
-
-FLAT = {
-    "black": np.zeros((64, 64, 3), np.uint8),
-    "white": np.full((64, 64, 3), 255, np.uint8),
-    "one colour": np.full((64, 64, 3), NUCLEUS, np.uint8),
-    "one pixel": np.zeros((1, 1, 3), np.uint8),
-    "sensor noise": np.random.default_rng(0).normal(200, 2, (64, 64, 3)).astype(np.uint8),
-}
-
-
-@pytest.mark.parametrize("name", FLAT)
-def test_image_without_contrast_gives_an_empty_mask(name):
-    mask = GMMSegmenter()(FLAT[name])
-    assert mask.shape == FLAT[name].shape[:2]
-    assert mask.dtype == np.uint8
-    assert not mask.any()
-
-
-ODD = {
-    "1 x 5000": np.random.default_rng(0).integers(0, 256, (1, 5000, 3), dtype=np.uint8),
-    "5000 x 20": np.random.default_rng(0).integers(0, 256, (5000, 20, 3), dtype=np.uint8),
-    "2 x 2": np.array([[[0] * 3, [255] * 3], [[255] * 3, [0] * 3]], np.uint8),
-    "two colours": np.repeat(np.repeat(np.array([[[0] * 3, [255] * 3]], np.uint8), 32, 0), 32, 1),
-    "saturated": np.where(np.random.default_rng(0).random((96, 96, 1)) < 0.3, 255, 0).repeat(3, 2).astype(np.uint8),
-    "shading": np.linspace(60, 220, 256).astype(np.uint8)[None, :, None].repeat(256, 0).repeat(3, 2),
-}
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_odd_image_gives_a_binary_mask_that_is_not_everything(name):
-    mask = GMMSegmenter()(ODD[name])
-    assert mask.shape == ODD[name].shape[:2]
-    assert set(np.unique(mask)) <= {0, 1}
-    assert mask.mean() < 0.8
-
-
-def test_unknown_parameter_and_value_out_of_bounds_are_refused():
-    with pytest.raises(ConfigError, match="did you mean 'components'"):
-        GMMSegmenter.from_mapping({"component": 3})
-    with pytest.raises(ConfigError, match="components"):
-        GMMSegmenter.from_mapping({"components": 1})
-
-
-def test_built_in_name_leads_to_the_segmenter():
-    assert SEGMENTERS.get("gmm") is GMMSegmenter
-
-
-# --- the mixture -----------------------------------------------------------------------------------------------------
-
-
-def test_histogram_mixture_matches_scikit_learn_on_pixels():
-    rng = np.random.default_rng(0)
-    truth = np.array([[60.0, 40.0, 110.0], [150.0, 120.0, 170.0], [230.0, 225.0, 235.0]])
-    pixels = np.concatenate(
-        [rng.normal(mean, 9, (size, 3)) for mean, size in zip(truth, (1500, 3000, 6000), strict=True)]
-    )
-    pixels = pixels.clip(0, 255)
-    bins, counts = np.unique((pixels // 8).astype(int), axis=0, return_counts=True)
-    ours = fit_mixture(
-        bins.T * 8.0 + 3.5, counts.astype(float), components=3, bin_width=8.0, iterations=200, tolerance=1e-4
-    )
-    theirs = GaussianMixture(3, random_state=0).fit(np.floor(pixels))
-    order, reference = ours.means[:, 0].argsort(), theirs.means_[:, 0].argsort()
-    np.testing.assert_allclose(ours.means[order], theirs.means_[reference], atol=0.6)
-    np.testing.assert_allclose(ours.weights[order], theirs.weights_[reference], atol=0.005)
-
-
-def test_mixture_survives_colours_that_are_all_the_same():
-    mixture = fit_mixture(
-        np.array([[255.0], [255.0], [255.0]]), np.array([10.0]), components=4, bin_width=8.0, iterations=5
-    )
-    assert mixture.means.shape == (1, 3)
-    assert np.isfinite(mixture.covariances).all()
 
 
 # --- cleaning --------------------------------------------------------------------------------------------------------
@@ -317,25 +199,3 @@ def test_overlay_draws_the_outline_and_nothing_else():
 def test_overlay_refuses_a_mask_of_another_size():
     with pytest.raises(DataError, match="mask"):
         overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4), np.uint8))
-
-
-# --- real images -----------------------------------------------------------------------------------------------------
-
-
-def real_set(name):
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("SYNCGAN_DATA", beside)) / name
-    if not folder.is_dir():
-        pytest.skip(f"needs the real image set {name}: set $SYNCGAN_DATA")
-    return folder
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize(("name", "floor"), [("bccd_nuclei", 0.88), ("dsb2018_purple", 0.72)])
-def test_mean_dice_on_real_images_is_above_the_floor(name, floor):
-    folder = real_set(name)
-    scores = []
-    for path in sorted((folder / "images").glob("*.png"))[::6]:
-        image = np.array(Image.open(path).convert("RGB"))
-        scores.append(dice(GMMSegmenter()(image), np.array(Image.open(folder / "masks" / path.name))))
-    assert np.mean(scores) > floor

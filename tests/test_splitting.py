@@ -51,7 +51,7 @@ def test_one_nucleus_stays_one(name):
 
 @pytest.mark.parametrize("radius", [10, 20, 40])
 def test_discs_are_cut_where_the_neck_is_narrower_than_stated(radius):
-    closest = 2 * np.sqrt(1 - 0.85**2) * radius
+    closest = 2 * np.sqrt(1 - 0.8**2) * radius
     assert split_touching(two_discs(round(1.3 * closest), radius)).max() == 2
     assert split_touching(two_discs(round(0.7 * closest), radius)).max() == 1
 

@@ -1,12 +1,14 @@
 import itertools
+import threading
 
 import numpy as np
 import pytest
 import torch
+from skimage import measure
 from torch import nn
 
 from syncgan import ContractError, UnknownNameError
-from syncgan.registry import IMAGE_GENERATORS, MASK_GENERATORS
+from syncgan.registry import IMAGE_GENERATORS, MASK_GENERATORS, SEGMENTERS
 from syncgan.testing import check_image_generator, check_mask_generator, check_segmenter
 
 # --- segmenters ------------------------------------------------------------------------------------------------------
@@ -18,7 +20,7 @@ def dark(image):
 
 def with_levels(levels, highest):
     def semantic(image):
-        return np.full(image.shape[:2], highest, np.uint8)
+        return np.where(image.mean(axis=2) < 120, highest, 0)
 
     semantic.levels = levels
     return semantic
@@ -33,10 +35,27 @@ class Threshold:
 
 
 def instances(image):
-    return np.arange(image[..., 0].size).reshape(image.shape[:2])
+    return measure.label(dark(image))
 
 
-@pytest.mark.parametrize("segmenter", ["gmm", dark, Threshold, Threshold(80), instances, with_levels(3, 2)])
+def local_function(limit):
+    return lambda image: image[..., 1] < limit
+
+
+@pytest.mark.parametrize(
+    "segmenter",
+    [
+        *(row.name for row in SEGMENTERS.describe() if row.origin == "built-in"),
+        dark,
+        Threshold,
+        Threshold(80),
+        local_function(90),
+        instances,
+        with_levels(3, 2),
+        with_levels(4, 2),  # levels that do not occur
+        lambda image: np.zeros(image.shape[:2], bool),
+    ],
+)
 def test_segmenters_that_keep_the_contract_pass(segmenter):
     check_segmenter(segmenter)
 
@@ -50,6 +69,12 @@ def changes_its_input(image):
     return image[..., 0]
 
 
+def writes_back(image):
+    """Leave no trace, but need an array that can be written into."""
+    image[0, 0] = image[0, 0]
+    return dark(image)
+
+
 _calls = itertools.count()
 
 
@@ -57,19 +82,64 @@ def changes_its_mind(image):
     return np.full(image.shape[:2], next(_calls) % 2, np.uint8)
 
 
+class Remembers:
+    """Compares each image with the darkest that it has seen."""
+
+    def __init__(self):
+        self.darkest = 255.0
+
+    def __call__(self, image):
+        self.darkest = min(self.darkest, float(image.mean()))
+        return image.mean(axis=2) < self.darkest
+
+
+class Locked(Threshold):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Forgetful(Threshold):
+    def __getstate__(self):
+        return {"limit": 0}
+
+
+class OddLevels(Threshold):
+    levels = "3"
+
+
+def darkest_fifth(image):
+    return image[..., 0] <= np.percentile(image[..., 0], 20)
+
+
 @pytest.mark.parametrize(
     ("segmenter", "message"),
     [
         (lambda image: image[..., 0] / 255, r"returned float64; .*threshold probabilities"),
-        (lambda image: image, r"returned shape \(64, 64, 3\) for an image of 64 x 64"),
-        (lambda image: image[:, ::-1, 0].T > 9, r"a smear of 40 rows and 64 columns: .*shape \(64, 40\)"),
-        (lambda image: np.full(image.shape[:2], -1), "negative values"),
-        (lambda image: None, "returned NoneType"),
+        (lambda image: image[..., 0] * np.nan, "returned float64 with NaN"),
+        (lambda image: image, r"returned shape \(64, 64, 3\) for an image of 64 x 64.*channels were kept"),
+        (lambda image: np.moveaxis(image, 2, 0), r"returned shape \(3, 64, 64\).*channels were kept"),
+        (lambda image: dark(image)[..., None], r"returned shape \(64, 64, 1\).*drop the last axis"),
+        (lambda image: dark(image)[None], r"returned shape \(1, 64, 64\).*drop the first axis"),
+        (lambda image: dark(image).T, r"a smear of 40 rows and 64 columns: .*shape \(64, 40\).*looks transposed"),
+        (lambda image: dark(image)[::2, ::2], r"returned shape \(32, 32\).*one value a pixel$"),
+        (lambda image: dark(image) * -1, "negative values"),
+        (lambda image: None, "returned NoneType.*is there a `return` missing"),
+        (lambda image: {"mask": dark(image)}, "returned dict"),
+        (lambda image: torch.from_numpy(dark(image)), r"returned a torch.Tensor; .*cpu\(\).numpy\(\)"),
         (with_levels(2, 2), r"levels = 2 but returned the value 2"),
-        (lambda image: np.linalg.inv(image[..., 0] * 0.0) > 0, "raised LinAlgError: Singular matrix"),
-        (lambda image: image[..., 0] > image[1, 1, 0], "one pixel: .*raised IndexError"),
-        (changes_its_input, "changed the image it was given"),
-        (changes_its_mind, "gave two masks for one image"),
+        (OddLevels, r"declares levels = '3'; expected an integer in 2\.\.256"),
+        (lambda image: ~dark(image), r"64 x 64: .*calls \d+% of the background nucleus; .*looks inverted"),
+        (lambda image: instances(image) + 1, "calls 100% of the background nucleus; background must be 0"),
+        (darkest_fifth, "one colour: .*calls 100% of the background.*where there is no contrast"),
+        (lambda image: np.linalg.inv(image[..., 0] * 0.0) > 0, "raised LinAlgError: Singular matrix.*empty mask"),
+        (lambda image: dark(image) & (image[..., 0] > image[1, 1, 0]), "one pixel: .*raised IndexError"),
+        (changes_its_input, "changed the image it was given; copy it first"),
+        (writes_back, "in a read-only array: .*raised ValueError: .*read-only.*copy the image before writing into it"),
+        (changes_its_mind, "gave two masks for one image; fix its seed"),
+        (Remembers, "gave another mask after other images"),
+        (Locked, r"cannot be sent to another process \(TypeError: .*lock.*__getstate__"),
+        (Forgetful, "a copy of segmenter .* gives another mask"),
     ],
 )
 def test_what_a_segmenter_does_wrong_is_said(segmenter, message):

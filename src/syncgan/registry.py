@@ -223,7 +223,13 @@ def require_methods(made: object, kind: str, name: str, *methods: str) -> None:
 SEGMENTERS = Registry(
     "segmenter",
     group="syncgan.segmenters",
-    builtins={"gmm": "syncgan.segmentation.gmm:GMMSegmenter"},
+    builtins={
+        "gmm": "syncgan.segmentation.gmm:GMMSegmenter",
+        "hed": "syncgan.segmentation.hed:HEDSegmenter",
+        "kmeans": "syncgan.segmentation.kmeans:KMeansSegmenter",
+        "otsu": "syncgan.segmentation.otsu:MultiOtsuSegmenter",
+        "watershed": "syncgan.segmentation.watershed:WatershedSegmenter",
+    },
 )
 MASK_GENERATORS = Registry(
     "mask generator",

@@ -4,7 +4,15 @@
 `protocol`        what a segmenter is, and the check of what one returns
 `gmm`             the paper's segmenter: stretching, adaptive threshold, Gaussian mixture on colour
 `mixture`         that mixture, fitted to a colour histogram
+`borders`         where the picture is inside its letter-box
 `regions`         which of several candidate regions are nuclei: those with the sharpest outline
+`hed`             colour deconvolution, Otsu's threshold on haematoxylin
+`kmeans`          k-means clusters of colours in CIE Lab
+`otsu`            multi-level Otsu thresholds
+`watershed`       touching nuclei as instances, from the mask of one of the others
+`classic`         what `hed`, `kmeans` and `otsu` share
+`stains`          colours as light absorbed, and which colour classes are nuclei
+`scale`           sizes that shrink with the image
 `splitting`       touching nuclei told apart by the necks between them
 `cleaning`        physical clean-up of masks
 `splitting`       touching nuclei told apart

@@ -3,13 +3,15 @@
 Stretch -> gray -> adaptive threshold -> Gaussian mixture on colour -> refined mask. The adaptive threshold finds what
 is darker than its surroundings; so are red cells and the edges of cytoplasm, which the mixture tells from nuclei.
 
-The one idea that makes it fast: pixels of one colour share one posterior, so after one pass that gives each pixel a
-15-bit colour index, the mixture is fitted to a histogram and applied as a table.
+The one idea that makes it fast: pixels of one colour share one posterior. After one pass that gives each pixel a 15-bit
+colour index, the mixture is fitted to a histogram and applied as a table.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+import functools
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,19 +19,25 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from syncgan.config import ConfigSection
-from syncgan.segmentation.cleaning import area_px, clean_mask, remove_thin
-from syncgan.segmentation.mixture import Mixture, fit_mixture
-from syncgan.segmentation.regions import edge_strength, select_regions
+from syncgan.segmentation.borders import content_box
+from syncgan.segmentation.cleaning import area_px, clean_mask
+from syncgan.segmentation.mixture import Mixture, fit_mixture, quadratic_features
 
 __all__ = ["GMMSegmenter"]
 
 Mask = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-# 16 bins a channel to find the optimum, 32 to polish it.
-_COARSE_BITS = 4
-_FINE_BITS = 5
-_FINE_ITERATIONS = 2
+# The mixture is fitted on 16 bins a channel and applied to 32, the five bits of OpenCV's packed 15-bit colour.
+_FIT_BITS = 4
+_BITS = 5
+_ALL_BINS = np.arange(1 << 3 * _BITS)
+
+# Percentiles and histogram are taken from about so many pixels, in rows spread evenly over the image.
+_SAMPLE_PX = 1 << 16
+
+# Pixels are worked on in strips of about so many, which stay in a core's cache.
+_STRIP_PX = 1 << 17
 
 # A local mean needs no fine grid: it is computed on an image reduced by up to this factor.
 _MEAN_REDUCTION = 8
@@ -51,24 +59,25 @@ class GMMSegmenter(ConfigSection):
 
     * *Which components are nuclei.* Nuclear dyes (haematoxylin, azure) absorb red **and** green light, while eosin,
       orange G and haemoglobin let red pass and light green lets green pass. Components are ranked by the larger of
-      their mean red and green; the darkest is nuclear. Paler ones join it, up to `nuclear_components`, if their stain
-      is alike (`stain_similarity`; by Beer and Lambert a paler nucleus absorbs the same mixture of light) and if the
-      outlines of all of them together follow sharper edges (`syncgan.segmentation.regions`).
+      their mean red and green. The darkest is nuclear, and so is one that is nearer to it than to the palest, since
+      pale and dark nuclei of one field may fall into two components (`nuclear_range`).
     * *Rare colours.* The mixture is fitted to the histogram's counts raised to `tempering`: at 0.5 a nucleus that
-      fills 2 % of a field is not drowned by the background. Posterior weights are those of the tempered counts.
-    * *Cytoplasm that shares the nucleus' component.* A region is replaced by the darker regions inside it where their
-      outline has the higher contrast. A region with a weak outline, or a thin one, is dropped (folds, cell borders).
+      fills 2 % of a field is not drowned by the background. A colour belongs to its most probable component, with the
+      weights of the tempered counts.
+    * *Few steps of EM.* They keep components compact in colour; run to convergence, one of them often widens until it
+      holds what the others do not explain.
     * *Large nuclei.* An adaptive threshold hollows out what is larger than its window, so the window grows with the
       image and holes inside nuclei are filled.
+    * *Letter-boxes.* A flat frame whose colour does not occur inside it is left out (`syncgan.segmentation.borders`).
 
     References
     ----------
     Kowal et al., "Computer-aided diagnosis of breast cancer based on fine needle biopsy microscopic images", Computers
     in Biology and Medicine 43:1563, 2013, for adaptive thresholding of cytology, which the paper cites in the authors'
-    form of 2011. Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23:291, 2001, for optical densities of stains.
+    form of 2011.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     low_percentile: float = Field(0.5, ge=0, le=20, description="Percentile of a channel that becomes 0.")
     high_percentile: float = Field(99.5, ge=80, le=100, description="Percentile of a channel that becomes 255.")
@@ -82,37 +91,25 @@ class GMMSegmenter(ConfigSection):
         0.75, gt=0, le=4, description="Side of the adaptive threshold's window, as share of the shorter image side."
     )
     offset: float = Field(
-        0.0, ge=-128, le=128, description="Gray levels by which a nucleus must be darker than its surroundings."
+        16.0, ge=-128, le=128, description="Gray levels by which a nucleus must be darker than its surroundings."
     )
-    components: int = Field(4, ge=2, le=12, description="Gaussians in the colour mixture.")
-    nuclear_components: int = Field(3, ge=1, le=6, description="At most so many of them are nuclei.")
-    stain_similarity: float = Field(
-        0.85,
+    components: int = Field(
+        3, ge=2, le=12, description="Gaussians in the colour mixture: nuclei, cytoplasm or red cells, background."
+    )
+    nuclear_range: float = Field(
+        0.5,
         ge=0,
-        le=2,
-        description="A paler component is nuclear only if its share of light absorbed in red and green alike is at "
-        "least this many times the darkest component's.",
+        lt=1,
+        description="A component is nuclear if it lies within this share of the way from the darkest to the palest; "
+        "0: the darkest alone.",
     )
     tempering: float = Field(0.5, gt=0, le=1, description="Exponent of the histogram's counts; 1: every pixel counts.")
-    iterations: int = Field(
-        20, ge=1, le=500, description="EM steps on the coarse histogram. Few keep the components compact in colour."
-    )
-    edge_sigma_px: float = Field(1.2, gt=0, le=20, description="Scale in pixels at which outlines are measured.")
-    min_relative_contrast: float = Field(
-        0.25, ge=0, le=1, description="A region's outline contrast, at least, as share of the sharpest region's."
-    )
+    iterations: int = Field(5, ge=1, le=500, description="EM steps. Few keep the components compact in colour.")
     smoothing_px: int = Field(
         1,
         ge=0,
         le=50,
         description="Radius in pixels of the outline smoothing; at most 1/64 of the shorter side is used.",
-    )
-    min_radius_px: int = Field(
-        3,
-        ge=0,
-        le=500,
-        description="A nucleus holds a disc of this radius in pixels, so threads and folds are not nuclei; at most "
-        "1/64 of the shorter side is used.",
     )
     max_hole_share: float = Field(0.5, ge=0, le=1, description="Holes up to this share of their nucleus are filled.")
     min_nucleus_area: float | None = Field(
@@ -124,22 +121,29 @@ class GMMSegmenter(ConfigSection):
 
     def __call__(self, image: Mask) -> Mask:
         """Return the (H, W) uint8 nucleus mask {0, 1} of an (H, W, 3) uint8 RGB image."""
-        stretched = _stretch(image, self)
-        if stretched is None:
-            return np.zeros(image.shape[:2], np.uint8)
-        dark = _darker_than_surroundings(stretched.planes, self)
-        candidates = [self._refined(dark & _likely(p)) for p in _nuclear_posteriors(stretched, self)]
-        red, green, _ = stretched.planes
-        edges = edge_strength(np.maximum(red, green), sigma_px=self.edge_sigma_px)
-        nuclei = select_regions(candidates, edges, min_relative_contrast=self.min_relative_contrast)
-        return remove_thin(nuclei, radius_px=_small_radius_px(self.min_radius_px, nuclei))
+        mask = np.zeros(image.shape[:2], np.uint8)
+        box = content_box(image)
+        nuclei = self._nuclei(image[box])
+        if nuclei is not None:
+            mask[box] = self._refined(nuclei)
+        return mask
 
-    def _refined(self, candidate: Mask) -> Mask:
+    def _nuclei(self, image: Mask) -> Mask | None:
+        stretching = _stretching(image, self)
+        if stretching is None:
+            return None
+        stretched = _stretch(image, *stretching)
+        dark = _darker_than_surroundings(stretched.gray, self)
+        return _looked_up(_nuclear_table(stretched.bins, self), stretched.bins, within=dark)
+
+    def _refined(self, nuclei: Mask) -> Mask:
+        # On small images nuclei are a few pixels wide.
+        smoothing_px = min(self.smoothing_px, min(nuclei.shape) // 64)
         return clean_mask(
-            candidate,
-            smoothing_px=_small_radius_px(self.smoothing_px, candidate),
+            nuclei,
+            smoothing_px=smoothing_px,
             max_hole_share=self.max_hole_share,
-            min_nucleus_area=self._min_area_px(candidate.shape),
+            min_nucleus_area=self._min_area_px(nuclei.shape),
         )
 
     def _min_area_px(self, shape: tuple[int, ...]) -> float:
@@ -148,49 +152,60 @@ class GMMSegmenter(ConfigSection):
         return max(1.0, min(_SPECK_PX, area_px(_SPECK_SHARE, shape)))
 
 
-def _small_radius_px(radius_px: int, mask: Mask) -> int:
-    # On small images nuclei are a few pixels wide.
-    shorter_side: int = min(mask.shape)
-    return min(radius_px, shorter_side // 64)
-
-
-class _Stretched(NamedTuple):
-    """Three stretched (H, W) planes, and per channel the gray levels that became 0 and 255."""
-
-    planes: list[Mask]
-    black: Floats
-    white: Floats
-
-
-def _stretch(image: Mask, settings: GMMSegmenter) -> _Stretched | None:
-    """Stretch each channel between its percentiles, or return None where there is no contrast to stretch."""
-    planes = [np.asarray(plane, dtype=np.uint8) for plane in cv2.split(image)]
-    limits = np.array([_percentiles(plane, settings) for plane in planes], dtype=np.float64)
-    black, white = limits.T
+def _stretching(image: Mask, settings: GMMSegmenter) -> tuple[Floats, Floats] | None:
+    """Return per channel the level that becomes 0 and the factor of the rest; None without contrast to stretch."""
+    sample = _sampled_rows(image)
+    black, white = np.array([_percentiles(sample, channel, settings) for channel in range(3)], np.float64).T
     if (white - black).max() < settings.min_contrast:
         return None
-    white = np.maximum(white, black + settings.min_contrast)
-    spread = [_spread(plane, low, high - low) for plane, low, high in zip(planes, black, white, strict=True)]
-    return _Stretched(spread, black, white)
+    return black, 255 / np.maximum(white - black, settings.min_contrast)
 
 
-def _percentiles(plane: Mask, settings: GMMSegmenter) -> tuple[int, int]:
-    """Return the gray levels of the nearest rank, so that both occur in the plane."""
-    counts = cv2.calcHist([plane], [0], None, [256], [0, 256])
+def _sampled_rows(pixels: NDArray[np.generic]) -> NDArray[Any]:
+    height, width = pixels.shape[:2]
+    return pixels[:: -(-height * width // _SAMPLE_PX)]
+
+
+def _percentiles(image: Mask, channel: int, settings: GMMSegmenter) -> tuple[int, int]:
+    """Return the gray levels of the nearest rank, so that both occur in the channel."""
+    counts = cv2.calcHist([image], [channel], None, [256], [0, 256])
     cumulated = np.cumsum(counts.ravel(), dtype=np.float64)
     ranks = np.array([settings.low_percentile, settings.high_percentile]) / 100 * cumulated[-1]
     low, high = np.searchsorted(cumulated, np.maximum(ranks, 1))
     return int(low), int(high)
 
 
-def _spread(plane: Mask, low: float, span: float) -> Mask:
-    table = np.clip((np.arange(256) - low) * (255 / span), 0, 255).round().astype(np.uint8)
-    return np.asarray(cv2.LUT(plane, table))
+class _Stretched(NamedTuple):
+    """A stretched image: (H, W) uint8 gray values, and (H, W) uint16 colour bins, red in the highest bits."""
+
+    gray: Mask
+    bins: NDArray[np.uint16]
 
 
-def _darker_than_surroundings(planes: list[Mask], settings: GMMSegmenter) -> Mask:
-    """Return {0, 1}: gray value below the local mean minus the offset (adaptive threshold)."""
-    gray = cv2.cvtColor(cv2.merge(planes), cv2.COLOR_RGB2GRAY)
+def _stretch(image: Mask, black: Floats, factors: Floats) -> _Stretched:
+    height, width = image.shape[:2]
+    gray = np.empty((height, width), np.uint8)
+    packed = np.empty((height, width, 2), np.uint8)
+    strips = list(_strips(height, width))
+    # OpenCV multiplies uint8 by uint8, with one common scale, four times as fast as it looks values up.
+    scale = factors.max() / 255
+    multipliers = np.empty((strips[0].stop, width, 3), np.uint8)
+    multipliers[:] = np.tile(np.round(factors / scale).astype(np.uint8), (width, 1))
+    for rows in strips:
+        strip = np.asarray(cv2.subtract(image[rows], np.append(black, 0.0)))
+        cv2.multiply(strip, multipliers[: len(strip)], dst=strip, scale=scale)
+        cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY, dst=gray[rows])
+        cv2.cvtColor(strip, cv2.COLOR_RGB2BGR555, dst=packed[rows])
+    return _Stretched(gray, packed.view(np.uint16)[..., 0])
+
+
+def _strips(height: int, width: int) -> Iterator[slice]:
+    step = max(1, _STRIP_PX // width)
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
+
+
+def _darker_than_surroundings(gray: Mask, settings: GMMSegmenter) -> Mask:
+    """Return {0, 255}: gray value below the local mean minus the offset (adaptive threshold)."""
     height, width = gray.shape
     factor = max(1, min(_MEAN_REDUCTION, min(height, width) // 16))
     small = cv2.resize(gray, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
@@ -199,74 +214,64 @@ def _darker_than_surroundings(planes: list[Mask], settings: GMMSegmenter) -> Mas
     local_mean = cv2.blur(small.astype(np.float32), (window, window), borderType=cv2.BORDER_REPLICATE)
     threshold = np.clip(np.ceil(local_mean - settings.offset), 0, 255).astype(np.uint8)
     threshold = cv2.resize(threshold, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(gray < threshold).view(np.uint8)
+    return np.asarray(cv2.compare(gray, threshold, cv2.CMP_LT, dst=threshold), dtype=np.uint8)
 
 
-def _nuclear_posteriors(stretched: _Stretched, settings: GMMSegmenter) -> list[Mask]:
-    """Return for n = 1, 2, ... the posterior (0..255) of the n most nuclear components, each (H, W) uint8."""
-    index = _colour_index(stretched.planes)
-    counts = np.bincount(index.ravel(), minlength=1 << 3 * _FINE_BITS)
-    occupied = np.flatnonzero(counts)
-    mixture = _fit_coarse_to_fine(counts, settings)
-    nuclear = _nuclear_components(mixture, stretched, settings)
-    cumulated = np.cumsum(mixture.posteriors(_bin_centres(occupied, _FINE_BITS))[nuclear], axis=0)
-    return [_looked_up(index, occupied, share) for share in cumulated]
+def _nuclear_table(bins: NDArray[np.uint16], settings: GMMSegmenter) -> Mask:
+    """Return (32768,) uint8 {0, 1}: whether the most probable component of each colour bin is nuclear."""
+    mixture = _fitted(_sampled_rows(bins), settings)
+    nuclear = _nuclear_components(mixture, settings)
+    joint = mixture.log_joint(_features_of_bins())
+    return np.asarray(joint[nuclear].max(axis=0) > joint[~nuclear].max(axis=0)).view(np.uint8)
 
 
-def _nuclear_components(mixture: Mixture, stretched: _Stretched, settings: GMMSegmenter) -> NDArray[np.intp]:
-    """Return the components that may be nuclear, darkest first; at least one, and never all of several."""
-    order = mixture.means[:, :2].max(axis=1).argsort(kind="stable")
-    order = order[: max(1, min(settings.nuclear_components, len(order) - 1))]
-    gray = stretched.black + mixture.means[order] / 255 * (stretched.white - stretched.black)
-    density = np.maximum(-np.log10((gray + 1) / (stretched.white + 1)), 1e-3)
-    nuclear_share = density[:, :2].min(axis=1) / density.sum(axis=1)
-    alike = nuclear_share >= settings.stain_similarity * nuclear_share[0]
-    return np.asarray(order[np.logical_and.accumulate(alike)])
-
-
-def _colour_index(planes: list[Mask]) -> NDArray[np.uint16]:
-    """Return (H, W) uint16: the 32 x 32 x 32 colour bin of each pixel, red in the highest bits."""
-    index = np.zeros(planes[0].shape, np.uint16)
-    for plane in planes:
-        index <<= _FINE_BITS
-        index |= plane >> 8 - _FINE_BITS
-    return index
-
-
-def _fit_coarse_to_fine(counts: NDArray[np.int64], settings: GMMSegmenter) -> Mixture:
-    half = 1 << _COARSE_BITS
-    coarse = counts.reshape(half, 2, half, 2, half, 2).sum(axis=(1, 3, 5)).ravel()
-    start = _fit(coarse, _COARSE_BITS, settings, iterations=settings.iterations, start=None)
-    return _fit(counts, _FINE_BITS, settings, iterations=_FINE_ITERATIONS, start=start)
-
-
-def _fit(
-    counts: NDArray[np.int64], bits: int, settings: GMMSegmenter, *, iterations: int, start: Mixture | None
-) -> Mixture:
+def _fitted(bins: NDArray[np.uint16], settings: GMMSegmenter) -> Mixture:
+    counts = np.bincount(_coarse_of_bins().take(bins).ravel())
     occupied = np.flatnonzero(counts)
     return fit_mixture(
-        _bin_centres(occupied, bits),
+        _bin_centres(occupied, _FIT_BITS),
         counts[occupied].astype(np.float64) ** settings.tempering,
         components=settings.components,
-        bin_width=256 / (1 << bits),
-        iterations=iterations,
-        start=start,
+        bin_width=256 / (1 << _FIT_BITS),
+        iterations=settings.iterations,
     )
 
 
-def _bin_centres(bins: NDArray[np.intp], bits: int) -> NDArray[np.float64]:
-    last, width = (1 << bits) - 1, 256 / (1 << bits)
-    steps = np.stack([bins >> 2 * bits, bins >> bits & last, bins & last])
-    return steps * width + (width - 1) / 2
+def _nuclear_components(mixture: Mixture, settings: GMMSegmenter) -> NDArray[np.bool_]:
+    """Return (K,): the darkest component and those near to it, but not the palest."""
+    brightness = mixture.means[:, :2].max(axis=1)
+    darkest, palest = brightness.min(), brightness.max()
+    nuclear = brightness <= darkest + settings.nuclear_range * (palest - darkest)
+    nuclear[brightness.argmax()] = False
+    return np.asarray(nuclear)
 
 
-def _looked_up(index: NDArray[np.uint16], occupied: NDArray[np.intp], share: NDArray[np.float64]) -> Mask:
-    table = np.zeros(1 << 3 * _FINE_BITS, np.uint8)
-    table[occupied] = np.round(255 * np.minimum(share, 1.0))
-    return np.asarray(table.take(index))
+def _bin_centres(bins: NDArray[np.integer[Any]], bits: int) -> Floats:
+    """Return (3, N) gray levels."""
+    width = 256 / (1 << bits)
+    return np.stack(_levels_of_bins(bins, bits)) * width + (width - 1) / 2
 
 
-def _likely(posterior: Mask) -> Mask:
-    """Return {0, 1}: posterior above one half after a 3 x 3 mean, which takes pixel noise off the outline."""
-    _, likely = cv2.threshold(cv2.blur(posterior, (3, 3)), 127, 1, cv2.THRESH_BINARY)
-    return np.asarray(likely, dtype=np.uint8)
+def _levels_of_bins(bins: NDArray[np.integer[Any]], bits: int) -> tuple[NDArray[np.integer[Any]], ...]:
+    last = (1 << bits) - 1
+    return bins >> 2 * bits, bins >> bits & last, bins & last
+
+
+@functools.cache
+def _features_of_bins() -> NDArray[np.float32]:
+    """Return (13, 32768): the quadratic features of every colour bin."""
+    return quadratic_features(_bin_centres(_ALL_BINS, _BITS)).astype(np.float32)
+
+
+@functools.cache
+def _coarse_of_bins() -> NDArray[np.uint16]:
+    """Return (32768,): the bin of the mixture's histogram in which each colour bin lies."""
+    red, green, blue = (level >> _BITS - _FIT_BITS for level in _levels_of_bins(_ALL_BINS, _BITS))
+    return ((red << _FIT_BITS | green) << _FIT_BITS | blue).astype(np.uint16)
+
+
+def _looked_up(table: Mask, bins: NDArray[np.uint16], *, within: Mask) -> Mask:
+    """Return {0, 1}: the table's value of each pixel where `within` is 255; written into `within`."""
+    for rows in _strips(*bins.shape):
+        np.bitwise_and(within[rows], table.take(bins[rows]), out=within[rows])
+    return within

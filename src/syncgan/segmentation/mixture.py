@@ -1,6 +1,6 @@
 """A Gaussian mixture fitted to a colour histogram instead of to pixels.
 
-Every pixel of one colour bin has the same posterior, so EM needs one column a bin: a few thousand columns whatever the
+Every pixel of one colour bin has the same posterior, so EM needs one column a bin: some hundred columns whatever the
 image size. Two points keep it honest: the variance of the colours inside a bin, ``width**2 / 12`` a channel, is added
 to every covariance (without it, saturated pixels collapse a component), and the start is deterministic.
 """
@@ -8,18 +8,15 @@ to every covariance (without it, saturated pixels collapse a component), and the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Mixture", "fit_mixture"]
+__all__ = ["Mixture", "fit_mixture", "quadratic_features"]
 
 Floats = NDArray[np.float64]
-
-# The upper triangle of x x^T: the logarithm of a Gaussian is linear in (1, x, these products).
-_ROW, _COLUMN = np.triu_indices(3)
-
-_KMEANS_STEPS = 8
+Features = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,28 @@ class Mixture:
     means: Floats
     covariances: Floats
 
-    def posteriors(self, colours: Floats) -> Floats:
-        """Return (K, N) posterior probabilities of (3, N) colours."""
-        return _posteriors(_quadratic_features(colours), self)
+    def log_joint(self, features: Features) -> Features:
+        """Return (K, N): log of weight times density, up to one constant, of the `quadratic_features` of N colours."""
+        precisions = np.linalg.inv(self.covariances)
+        linear = (precisions @ self.means[:, :, None])[..., 0]
+        _, log_determinants = np.linalg.slogdet(self.covariances)
+        constant = np.log(self.weights) - 0.5 * (log_determinants + (linear * self.means).sum(axis=1))
+        coefficients = np.concatenate([constant[:, None], linear, -0.5 * precisions.reshape(-1, 9)], axis=1)
+        return np.asarray(np.matmul(coefficients.astype(features.dtype), features))
+
+    def posteriors(self, features: Features) -> Floats:
+        """Return (K, N) posterior probabilities, given the `quadratic_features` of N colours."""
+        joint = self.log_joint(features).astype(np.float64, copy=False)
+        joint -= joint.max(axis=0)
+        np.exp(joint, out=joint)
+        joint /= joint.sum(axis=0)
+        return joint
+
+
+def quadratic_features(colours: Floats) -> Floats:
+    """Return (13, N) for (3, N) colours: 1, x and x x^T, in which the logarithm of a Gaussian is linear."""
+    products = colours[:, None] * colours
+    return np.concatenate([np.ones_like(colours[:1]), colours, products.reshape(9, -1)])
 
 
 def fit_mixture(
@@ -49,7 +65,6 @@ def fit_mixture(
     components: int,
     bin_width: float,
     iterations: int,
-    start: Mixture | None = None,
     tolerance: float = 0.01,
 ) -> Mixture:
     """Fit a Gaussian mixture to weighted colours by expectation maximisation.
@@ -61,7 +76,6 @@ def fit_mixture(
     components : K; at most N are used.
     bin_width : side of a bin in gray levels.
     iterations : at most so many steps.
-    start : the mixture to go on from; weighted k-means otherwise.
     tolerance : stop when no mean moves by more than this many bin widths in a step.
 
     Returns
@@ -71,73 +85,33 @@ def fit_mixture(
     References
     ----------
     Bishop, "Pattern Recognition and Machine Learning", 2006, Sec. 9.2.2 (EM). Arthur and Vassilvitskii, "k-means++",
-    SODA 2007 (the start; here greedy and deterministic: the next centre is the bin with the largest weighted distance).
+    SODA 2007 (the start; here greedy and deterministic: the next centre is the bin with the largest weighted distance,
+    and there are no further steps of k-means).
     """
-    features = _quadratic_features(colours)
+    features = quadratic_features(colours)
     shares = counts / counts.sum()
-    if start is None:
-        members = _kmeans_memberships(colours, shares, min(components, len(shares)))
-        start = _maximise(features, members * shares, bin_width)
-    mixture = start
+    members = _nearest(colours, _spread_centres(colours, shares, min(components, len(shares))))
+    mixture = _maximise(features, members * shares, bin_width)
     for _ in range(iterations):
         previous = mixture.means
-        mixture = _maximise(features, _posteriors(features, mixture) * shares, bin_width)
+        mixture = _maximise(features, mixture.posteriors(features) * shares, bin_width)
         if np.abs(mixture.means - previous).max() < tolerance * bin_width:
             break
     return mixture
-
-
-def _quadratic_features(colours: Floats) -> Floats:
-    """Return (10, N): 1, x, and the six products of x. Their weighted sums are all that EM needs."""
-    return np.concatenate([np.ones_like(colours[:1]), colours, colours[_ROW] * colours[_COLUMN]])
-
-
-def _posteriors(features: Floats, mixture: Mixture) -> Floats:
-    joint = _log_density_coefficients(mixture) @ features
-    joint -= joint.max(axis=0)
-    np.exp(joint, out=joint)
-    joint /= joint.sum(axis=0)
-    return np.asarray(joint)
-
-
-def _log_density_coefficients(mixture: Mixture) -> Floats:
-    """Return (K, 10): times the features of a colour, log(weight * density) up to one common constant."""
-    precisions = np.linalg.inv(mixture.covariances)
-    linear = np.einsum("kij,kj->ki", precisions, mixture.means)
-    constant = (
-        np.log(mixture.weights)
-        - 0.5 * np.linalg.slogdet(mixture.covariances)[1]
-        - 0.5 * np.einsum("ki,ki->k", linear, mixture.means)
-    )
-    products = -0.5 * precisions[:, _ROW, _COLUMN] * np.where(_ROW == _COLUMN, 1.0, 2.0)
-    return np.concatenate([constant[:, None], linear, products], axis=1)
 
 
 def _maximise(features: Floats, responsibilities: Floats, bin_width: float) -> Mixture:
     # einsum, not BLAS: its result does not depend on the number of threads that a worker was given.
     moments = np.einsum("kn,dn->kd", responsibilities, features)
     weights = np.maximum(moments[:, 0], 1e-12)
-    means = moments[:, 1:4] / weights[:, None]
-    second = np.empty((len(weights), 3, 3))
-    second[:, _ROW, _COLUMN] = second[:, _COLUMN, _ROW] = moments[:, 4:] / weights[:, None]
-    covariances = second - means[:, :, None] * means[:, None, :] + np.eye(3) * bin_width**2 / 12
+    moments /= weights[:, None]
+    means, second = moments[:, 1:4], moments[:, 4:].reshape(-1, 3, 3)
+    covariances = second - means[:, :, None] * means[:, None, :] + np.eye(3) * (bin_width**2 / 12)
     return Mixture(weights / weights.sum(), means, covariances)
 
 
-def _kmeans_memberships(colours: Floats, shares: Floats, clusters: int) -> Floats:
-    """Return (K, N) one-hot memberships after greedy k-means++ seeding and a few Lloyd steps."""
-    centres = _spread_centres(colours, shares, clusters)
-    members = _nearest(colours, centres)
-    for _ in range(_KMEANS_STEPS):
-        weighted = members * shares
-        mass = weighted.sum(axis=1)
-        moved = np.einsum("kn,dn->kd", weighted, colours) / np.maximum(mass, 1e-12)[:, None]
-        centres = np.where(mass[:, None] > 0, moved, centres)
-        members = _nearest(colours, centres)
-    return members
-
-
 def _spread_centres(colours: Floats, shares: Floats, clusters: int) -> Floats:
+    """Return (K, 3): distinct colours, each far from those before it and frequent."""
     centres = [colours[:, int(shares.argmax())]]
     distance = np.full(shares.shape, np.inf)
     for _ in range(clusters - 1):
@@ -147,6 +121,7 @@ def _spread_centres(colours: Floats, shares: Floats, clusters: int) -> Floats:
 
 
 def _nearest(colours: Floats, centres: Floats) -> Floats:
+    """Return (K, N) one-hot memberships."""
     # |x|^2 is the same for every centre, so the nearest one is found without it.
     closeness = centres @ colours - 0.5 * (centres**2).sum(axis=1)[:, None]
     return np.asarray(closeness.argmax(axis=0) == np.arange(len(centres))[:, None], dtype=np.float64)

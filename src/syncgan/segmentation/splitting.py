@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 _SMOOTHING_SIGMA_PX = 1.0
 
 
-def split_touching(mask: NDArray[np.generic], *, min_radius_px: float = 3.0, max_neck: float = 0.85) -> Labels:
+def split_touching(mask: NDArray[np.generic], *, min_radius_px: float = 3.0, max_neck: float = 0.8) -> Labels:
     """Give each nucleus of a mask its own label, touching ones too.
 
     Parameters
