@@ -359,7 +359,7 @@ def test_damaged_entry_is_computed_again(tmp_path, damage):
 def test_cache_tells_parameters_levels_and_code_apart(tmp_path):
     extractors = [
         MaskExtractor("gmm"),
-        MaskExtractor("gmm", components=3),
+        MaskExtractor("gmm", components=5),
         MaskExtractor("gmm", levels=3),
         MaskExtractor(below),
         MaskExtractor(below, threshold=7),

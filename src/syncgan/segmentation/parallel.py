@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.segmentation.recipe import Masks
-from syncgan.segmentation.transport import PackedImages, PackedMasks
+from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
 
 __all__ = ["map_images", "map_in_groups"]
 
@@ -69,8 +69,18 @@ def map_images(
         yield from (segment(index, image) for group in groups for index, image in group)
     else:
         work = partial(_each_packed, segment, os.getpid())
-        for result in _run(work, map(PackedImages.of, groups), jobs):
-            yield result.masks() if isinstance(result, PackedMasks) else result
+        with Pages() as pages:
+            pack = pages.pack if _runs_on_this_machine() else PackedImages.of
+            for result in _run(work, map(pack, groups), jobs):
+                yield result.masks() if isinstance(result, PackedMasks) else result
+
+
+def _runs_on_this_machine() -> bool:
+    """Say whether joblib's processes share this machine's memory; those of dask and ray need not."""
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend()
+    return type(backend).__name__ in ("LokyBackend", "MultiprocessingBackend")
 
 
 def _jobs_and_size(n_jobs: int | None, total: int) -> tuple[int | None, int]:

@@ -1,22 +1,30 @@
 """Images and masks on their way between processes, in few and small pieces.
 
-What a pipe or a file costs is mostly a price per piece, so the images of a group travel as one array, which joblib
-hands over through shared memory; and masks, which come back through a pipe, travel as bits.
+On one machine the images of a group are laid into a *page*, a file in shared memory that is used again and again, so
+that an image costs one copy. To other machines they travel as one array. Masks come back as bits.
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.segmentation.recipe import Masks
 
-__all__ = ["PackedImages", "PackedMasks"]
+__all__ = ["PackedImages", "PackedMasks", "Pages"]
 
 Mask = NDArray[np.uint8]
+
+_MEMORY = Path("/dev/shm")  # noqa: S108
+_MIN_FREE_BYTES = 512 * 1024**2
+_FREE, _TAKEN = 0, 1  # the first byte of a page
 
 
 class PackedImages(NamedTuple):
@@ -25,26 +33,74 @@ class PackedImages(NamedTuple):
     Attributes
     ----------
     indices, shapes : number and shape of each image.
-    pixels : (K,) uint8, all images one after the other.
+    pixels : (K,) uint8, all images one after the other; or the path of the page that they lie in.
     """
 
     indices: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
-    pixels: Mask
+    pixels: Mask | str
 
     @classmethod
     def of(cls, items: Sequence[tuple[int, Mask]]) -> PackedImages:
-        """Pack (index, image) pairs."""
+        """Pack (index, image) pairs into one array."""
         indices, images = zip(*items, strict=True)
         return cls(indices, tuple(image.shape for image in images), np.concatenate([image.ravel() for image in images]))
 
     def items(self) -> Iterator[tuple[int, Mask]]:
-        """Yield (index, image) pairs; the images are views."""
+        """Yield (index, image) pairs; the images are views, which must not be used after the last."""
+        page = np.memmap(self.pixels, np.uint8, "r+") if isinstance(self.pixels, str) else None
+        pixels = self.pixels if page is None else page[1:]
         start = 0
         for index, shape in zip(self.indices, self.shapes, strict=True):
             end = start + int(np.prod(shape))
-            yield index, self.pixels[start:end].reshape(shape)
+            yield index, np.asarray(pixels[start:end]).reshape(shape)
             start = end
+        if page is not None:
+            page[0] = _FREE
+
+
+class Pages:
+    """Pages in shared memory for processes of this machine; a page is free again when its reader has marked it so.
+
+    Use it as a context: the pages are gone afterwards.
+    """
+
+    def __init__(self) -> None:
+        in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MIN_FREE_BYTES
+        folder = str(_MEMORY) if in_memory else None
+        self._folder = tempfile.TemporaryDirectory(prefix="syncgan-", dir=folder, ignore_cleanup_errors=True)
+        self._pages: list[np.memmap[tuple[int], np.dtype[np.uint8]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def pack(self, items: Sequence[tuple[int, Mask]]) -> PackedImages:
+        """Lay (index, image) pairs into a page; into an array where no page can be had."""
+        indices, images = zip(*items, strict=True)
+        size = sum(image.size for image in images)
+        try:
+            page = next((page for page in self._pages if page[0] == _FREE and page.size > size), None)
+            page = self._added(size) if page is None else page
+        except OSError:  # the file system is full
+            return PackedImages.of(items)
+        page[0], start = _TAKEN, 1
+        for image in images:
+            page[start : start + image.size] = image.ravel()
+            start += image.size
+        return PackedImages(indices, tuple(image.shape for image in images), str(page.filename))
+
+    def _added(self, size: int) -> np.memmap[tuple[int], np.dtype[np.uint8]]:
+        path = Path(self._folder.name) / str(len(self._pages))
+        # Written, not only given a length: writing later where there is no space would end the process.
+        path.write_bytes(bytes(size + 1))
+        page: np.memmap[tuple[int], np.dtype[np.uint8]] = np.memmap(path, np.uint8, "r+", shape=(size + 1,))
+        self._pages.append(page)
+        return page
 
 
 class PackedMasks(NamedTuple):
