@@ -27,7 +27,6 @@ from syncgan.segmentation.diagnosis import (
     diagnose_mask,
 )
 from syncgan.segmentation.inputs import is_tensor, iterate_images, length_of, rgb_array
-from syncgan.segmentation.levels import nucleus_of
 from syncgan.segmentation.parallel import map_images
 from syncgan.segmentation.recipe import Masks, Recipe
 from syncgan.segmentation.resolve import has_parameter, resolve
@@ -305,7 +304,7 @@ class MaskExtractor:
 
     def _log_full(self, masks: Sequence[Pixels]) -> None:
         """Log how many masks are of nearly everything, which no field of nuclei is."""
-        full = sum(nucleus_of(mask, levels=self.levels).mean() > MAX_NUCLEUS_SHARE for mask in masks)
+        full = sum(np.count_nonzero(mask == self.levels - 1) > MAX_NUCLEUS_SHARE * mask.size for mask in masks)
         if full:
             _log.warning(
                 "%d of %d masks cover more than %.0f %% of their image; look at them with `diagnose`",

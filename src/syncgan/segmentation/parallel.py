@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 # Sixteen images of 10 ms outweigh what a task costs; more would make progress jerky. Each job has a few groups, so that
 # none is left working alone at the end.
 _GROUP_ITEMS = 16
-_GROUP_BYTES = 8 * 1024**2
+_GROUP_BYTES = 16 * 1024**2
 _GROUPS_A_JOB = 4
 _SHARED_BYTES = 64 * 1024  # larger arrays pass through shared memory, read-only
 
