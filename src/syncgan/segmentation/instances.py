@@ -47,12 +47,14 @@ def clean_labels(labels: Labels, cleaning: CleaningConfig) -> Labels:
 
     Parameters
     ----------
-    labels : (H, W) int32, 0 for background, 1..N.
+    labels : (H, W) int32, 0 for background, 1..N without gaps.
 
     Returns
     -------
     (H, W) int32 labels 1..M of the nuclei that are left, in their order.
     """
+    if not (cleaning.min_nucleus_area or cleaning.max_nucleus_area or cleaning.border_objects == "remove"):
+        return labels
     areas = np.bincount(labels.ravel(), minlength=1)
     low = area_px(cleaning.min_nucleus_area, labels.shape)
     high = area_px(cleaning.max_nucleus_area, labels.shape) or np.inf
