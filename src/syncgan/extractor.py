@@ -8,8 +8,7 @@ parallel, and remembers masks by the content of the image. torch is imported onl
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.config import CleaningConfig, ExtractorConfig
-from syncgan.errors import ConfigError, ContractError, DataError
-from syncgan.segmentation.cache import MaskCache
+from syncgan.errors import ConfigError, DataError
 from syncgan.segmentation.diagnosis import (
     MAX_NUCLEUS_SHARE,
     ClassDiagnosis,
@@ -26,15 +24,14 @@ from syncgan.segmentation.diagnosis import (
     MaskDiagnosis,
     diagnose_mask,
 )
-from syncgan.segmentation.inputs import is_tensor, iterate_images, length_of, rgb_array
-from syncgan.segmentation.parallel import map_images
+from syncgan.segmentation.extraction import Progress, extract_many
+from syncgan.segmentation.inputs import is_tensor, iterate_images, length_of, rgb_array, rgb_arrays
 from syncgan.segmentation.recipe import Masks, Recipe
 from syncgan.segmentation.resolve import has_parameter, resolve
 
 __all__ = ["ClassDiagnosis", "MaskDiagnoses", "MaskDiagnosis", "MaskExtractor", "Masks"]
 
 Pixels = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
 
@@ -198,11 +195,12 @@ class MaskExtractor:
             The cache folder cannot be written.
         """
         masks = list(
-            self._extracted(
+            extract_many(
+                self._recipe,
                 images_or_dataset,
+                instances=self.returns_instances,
                 n_jobs=n_jobs,
                 cache_dir=cache_dir,
-                instances=self.returns_instances,
                 progress=progress,
             )
         )
@@ -237,13 +235,13 @@ class MaskExtractor:
             Images, masks, names and labels differ in number, or a mask from its image in size.
         """
         total = length_of(images)
-        masks = list(self._extracted(images, instances=True)) if masks is None else list(masks)
+        masks = list(extract_many(self._recipe, images, instances=True)) if masks is None else list(masks)
         named = [str(index) for index in range(total)] if names is None else [str(name) for name in names]
         classes = [""] * total if labels is None else [str(label) for label in labels]
         if not total == len(masks) == len(named) == len(classes):
             counts = f"{total}, {len(masks)}, {len(named)} and {len(classes)}"
             raise DataError(f"expected one mask and name an image (and one label), got {counts}")
-        rows = zip(_arrays(iterate_images(images)), masks, named, classes, strict=True)
+        rows = zip(rgb_arrays(iterate_images(images)), masks, named, classes, strict=True)
         found = MaskDiagnoses.of(self._diagnosis(*row) for row in rows)
         found.warn()
         return found
@@ -268,39 +266,12 @@ class MaskExtractor:
         settings = ", ".join(f"{key}={value!r}" for key, value in {**described, **parameters}.items())
         return f"MaskExtractor({name!r}, {settings})"
 
-    def _extracted(
-        self,
-        images: Any,
-        *,
-        instances: bool,
-        n_jobs: int | None = 2,
-        cache_dir: Path | str | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[Masks]:
-        total = length_of(images)
-        work = partial(_extract_item, self._recipe, self._cache(cache_dir), instances)
-        results = map_images(work, _readable(iterate_images(images)), total=total, n_jobs=n_jobs)
-        for done, masks in enumerate(results, start=1):
-            yield masks
-            if progress is not None:
-                progress(done, total)
-
     def _diagnosis(self, image: Pixels, mask: Any, name: str, class_name: str) -> MaskDiagnosis:
         mask, instances = mask if isinstance(mask, tuple) else (mask, None)
         mask = np.asarray(mask)
         if mask.shape != image.shape[:2]:
             raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {mask.shape}")
         return diagnose_mask(image, mask, name=name, levels=self.levels, instances=instances, class_name=class_name)
-
-    def _cache(self, cache_dir: Path | str | None) -> MaskCache | None:
-        if cache_dir is None:
-            return None
-        fingerprint = self._recipe.fingerprint()
-        if fingerprint is None:
-            name = self._recipe.segmenter.name
-            _log.warning("segmenter %r has no attribute `version`: its masks are not cached", name)
-            return None
-        return MaskCache(cache_dir, recipe=fingerprint)
 
     def _log_full(self, masks: Sequence[Pixels]) -> None:
         """Log how many masks are of nearly everything, which no field of nuclei is."""
@@ -312,49 +283,6 @@ class MaskExtractor:
                 len(masks),
                 100 * MAX_NUCLEUS_SHARE,
             )
-
-
-def _arrays(images: Iterable[Any], *, start: int = 0) -> Iterator[Pixels]:
-    for index, image in enumerate(images, start):
-        try:
-            yield rgb_array(image)
-        except DataError as error:
-            raise DataError(f"item {index}: {error}") from None
-
-
-def _readable(images: Iterable[Any]) -> Iterator[Pixels]:
-    """Yield images as arrays; RGB arrays as they are, because a worker copies them anyway."""
-    for index, image in enumerate(images):
-        if type(image) is np.ndarray and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-            yield image
-        else:
-            yield from _arrays([image], start=index)
-
-
-def _extract_item(recipe: Recipe, cache: MaskCache | None, instances: bool, index: int, given: Pixels) -> Masks:
-    """Look one mask up or compute it; runs in a worker."""
-    (image,) = _arrays([given], start=index)  # a copy, into which a segmenter may write
-    key = "" if cache is None else cache.key_of(image)
-    known = None if cache is None else _known(cache, key, image.shape, instances)
-    if known is not None:
-        return known
-    try:
-        masks = recipe.masks(image, instances=instances)
-    except ContractError as error:
-        raise ContractError(f"item {index}: {error}") from error
-    except DataError as error:
-        raise DataError(f"item {index}: {error}") from error
-    if cache is not None:
-        cache.write(key, masks.mask)
-        if instances:
-            cache.write_instances(key, masks.instances)
-    return masks if instances else Masks(masks.mask, None)
-
-
-def _known(cache: MaskCache, key: str, shape: tuple[int, ...], instances: bool) -> Masks | None:
-    mask = cache.read(key, shape)
-    labels = cache.read_instances(key, shape) if instances else None
-    return None if mask is None or (instances and labels is None) else Masks(mask, labels)
 
 
 def _as_tensors(masks: Masks, image: Any) -> Masks:

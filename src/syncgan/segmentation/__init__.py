@@ -23,6 +23,7 @@
 `overlay`         nuclei outlined on their image
 `inputs`          what counts as an image, and as a collection of images
 `resolve`         from a name, class or callable with parameters to one segmenter
+`extraction`      the masks of many images, in order
 `cache`           masks remembered by the content of the image
 `parallel`        many images, on any backend of joblib
 `transport`       images and masks on their way between processes

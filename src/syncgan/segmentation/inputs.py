@@ -7,7 +7,7 @@ been imported already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 
 from syncgan.errors import DataError
 
-__all__ = ["is_tensor", "iterate_images", "rgb_array"]
+__all__ = ["is_tensor", "iterate_images", "length_of", "rgb_array", "rgb_arrays"]
 
 # Pillow modes that convert to 8-bit RGB without loss of meaning; deeper ones ("I;16", "I", "F") are refused.
 _OPAQUE_MODES = frozenset({"1", "L", "RGB", "CMYK", "YCbCr", "LAB", "HSV"})
@@ -53,6 +53,15 @@ def rgb_array(image: Any) -> NDArray[np.uint8]:
     if array.size == 0:
         raise DataError(f"expected an image with pixels, got shape {array.shape}")
     return array
+
+
+def rgb_arrays(images: Iterable[Any], *, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Yield images as `rgb_array` returns them; an error names the item, counted from `start`."""
+    for index, image in enumerate(images, start):
+        try:
+            yield rgb_array(image)
+        except DataError as error:
+            raise DataError(f"item {index}: {error}") from None
 
 
 def iterate_images(source: Any) -> Iterator[Any]:

@@ -30,7 +30,7 @@ Pixels = NDArray[np.uint8]
 # none is left working alone at the end.
 _GROUP_ITEMS = 16
 _GROUP_BYTES = 16 * 1024**2
-_GROUPS_A_JOB = 4
+_GROUPS_A_JOB = 16
 _SHARED_BYTES = 64 * 1024  # larger arrays pass through shared memory, read-only
 
 
