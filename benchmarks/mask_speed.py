@@ -3,10 +3,11 @@
     python benchmarks/mask_speed.py [--sizes 640x480 ...] [--repeats R] [--images N] [--data DIR]
 
 Everything is measured in one run on one thread, interleaved A B A B, and reported as the median of the pairs' ratios
-of CPU time; only the two processes are timed by the wall clock. Images come from ``dsb2018_purple`` and ``bccd_nuclei``
-in DIR, $SYNCGAN_DATA or ``../shared/data`` beside the project, resized; without these, from the library's phantom.
-Needs scikit-image >= 0.26 for the baseline (``benchmarks/baselines/naive_masks.py``). The naive pipeline on all pixels
-is measured once, on one image, where an image has more than a megapixel: it takes most of the run's minutes.
+of CPU time (means over 50 ms of calls); only the two processes are timed by the wall clock. Images come from
+``dsb2018_purple`` and ``bccd_nuclei`` in DIR, $SYNCGAN_DATA or ``../shared/data`` beside the project, resized; without
+these, from the phantom. Needs scikit-image >= 0.26 for the baseline (``benchmarks/baselines/naive_masks.py``).
+The naive pipeline on all pixels is measured once, on one image, where an image has more than a megapixel: it takes most
+of the run's minutes.
 
 Peak memory is the growth of a fresh process' peak resident size during one call (a call on a small image has loaded
 the libraries), image excluded; on systems without /proc it is the growth of the process' all-time peak, a lower bound.
@@ -46,6 +47,7 @@ IMAGES_A_SET = 4
 MEGAPIXEL = 1_000_000
 MIN_SECONDS = 0.05
 THROUGHPUT_SIZE = (640, 480)
+THROUGHPUT_OF = ("gmm", "auto")
 Array = NDArray[np.uint8]
 Segment = Callable[[Array], Any]
 
@@ -238,7 +240,7 @@ def report_throughput(images: list[Array], total: int, rounds: int = 3) -> None:
     print(
         f"\n{total} images of {THROUGHPUT_SIZE[0]}x{THROUGHPUT_SIZE[1]} through MaskExtractor.extract, one thread each"
     )
-    for name in SEGMENTERS.names():
+    for name in (name for name in THROUGHPUT_OF if name in SEGMENTERS.names()):
         try:
             extractor = MaskExtractor(name)
             pairs = []
@@ -256,11 +258,11 @@ def report_throughput(images: list[Array], total: int, rounds: int = 3) -> None:
 
 def warm_pool(images: list[Array]) -> None:
     """Start both workers, restrict each to one thread, and let each load the segmenter."""
-    Parallel(n_jobs=2)(delayed(_prepare_worker)() for _ in range(8))
+    Parallel(n_jobs=2)(delayed(prepare_worker)() for _ in range(8))
     MaskExtractor("gmm").extract(images * 4, n_jobs=2)
 
 
-def _prepare_worker() -> None:
+def prepare_worker() -> None:
     use_one_thread()
     time.sleep(0.3)  # long enough for the other worker to take its share of these tasks
 

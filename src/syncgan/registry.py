@@ -224,6 +224,7 @@ SEGMENTERS = Registry(
     "segmenter",
     group="syncgan.segmenters",
     builtins={
+        "auto": "syncgan.segmentation.auto:AutoSegmenter",
         "gmm": "syncgan.segmentation.gmm:GMMSegmenter",
         "hed": "syncgan.segmentation.hed:HEDSegmenter",
         "kmeans": "syncgan.segmentation.kmeans:KMeansSegmenter",

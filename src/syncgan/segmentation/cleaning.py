@@ -16,6 +16,7 @@ __all__ = [
     "area_px",
     "clean_mask",
     "fill_holes",
+    "outline_of",
     "remove_small",
     "remove_thin",
     "smooth_outline",
@@ -51,6 +52,14 @@ def clean_mask(
 def area_px(area: float, shape: tuple[int, ...]) -> float:
     """Return an area in pixels from a share of the image area (below 1) or from pixels (1 and above)."""
     return area * shape[0] * shape[1] if area < 1 else area
+
+
+def outline_of(mask: Mask) -> Mask:
+    """Return the pixels of an (H, W) uint8 mask {0, 1} with background among their eight neighbours, as such a mask.
+
+    The image border is no outline.
+    """
+    return np.asarray(cv2.subtract(mask, cv2.erode(mask, np.ones((3, 3), np.uint8))))
 
 
 def remove_small(mask: NDArray[np.generic], *, min_area_px: float) -> Mask:

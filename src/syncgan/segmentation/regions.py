@@ -1,143 +1,171 @@
-"""Which of several nested candidate regions are nuclei: those with the sharpest outline.
+"""Which of several nested candidate regions are nuclei, judged without annotations.
 
-Colour says how likely a pixel is nuclear, but where to draw the line differs from stain to stain. A right mask can be
-told without annotations: its outline runs along edges of the image. So the mean edge strength along an outline (its
-*contrast*) decides, first for the whole image, then for each region.
+A threshold on nuclear darkness is right for one nucleus and wrong for its neighbour: what is one region at the palest
+threshold falls apart into darker ones below it. Every region of every threshold is a candidate, and a region is
+replaced by the candidates inside it where those are the better nuclei. Better means: a sharp outline, a clear step in
+darkness across it, an even inside, a compact shape, and a rim that absorbs the same mixture of light as the core.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["edge_strength", "select_regions"]
+from syncgan.segmentation.cleaning import outline_of
+from syncgan.segmentation.splitting import split_touching
+
+__all__ = ["Evidence", "Regions", "chosen_thresholds", "cut_necks"]
 
 Mask = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-# A 3 x 3 Sobel filter answers 8 to a slope of one gray level a pixel.
-_SOBEL_GAIN = 8.0
+# A step in darkness counts in units of the inside's own spread, which is never taken to be below this (noise).
+_NOISE_GRAY_LEVELS = 10.0
 
-# An outline counts for a candidate mask by what its contrast exceeds this share of the best candidate's mean contrast:
-# pale nuclei beside dark ones add to it, cytoplasm around nuclei takes from it. Dice against ground truth is the same
-# from 0.6 to 0.8; below that, bacteria and folds come in on Pap smears.
-_REFERENCE_SHARE = 0.75
+# A disc scores 1 at any size if its outline of n pixels is taken to be this long.
+_OUTLINE_SCALE, _OUTLINE_OFFSET = 1.05, 3.0
+_COMPACTNESS_EXPONENT = 0.4
 
-# Shading across the field rises by less than this many gray levels a pixel; the palest nucleus' outline by more.
-_MIN_CONTRAST = 2.0
+# A region larger than this share of the field is hardly one nucleus.
+_LARGE_SHARE, _LARGE_PENALTY = 0.35, 0.3
+
+# Grown by less than this share of what it absorbs, a region has no rim to judge.
+_THIN_RIM = 0.02
+
+# A rim is no part of a nucleus if its share of nuclear absorption is below `alike` - 0.1 of the core's; from there on
+# it speaks for the larger region, the more the more alike.
+_UNLIKE_MARGIN = 0.12
+_ALIKE_BONUS = 1.8
+
+_RING_SIDE_PX = 7
 
 
 @dataclass(frozen=True)
-class _Regions:
-    """The connected regions of one candidate mask; entry 0 of every array is the background.
+class Evidence:
+    """What regions are judged by, each (H, W).
 
     Attributes
     ----------
-    mask : (H, W) uint8 {0, 1}.
-    labels : (H, W) int32.
-    outline : flat indices of outline pixels. The image border is no outline.
-    outline_px : (R,) number of outline pixels of each region.
-    contrast : (R,) mean edge strength along each outline, gray levels a pixel.
+    brightness : uint8, low where nuclear dye absorbs.
+    edges : float32, gray levels a pixel.
+    nuclear_density, total_density : float32, light absorbed in red and green alike, and in all channels.
     """
 
-    mask: Mask
+    brightness: Mask
+    edges: NDArray[np.float32]
+    nuclear_density: NDArray[np.float32]
+    total_density: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The 8-connected regions of one candidate mask; entry 0 of every array stands for the background.
+
+    Attributes
+    ----------
+    threshold : brightness up to which a pixel is in the mask.
+    labels : (H, W) int32.
+    rim : flat indices of outline pixels.
+    area_px, contrast, step, nuclear, total, score : (R,) area; mean edge strength along the outline; brightness of the
+        surroundings minus that of the inside; sums of the two densities; quality as a nucleus.
+    """
+
+    threshold: int
     labels: NDArray[np.int32]
-    outline: NDArray[np.intp]
-    outline_px: Floats
+    rim: NDArray[np.intp]
+    area_px: Floats
     contrast: Floats
+    step: Floats
+    nuclear: Floats
+    total: Floats
+    score: Floats = field(repr=False)
 
     @classmethod
-    def of(cls, mask: Mask, edges: NDArray[np.float32]) -> _Regions:
-        count, labels = cv2.connectedComponents(mask, connectivity=8)
-        outline = _outline(mask)
-        owners = labels.ravel()[outline]
-        outline_px = np.bincount(owners, minlength=count).astype(np.float64)
-        total = np.bincount(owners, weights=edges.ravel()[outline], minlength=count)
-        return cls(mask, np.asarray(labels, dtype=np.int32), outline, outline_px, total / np.maximum(outline_px, 1))
+    def of(cls, mask: Mask, evidence: Evidence, threshold: int = 0) -> Regions:
+        """Measure the regions of an (H, W) uint8 mask {0, 1}."""
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+        inside, rim = np.flatnonzero(mask), np.flatnonzero(outline_of(mask))
+
+        def sums(pixels: NDArray[np.intp], values: NDArray[np.generic]) -> Floats:
+            return np.bincount(labels.take(pixels), weights=values, minlength=count)
+
+        area_px = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+        rim_px = np.bincount(labels.take(rim), minlength=count)
+        brightness = evidence.brightness.take(inside).astype(np.float64)
+        mean = sums(inside, brightness) / area_px
+        variance = sums(inside, brightness * brightness) / area_px - mean * mean
+        contrast = sums(rim, evidence.edges.take(rim)) / np.maximum(rim_px, 1)
+        step = np.maximum(_surroundings(mask, labels, evidence.brightness, count) - mean, 0.0)
+        compact = np.minimum(1.0, 4 * np.pi * area_px / (_OUTLINE_SCALE * rim_px + _OUTLINE_OFFSET) ** 2)
+        score = contrast * np.sqrt(step / (np.sqrt(np.maximum(variance, 0)) + _NOISE_GRAY_LEVELS))
+        score *= compact**_COMPACTNESS_EXPONENT
+        score[area_px > _LARGE_SHARE * mask.size] *= _LARGE_PENALTY
+        score[0] = 0.0
+        nuclear = sums(inside, evidence.nuclear_density.take(inside))
+        total = sums(inside, evidence.total_density.take(inside))
+        return cls(threshold, labels, rim, area_px, contrast, step, nuclear, total, score)
 
 
-def edge_strength(gray: Mask, *, sigma_px: float) -> NDArray[np.float32]:
-    """Return the (H, W) float32 gradient magnitude of an (H, W) uint8 image, in gray levels a pixel, at a scale."""
-    blurred = cv2.GaussianBlur(gray, (0, 0), sigma_px)
-    across = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, scale=1 / _SOBEL_GAIN)
-    down = cv2.Sobel(blurred, cv2.CV_32F, 0, 1, scale=1 / _SOBEL_GAIN)
-    return np.asarray(cv2.magnitude(across, down))
-
-
-def select_regions(candidates: Sequence[Mask], edges: NDArray[np.float32], *, min_relative_contrast: float) -> Mask:
-    """Choose nuclei among the regions of nested candidate masks.
-
-    1. The candidate whose outlines exceed a reference contrast by most, in sum, is the coarsest that is used.
-    2. Where the regions of a finer candidate inside one of its regions have the higher contrast, they replace it.
-    3. Regions whose contrast is below `min_relative_contrast` of the sharpest region's are dropped.
+def chosen_thresholds(levels: Sequence[Regions], *, alike: float) -> Mask:
+    """Choose nuclei among the regions of nested masks, from fine to coarse.
 
     Parameters
     ----------
-    candidates : (H, W) uint8 masks {0, 1}, from fine to coarse, each inside the next up to smoothing.
-    edges : (H, W) float32 from `edge_strength`.
-    min_relative_contrast : share in [0, 1].
+    levels : regions at rising thresholds, each region inside one of the next level.
+    alike : a rim may be up to this much less nuclear in colour than its core, as a ratio.
 
     Returns
     -------
-    (H, W) uint8 mask {0, 1}.
+    (H, W) uint8: the threshold at which each pixel was chosen, 0 where there is no nucleus.
     """
-    masks = _nested(candidates)
-    # Labelling costs most, so only the candidates that are used are labelled.
-    levels = [_Regions.of(mask, edges) for mask in masks[: _coarsest(masks, edges) + 1]]
-    if len(levels) == 1:
-        return _without_weak(levels[0], min_relative_contrast)
-    chosen = levels[0].mask
-    best, best_px = levels[0].contrast, levels[0].outline_px
-    for fine, coarse in pairwise(levels):
-        inner, inner_px = _inside(fine, coarse, best, best_px)
-        keep_coarse = coarse.contrast >= inner
-        keep_coarse[0] = False
-        chosen = np.maximum(chosen, keep_coarse.astype(np.uint8)[coarse.labels])
-        best, best_px = np.where(keep_coarse, (coarse.contrast, coarse.outline_px), (inner, inner_px))
-    return _without_weak(_Regions.of(chosen, edges), min_relative_contrast)
+    finest = levels[0]
+    chosen = np.where(finest.labels > 0, finest.threshold, 0).astype(np.uint8)
+    score, area_px, nuclear, total = finest.score, finest.area_px, finest.nuclear, finest.total
+    for fine, coarse in zip(levels, levels[1:], strict=False):
+        parent = np.zeros(len(fine.score), np.intp)
+        parent[fine.labels.take(fine.rim)] = coarse.labels.take(fine.rim)
+
+        def gathered(values: Floats, parent: NDArray[np.intp] = parent, coarse: Regions = coarse) -> Floats:
+            values = values.copy()
+            values[0] = 0.0
+            return np.bincount(parent, weights=values, minlength=len(coarse.score))
+
+        inner_px, inner_nuclear, inner_total = gathered(area_px), gathered(nuclear), gathered(total)
+        inner_score = gathered(area_px * score) / np.maximum(inner_px, 1)
+        favour = _favour(coarse, inner_nuclear, inner_total, alike)
+        kept = (coarse.score * favour >= inner_score) & (favour > 0)
+        kept[0] = False
+        chosen[kept.take(coarse.labels)] = coarse.threshold
+        score, area_px = np.where(kept, coarse.score, inner_score), np.where(kept, coarse.area_px, inner_px)
+        nuclear, total = np.where(kept, coarse.nuclear, inner_nuclear), np.where(kept, coarse.total, inner_total)
+    return chosen
 
 
-def _outline(mask: Mask) -> NDArray[np.intp]:
-    """Return flat indices of the pixels that have background among their eight neighbours."""
-    rim = cv2.subtract(mask, cv2.erode(mask, np.ones((3, 3), np.uint8)))
-    # None where there is no such pixel, which OpenCV's type stubs do not say.
-    points: Any = cv2.findNonZero(rim)
-    if points is None:
-        return np.empty(0, dtype=np.intp)
-    x, y = points.reshape(-1, 2).T.astype(np.intp)
-    return np.asarray(y * mask.shape[1] + x)
+def cut_necks(mask: Mask, *, min_radius_px: float, max_neck: float) -> Mask:
+    """Return an (H, W) uint8 mask {0, 1} in which touching nuclei are parted by a line of background."""
+    labels = split_touching(mask, min_radius_px=min_radius_px, max_neck=max_neck).astype(np.float32)
+    meets_another = cv2.dilate(labels, np.ones((3, 3), np.uint8)) != labels
+    return mask & (~meets_another | (labels == 0)).view(np.uint8)
 
 
-def _nested(candidates: Sequence[Mask]) -> list[Mask]:
-    nested = [candidates[0]]
-    for mask in candidates[1:]:
-        nested.append(np.maximum(nested[-1], mask))
-    return nested
+def _surroundings(mask: Mask, labels: NDArray[np.int32], brightness: Mask, count: int) -> Floats:
+    """Return the mean brightness of the background around each region; 0 where there is none."""
+    grown = cv2.dilate(labels.astype(np.float32), np.ones((_RING_SIDE_PX, _RING_SIDE_PX), np.uint8))
+    around = np.flatnonzero((grown > 0) & (mask == 0))
+    owners = grown.take(around).astype(np.intp)
+    pixels = np.bincount(owners, minlength=count)
+    return np.bincount(owners, weights=brightness.take(around), minlength=count) / np.maximum(pixels, 1)
 
 
-def _coarsest(masks: Sequence[Mask], edges: NDArray[np.float32]) -> int:
-    """Return the index of the mask whose outline pixels exceed the reference edge strength by most, in sum."""
-    strengths = [edges.ravel()[_outline(mask)].astype(np.float64) for mask in masks]
-    reference = _REFERENCE_SHARE * max(float(strength.mean()) if strength.size else 0.0 for strength in strengths)
-    return int(np.argmax([(strength - reference).sum() for strength in strengths]))
-
-
-def _inside(fine: _Regions, coarse: _Regions, contrast: Floats, outline_px: Floats) -> tuple[Floats, Floats]:
-    """Return for each coarse region the mean contrast and the outline length of the fine regions inside it."""
-    parent = np.zeros(len(contrast), dtype=np.intp)
-    parent[fine.labels.ravel()[fine.outline]] = coarse.labels.ravel()[fine.outline]
-    count = len(coarse.contrast)
-    length = np.bincount(parent, weights=outline_px, minlength=count).astype(np.float64)
-    total = np.bincount(parent, weights=outline_px * contrast, minlength=count)
-    return total / np.maximum(length, 1), length
-
-
-def _without_weak(regions: _Regions, min_relative_contrast: float) -> Mask:
-    keep = regions.contrast >= max(min_relative_contrast * regions.contrast.max(), _MIN_CONTRAST)
-    return np.asarray(keep.astype(np.uint8)[regions.labels])
+def _favour(coarse: Regions, inner_nuclear: Floats, inner_total: Floats, alike: float) -> Floats:
+    """Return by how much the rim of each coarse region speaks for it: 0 rules it out, above 1 it is preferred."""
+    typical = inner_nuclear.sum() / max(inner_total.sum(), 1e-6)
+    core = np.where(inner_total > 0, inner_nuclear / np.maximum(inner_total, 1e-6), typical)
+    rim_total = coarse.total - inner_total
+    rim = (coarse.nuclear - inner_nuclear) / np.maximum(rim_total, 1e-6)
+    likeness = np.where(rim_total < _THIN_RIM * coarse.total, 1.0, rim / np.maximum(core, 1e-6))
+    return np.interp(likeness, [alike - _UNLIKE_MARGIN, alike, 1.0], [0.0, 1.0, _ALIKE_BONUS])

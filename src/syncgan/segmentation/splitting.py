@@ -64,7 +64,7 @@ def split_touching(mask: NDArray[np.generic], *, min_radius_px: float = 3.0, max
 
 
 class _Passes(NamedTuple):
-    """All pairs of pixels where two basins meet, highest first: (P,) basins and the (P,) lower height of each pair."""
+    """The highest pass between any two basins that meet, highest first: (P,) basins and (P,) heights."""
 
     first: NDArray[np.int32]
     second: NDArray[np.int32]
@@ -119,8 +119,11 @@ def _passes(height: Floats, basins: Labels, inside: NDArray[np.intp]) -> _Passes
         level = np.minimum(height.take(inside[border]), height.take(inside[border] + step))
         meeting.append((here[border], there[border], level))
     first, second, level = (np.concatenate(column) for column in zip(*meeting, strict=True))
+    lower, upper = np.minimum(first, second).astype(np.int64), np.maximum(first, second)
     order = np.argsort(-level, kind="stable")
-    return _Passes(first[order], second[order], level[order])
+    _, highest = np.unique((lower * (int(basins.max()) + 1) + upper)[order], return_index=True)
+    kept = order[np.sort(highest)]
+    return _Passes(first[kept], second[kept], level[kept])
 
 
 def _half_of_the_neighbours(image: Floats) -> tuple[int, int, int, int]:

@@ -11,13 +11,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["nuclear_classes", "optical_density", "white_levels"]
+__all__ = ["nuclear_brightness", "nuclear_classes", "optical_density", "white_levels"]
 
 Mask = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 # The brightest percent may be glare or dust; the next is empty glass, or the nearest thing to it.
 _WHITE_QUANTILE = 0.99
+
+# Eosin, haemoglobin and DAB absorb more blue than red; purple and blue nuclear dyes absorb more green than blue. Dice on
+# blood smears and tissue is flat between half and twice these weights.
+_GREEN_WEIGHT = 0.7
+_BLUE_WEIGHT = 0.2
 
 # Below this density there is no colour to compare.
 _NO_DENSITY = 1e-3
@@ -39,6 +44,20 @@ def optical_density(image: Mask) -> NDArray[np.float32]:
     white = white_levels(image)
     table = -np.log10(np.clip(np.arange(256)[:, None], 1, white) / white)
     return np.asarray(cv2.LUT(image, table.astype(np.float32)[:, None]))
+
+
+def nuclear_brightness(image: Mask) -> Mask:
+    """Return (H, W) uint8, low where nuclear dyes absorb, of an (H, W, 3) uint8 RGB image.
+
+    It is ``max(R, G) + a (G - B) + b (max(R, G) - B)``: bright where red or green light passes, and brighter where the
+    light that passes is yellow, orange or brown (red cells, eosin, orange G, DAB), not purple or blue.
+    """
+    both = _GREEN_WEIGHT + _BLUE_WEIGHT
+    of_red = [1 + _BLUE_WEIGHT, _GREEN_WEIGHT, -both]
+    of_green = [0.0, 1 + both, -both]
+    # The third row is there because OpenCV maps three channels to three ten times as fast as to two.
+    red, green, _ = cv2.split(cv2.transform(image, np.array([of_red, of_green, of_green], np.float32)))
+    return np.asarray(cv2.max(red, green), dtype=np.uint8)
 
 
 def nuclear_classes(colours: Floats, white: Floats, *, similarity: float, min_density: float) -> int:

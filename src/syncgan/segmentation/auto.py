@@ -1,0 +1,286 @@
+"""The default segmenter: no stain, magnification or annotation is asked for; it looks for what a nucleus looks like.
+
+Brightness in the light that nuclear dyes absorb -> evened out -> nested candidate masks at a few thresholds ->
+the best region of each nest -> outlines at full resolution. Everything but the last step is done on an image reduced
+until a typical nucleus is a few pixels wide: chromatin, grains and noise are gone, and it takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from skimage.filters import threshold_multiotsu
+
+from syncgan.config import ConfigSection
+from syncgan.segmentation.borders import content_box
+from syncgan.segmentation.cleaning import area_px, clean_mask, outline_of, remove_thin
+from syncgan.segmentation.regions import Evidence, Regions, chosen_thresholds, cut_necks
+from syncgan.segmentation.stains import nuclear_brightness, optical_density
+
+__all__ = ["AutoSegmenter"]
+
+Mask = NDArray[np.uint8]
+
+# The first look at an image, for contrast and the size of nuclei, needs no more than this shorter side.
+_OVERVIEW_PX = 256
+
+# An image is never reduced to less than this shorter side.
+_MIN_SIDE_PX = 48
+
+# Noise is blurred by so much on the reduced image, where a nucleus is a few pixels wide.
+_BLUR_PX = 1.0
+_EDGE_SIGMA_PX = 1.2
+
+# Local means need no finer grid than this many cells along the shorter side.
+_MEAN_GRID = 64
+
+# In units of a typical nucleus' radius: what is smaller or thinner is no nucleus, and no part of one is cut off.
+_SMALLEST_AREA = 0.25
+_THINNEST_RADIUS = 0.3
+
+# Nuclei of at least this radius in pixels have outlines to smooth.
+_SMOOTHED_FROM_PX = 5.0
+
+# An outline with less than this many gray levels a pixel is shading.
+_MIN_EDGE = 2.0
+
+# A region must be darker than its surroundings by this share of what is typical: 0.15 if it is stained alike, and up to
+# 0.6 if it absorbs a mixture of light that is only 0.8 as nuclear (red cells, folds of cytoplasm).
+_LIKENESS = (0.8, 1.0)
+_MIN_STEP = (0.6, 0.15)
+
+
+class AutoSegmenter(ConfigSection):
+    """Nuclei in any stain, by choosing for every nucleus the threshold at which it is most like a nucleus.
+
+    Call it with an (H, W, 3) uint8 RGB image; it returns an (H, W) uint8 mask {0, 1}, in which touching nuclei are
+    parted by a thin line of background. An image without contrast gives an empty mask.
+
+    Notes
+    -----
+    1. *Brightness in nuclear light* (`syncgan.segmentation.stains.nuclear_brightness`): haematoxylin and azure absorb
+       red and green; red cells, eosin, orange and brown let red pass, green cytoplasm lets green pass.
+    2. *Scale.* The image is reduced until a typical nucleus has a radius of about `working_radius_px`, so every size
+       below is a share of a nucleus, whatever the magnification.
+    3. *Shading.* Half of the difference between the local mean and the mean is taken off.
+    4. *Candidates.* Between the lower of two Otsu thresholds (nuclei against cytoplasm) and the single one (stained
+       against empty) lie `candidates` nested masks. Narrow necks between touching nuclei are cut.
+    5. *Choice* (`syncgan.segmentation.regions`): region by region, the finer or the coarser candidate, by contrast and
+       evenness, compactness, size, and whether the rim is of the core's stain.
+    6. *What is left out:* pale regions of another stain, shading, specks, threads.
+
+    Flat frames (letter-boxes) take no part. No weights, no random numbers: one image, one mask.
+
+    References
+    ----------
+    Otsu, IEEE Trans. Systems, Man and Cybernetics 9:62, 1979; Liao et al., J. Information Science and Engineering
+    17:713, 2001 (several thresholds). Arteta et al., "Learning to detect cells using non-overlapping extremal regions",
+    MICCAI 2012, for the choice among nested regions, here without learning.
+    """
+
+    version: ClassVar[int] = 1
+
+    min_contrast: int = Field(
+        20, ge=1, le=255, description="Gray levels of nuclear brightness; an image with less is empty."
+    )
+    working_radius_px: float = Field(
+        2.5, ge=1.5, le=100, description="The image is halved while a typical nucleus keeps at least this radius."
+    )
+    candidates: int = Field(3, ge=1, le=16, description="Nested masks among which each nucleus is chosen.")
+    evening: float = Field(
+        0.5, ge=0, le=1, description="Share of the difference between local and global mean that is taken off."
+    )
+    window_share: float = Field(
+        0.75, gt=0, le=4, description="Side of the local mean's window, as share of the shorter image side."
+    )
+    stain_similarity: float = Field(
+        0.82,
+        ge=0,
+        le=1.5,
+        description="A paler rim belongs to a nucleus if its share of light absorbed in red and green alike is about "
+        "this many times the core's, or more.",
+    )
+    max_neck: float = Field(
+        0.65, gt=0, le=1, description="Touching nuclei are parted where the neck is at most this share of their width."
+    )
+    min_relative_contrast: float = Field(
+        0.15, ge=0, le=1, description="A region's outline contrast, at least, as share of the sharpest region's."
+    )
+    max_hole_share: float = Field(0.2, ge=0, le=1, description="Holes up to this share of their nucleus are filled.")
+    min_nucleus_area: float | None = Field(
+        None,
+        ge=0,
+        description="Smaller nuclei are removed; below 1 a share of the image area, from 1 on pixels. "
+        "None: about a twelfth of a typical nucleus.",
+    )
+
+    def __call__(self, image: Mask) -> Mask:
+        """Return the (H, W) uint8 nucleus mask {0, 1} of an (H, W, 3) uint8 RGB image."""
+        mask = np.zeros(image.shape[:2], np.uint8)
+        box = content_box(image)
+        radius_px = self._typical_radius_px(image[box])
+        if radius_px is not None:
+            mask[box] = self._nuclei(np.ascontiguousarray(image[box]), radius_px)
+        return mask
+
+    def _typical_radius_px(self, image: Mask) -> float | None:
+        """Return the radius of a typical nucleus at first sight, or None where there is no contrast."""
+        factor = max(1, min(image.shape[:2]) // _OVERVIEW_PX)
+        brightness = _blurred(nuclear_brightness(_reduced(image, factor)))
+        lowest, highest, _, _ = cv2.minMaxLoc(brightness)
+        if highest - lowest < self.min_contrast:
+            return None
+        dark = _below(brightness, _thresholds(brightness)[0])
+        rim_px = cv2.countNonZero(outline_of(dark))
+        # A disc of radius r has the area r/2 times its outline.
+        return 2 * factor * cv2.countNonZero(dark) / rim_px if rim_px else None
+
+    def _nuclei(self, image: Mask, radius_px: float) -> Mask:
+        factor = self._reduction(image.shape, radius_px)
+        work = _Work.of(_reduced(image, factor), radius_px / factor, self)
+        chosen = chosen_thresholds(
+            [Regions.of(mask, work.evidence, threshold) for threshold, mask in work.candidates(self)],
+            alike=self.stain_similarity,
+        )
+        chosen = self._without_weak(chosen, work)
+        mask = _outlined(chosen, work.shading, image, factor)
+        smallest = 0.0 if self.min_nucleus_area is None else area_px(self.min_nucleus_area, mask.shape)
+        return clean_mask(mask, max_hole_share=self.max_hole_share, min_nucleus_area=smallest)
+
+    def _reduction(self, shape: tuple[int, ...], radius_px: float) -> int:
+        factor = 1
+        while radius_px >= 2 * factor * self.working_radius_px and min(shape[:2]) >= 2 * factor * _MIN_SIDE_PX:
+            factor *= 2
+        return factor
+
+    def _without_weak(self, chosen: Mask, work: _Work) -> Mask:
+        """Keep regions that are sharp, dark and thick enough beside the others, and part those that touch."""
+        mask = np.minimum(chosen, 1)
+        regions = Regions.of(mask, work.evidence)
+        weight = regions.score * regions.area_px
+        typical_step = np.average(regions.step, weights=weight) if weight.any() else 0.0
+        core = (weight * regions.nuclear).sum() / max((weight * regions.total).sum(), 1e-6)
+        likeness = regions.nuclear / np.maximum(regions.total, 1e-6) / max(core, 1e-6)
+        kept = regions.contrast >= max(self.min_relative_contrast * regions.contrast.max(), _MIN_EDGE)
+        kept &= regions.step >= np.interp(likeness, _LIKENESS, _MIN_STEP) * typical_step
+        kept[0] = False
+        strong = kept.take(regions.labels).astype(np.uint8)
+        thick = remove_thin(strong, radius_px=round(_THINNEST_RADIUS * work.radius_px))
+        return chosen * cut_necks(thick, min_radius_px=work.thinnest_px, max_neck=self.max_neck)
+
+
+class _Work(NamedTuple):
+    """The reduced image: what regions are judged by, and the radius of a typical nucleus on it."""
+
+    evidence: Evidence
+    shading: NDArray[np.float32]
+    radius_px: float
+
+    @classmethod
+    def of(cls, image: Mask, radius_px: float, settings: AutoSegmenter) -> _Work:
+        smooth = _blurred(image)
+        brightness = nuclear_brightness(smooth)
+        shading = _shading(brightness, settings)
+        brightness = np.clip(brightness - shading, 0, 255).astype(np.uint8)
+        density = optical_density(smooth)
+        red, green, blue = cv2.split(density)
+        evidence = Evidence(brightness, _edges(brightness), cv2.min(red, green), red + green + blue)
+        return cls(evidence, shading, radius_px)
+
+    @property
+    def thinnest_px(self) -> float:
+        return _THINNEST_RADIUS * self.radius_px
+
+    def candidates(self, settings: AutoSegmenter) -> list[tuple[int, Mask]]:
+        """Return thresholds, rising, and their masks, each inside the next but for the cuts."""
+        low, high = _thresholds(self.evidence.brightness)
+        masks: list[tuple[int, Mask]] = []
+        whole = np.zeros_like(self.evidence.brightness)
+        for threshold in np.unique(np.linspace(low, high, settings.candidates).round().astype(int)):
+            whole |= clean_mask(
+                _below(self.evidence.brightness, int(threshold)),
+                smoothing_px=int(self.radius_px >= _SMOOTHED_FROM_PX),
+                max_hole_share=settings.max_hole_share,
+                min_nucleus_area=_SMALLEST_AREA * self.radius_px**2,
+            )
+            parted = cut_necks(whole, min_radius_px=self.thinnest_px, max_neck=settings.max_neck)
+            masks.append((int(threshold), parted))
+        return masks
+
+
+def _reduced(image: Mask, factor: int) -> Mask:
+    height, width = image.shape[:2]
+    if factor == 1:
+        return image
+    size = max(1, width // factor), max(1, height // factor)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _blurred(image: Mask) -> Mask:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), _BLUR_PX), dtype=np.uint8)
+
+
+def _below(brightness: Mask, threshold: int) -> Mask:
+    """Return {0, 1}: brightness up to the threshold."""
+    return np.asarray(cv2.threshold(brightness, threshold, 1, cv2.THRESH_BINARY_INV)[1], dtype=np.uint8)
+
+
+def _thresholds(brightness: Mask) -> tuple[int, int]:
+    """Return the lower of two Otsu thresholds, and the single one or that lower one if it is higher."""
+    single = int(cv2.threshold(brightness, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
+    counts = cv2.calcHist([brightness], [0], None, [256], [0, 256]).ravel()
+    if np.count_nonzero(counts) < 3:
+        return single, single
+    lower = int(threshold_multiotsu(hist=(counts, np.arange(256)), classes=3)[0])
+    return min(lower, single), single
+
+
+def _shading(brightness: Mask, settings: AutoSegmenter) -> NDArray[np.float32]:
+    """Return (H, W): the part of the difference between the local mean and the mean that is taken off."""
+    height, width = brightness.shape
+    small = _reduced(brightness, max(1, min(height, width) // _MEAN_GRID)).astype(np.float32)
+    window = max(3, round(settings.window_share * min(small.shape))) | 1
+    local_mean = cv2.blur(small, (window, window), borderType=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.resize(settings.evening * (local_mean - local_mean.mean()), (width, height)))
+
+
+def _edges(brightness: Mask) -> NDArray[np.float32]:
+    """Return the (H, W) gradient magnitude in gray levels a pixel."""
+    smooth = cv2.GaussianBlur(brightness, (0, 0), _EDGE_SIGMA_PX)
+    # A 3 x 3 Sobel filter answers 8 to a slope of one gray level a pixel.
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0))
+    return np.asarray(cv2.magnitude(across, down))
+
+
+def _outlined(chosen: Mask, shading: NDArray[np.float32], image: Mask, factor: int) -> Mask:
+    """Return the mask at full resolution: brightness against the threshold of the region in which a pixel lies.
+
+    A region may grow by a pixel of the reduced image, but not into the line that parts it from another. Brightness is
+    looked at again at twice the reduced resolution.
+    """
+    if factor == 1:
+        return np.minimum(chosen, 1)
+    height, width = image.shape[:2]
+    grown = _grown(chosen)
+    limit = np.where(grown > 0, np.clip(grown + shading, 1, 255), 0).astype(np.uint8)
+    limit = cv2.resize(limit, (width, height), interpolation=cv2.INTER_NEAREST)
+    brightness = _blurred(nuclear_brightness(_reduced(image, factor // 2)))
+    if factor > 2:
+        brightness = cv2.resize(brightness, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.compare(brightness, limit, cv2.CMP_LE) & np.minimum(limit, 1))
+
+
+def _grown(chosen: Mask) -> Mask:
+    """Let regions grow by one pixel, except where two would touch."""
+    _, labels = cv2.connectedComponents(np.minimum(chosen, 1), connectivity=8)
+    labels = labels.astype(np.float32)
+    near = np.ones((5, 5), np.uint8)
+    highest, lowest = cv2.dilate(labels, near), cv2.erode(np.where(labels > 0, labels, np.float32(np.inf)), near)
+    would_touch = (labels == 0) & (lowest < highest)
+    grown = cv2.dilate(chosen, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    grown[would_touch] = 0
+    return np.asarray(grown)
