@@ -99,7 +99,7 @@ class CleaningConfig(ConfigSection):
 class ExtractorConfig(CleaningConfig):
     """Nucleus masks from images (Sec. 3.2)."""
 
-    segmenter: str = Field("gmm", min_length=1, description="Name in SEGMENTERS.")
+    segmenter: str = Field("auto", min_length=1, description="Name in SEGMENTERS.")
     parameters: dict[str, Any] = Field(default_factory=dict, description="The segmenter's own parameters.")
     exclude_failed: bool = Field(
         True,
@@ -455,6 +455,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "image_size": 256,
         "levels": 2,
+        "extractor": {"segmenter": "gmm"},
         "mask_gan": {
             "generator": "unet",
             "warm_start_steps": 0,

@@ -41,8 +41,8 @@ class MaskExtractor:
 
     Parameters
     ----------
-    segmenter : name in ``syncgan.SEGMENTERS`` ("gmm" is the paper's), or a callable of one (H, W, 3) uint8 RGB array
-        (see `syncgan.segmentation.protocol` for what it may return), or a class of such callables.
+    segmenter : name in ``syncgan.SEGMENTERS`` ("auto" adapts to the stain, "gmm" is the paper's), or a callable of one
+        (H, W, 3) uint8 RGB array (see `syncgan.segmentation.protocol` for what it may return), or a class of such callables.
     levels : L of the map. 2 (default): {0, 1}, nucleus = 1. 3: 1 is stained but not nucleus, nucleus = 2. A segmenter
         that declares ``levels`` returns its own L; asking for another one is an error.
     min_nucleus_area, max_nucleus_area : smaller and larger nuclei are removed; below 1 a share of the image area, from
@@ -77,17 +77,17 @@ class MaskExtractor:
     >>> import numpy as np
     >>> image = np.full((64, 64, 3), 230, np.uint8)
     >>> image[20:40, 20:40] = (90, 40, 140)
-    >>> mask = MaskExtractor("gmm")(image)
+    >>> mask = MaskExtractor()(image)
     >>> mask.shape, mask.dtype, int(mask.max())
     ((64, 64), dtype('uint8'), 1)
-    >>> mask, instances = MaskExtractor("gmm", return_instances=True)(image)
+    >>> mask, instances = MaskExtractor(return_instances=True)(image)
     >>> int(instances.max())
     1
     """
 
     def __init__(
         self,
-        segmenter: str | Callable[..., Any] = "gmm",
+        segmenter: str | Callable[..., Any] = "auto",
         *,
         levels: int | None = None,
         min_nucleus_area: float | None = None,
