@@ -372,6 +372,14 @@ def test_cache_tells_parameters_levels_and_code_apart(tmp_path):
     assert len(list(tmp_path.iterdir())) == len(extractors)
 
 
+def test_a_relative_folder_is_the_callers_in_processes_started_elsewhere(tmp_path, monkeypatch):
+    images = [field(index) for index in range(2)]
+    MaskExtractor(below).extract(images, n_jobs=2)  # starts the processes here
+    monkeypatch.chdir(tmp_path)
+    MaskExtractor(below).extract(images, n_jobs=2, cache_dir="cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_callable_of_unknown_content_is_not_cached(tmp_path, caplog):
     class Opaque:
         def __call__(self, image):

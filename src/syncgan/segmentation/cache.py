@@ -40,7 +40,8 @@ class MaskCache:
     """
 
     def __init__(self, folder: Path | str, *, recipe: str) -> None:
-        self.folder = Path(folder)
+        # Processes that are kept for reuse may have been started in another folder.
+        self.folder = Path(folder).absolute()
         self._recipe = recipe.encode()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
