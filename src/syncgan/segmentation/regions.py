@@ -93,7 +93,7 @@ class Regions:
         def sums(pixels: NDArray[np.intp], values: NDArray[np.generic]) -> Floats:
             return np.bincount(labels.take(pixels), weights=values, minlength=count)
 
-        area_px = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+        area_px = np.maximum(stats[:, cv2.CC_STAT_AREA].astype(np.float64), 1.0)
         rim_px = np.bincount(labels.take(rim), minlength=count)
         brightness = evidence.brightness.take(inside).astype(np.float64)
         mean = sums(inside, brightness) / area_px
@@ -140,7 +140,9 @@ def chosen_thresholds(levels: Sequence[Regions], *, alike: float) -> Mask:
         kept = (coarse.score * favour >= inner_score) & (favour > 0)
         kept[0] = False
         chosen[kept.take(coarse.labels)] = coarse.threshold
-        score, area_px = np.where(kept, coarse.score, inner_score), np.where(kept, coarse.area_px, inner_px)
+        # What a region was preferred to stays the bar for the next: many small losses would add up to a large one.
+        score = np.where(kept, np.maximum(coarse.score, inner_score), inner_score)
+        area_px = np.where(kept, coarse.area_px, inner_px)
         nuclear, total = np.where(kept, coarse.nuclear, inner_nuclear), np.where(kept, coarse.total, inner_total)
     return chosen
 
