@@ -6,8 +6,8 @@ Prints, with 95 % bootstrap intervals (BCa):
 
 * mean Dice against true nuclei on ``dsb2018_purple`` (tissue) and ``bccd_nuclei`` (blood smears);
 * average F1 of objects at an intersection over union of 0.5, on the instances of ``dsb2018_purple``;
-* the share of ``cric_pap`` crops (Pap smears, a nucleus annotated in the middle, no outlines) whose centre is covered by
-  one object of plausible size: at least 0.3 % and at most 40 % of the crop, and less wide and high than 95 % of it.
+* the share of ``cric_pap`` crops (Pap smears, a nucleus annotated in the middle, no outlines) whose centre is covered
+  by one object of plausible size: at least 0.3 % and at most 40 % of the crop, less wide and high than 95 % of it.
 
 The naive pipeline (``benchmarks/baselines``, mixture fitted on 10,000 pixels) stands beside them; it needs
 scikit-image >= 0.26. The sets lie in DIR, $SYNCGAN_DATA or ``../shared/data`` beside the project. The sheet shows
@@ -150,7 +150,9 @@ def main() -> None:
         shares = {c: np.mean([hit for path, hit in found.items() if path.parent.name == c]) for c in classes}
         by_class = ", ".join(f"{c} {share:.3f}" for c, share in shares.items())
         hits = np.array(list(found.values()), np.float64)
-        print(f"{name:10s} {'cric_pap':15s} n={len(hits):3d}  centre found {hits.mean():.3f}{interval(hits)}: {by_class}")
+        print(
+            f"{name:10s} {'cric_pap':15s} n={len(hits):3d}  centre found {hits.mean():.3f}{interval(hits)}: {by_class}"
+        )
     if arguments.sheet:
         draw_sheet(segmenter(arguments.segmenters[0]), crops(data / "cric_pap", 1), arguments.sheet)
 

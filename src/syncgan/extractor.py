@@ -42,7 +42,7 @@ class MaskExtractor:
     Parameters
     ----------
     segmenter : name in ``syncgan.SEGMENTERS`` ("auto" adapts to the stain, "gmm" is the paper's), or a callable of one
-        (H, W, 3) uint8 RGB array (see `syncgan.segmentation.protocol` for what it may return), or a class of such callables.
+        (H, W, 3) uint8 RGB array (see `syncgan.segmentation.protocol` for what it may return), or a class of such.
     levels : L of the map. 2 (default): {0, 1}, nucleus = 1. 3: 1 is stained but not nucleus, nucleus = 2. A segmenter
         that declares ``levels`` returns its own L; asking for another one is an error.
     min_nucleus_area, max_nucleus_area : smaller and larger nuclei are removed; below 1 a share of the image area, from

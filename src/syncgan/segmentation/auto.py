@@ -143,7 +143,8 @@ class AutoSegmenter(ConfigSection):
             return None
         dark = _below(brightness, _thresholds(brightness)[0])
         # Inside a disc of radius r the mean distance to the outline is r / 3.
-        return 3 * factor * cv2.mean(cv2.distanceTransform(dark, cv2.DIST_L2, 3), dark)[0]
+        depth: float = cv2.mean(cv2.distanceTransform(dark, cv2.DIST_L2, 3), dark)[0]
+        return float(3 * factor * depth)
 
     def _nuclei(self, image: Mask, radius_px: float) -> Mask:
         factor = self._reduction(image.shape, radius_px)
@@ -198,7 +199,8 @@ class _Work(NamedTuple):
         brightness = np.clip(brightness - shading, 0, 255).astype(np.uint8)
         density = optical_density(smooth)
         red, green, blue = cv2.split(density)
-        evidence = Evidence(brightness, _edges(brightness), cv2.min(red, green), red + green + blue)
+        nuclear, total = np.asarray(cv2.min(red, green), np.float32), np.asarray(red + green + blue, np.float32)
+        evidence = Evidence(brightness, _edges(brightness), nuclear, total)
         return cls(evidence, shading, radius_px)
 
     @property
@@ -245,7 +247,7 @@ def _thresholds(brightness: Mask) -> tuple[int, int]:
     counts = cv2.calcHist([brightness], [0], None, [256], [0, 256]).ravel()
     if np.count_nonzero(counts) < 3:
         return single, single
-    lower = int(threshold_multiotsu(hist=(counts, np.arange(256)), classes=3)[0])
+    lower = int(threshold_multiotsu(hist=(counts, np.arange(256)), classes=3)[0])  # type: ignore[no-untyped-call]
     return min(lower, single), single
 
 
@@ -277,10 +279,11 @@ def _outlined(chosen: Mask, shading: NDArray[np.float32], image: Mask, factor: i
     height, width = image.shape[:2]
     grown = _grown(chosen)
     limit = np.where(grown > 0, np.clip(grown + shading, 1, 255), 0).astype(np.uint8)
-    limit = cv2.resize(limit, (width, height), interpolation=cv2.INTER_NEAREST)
+    limit = np.asarray(cv2.resize(limit, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
     brightness = _blurred(nuclear_brightness(_reduced(image, factor // 2)))
     if factor > 2:
-        brightness = cv2.resize(brightness, (width, height), interpolation=cv2.INTER_LINEAR)
+        enlarged = cv2.resize(brightness, (width, height), interpolation=cv2.INTER_LINEAR)
+        brightness = np.asarray(enlarged, dtype=np.uint8)
     return np.asarray(cv2.compare(brightness, limit, cv2.CMP_LE) & np.minimum(limit, 1))
 
 

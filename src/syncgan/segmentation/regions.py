@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -87,11 +88,12 @@ class Regions:
     @classmethod
     def of(cls, mask: Mask, evidence: Evidence, threshold: int = 0) -> Regions:
         """Measure the regions of an (H, W) uint8 mask {0, 1}."""
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+        count, found, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+        labels = np.asarray(found, dtype=np.int32)
         inside, rim = np.flatnonzero(mask), np.flatnonzero(outline_of(mask))
 
         def sums(pixels: NDArray[np.intp], values: NDArray[np.generic]) -> Floats:
-            return np.bincount(labels.take(pixels), weights=values, minlength=count)
+            return np.bincount(labels.take(pixels), weights=values, minlength=count).astype(np.float64, copy=False)
 
         area_px = np.maximum(stats[:, cv2.CC_STAT_AREA].astype(np.float64), 1.0)
         rim_px = np.bincount(labels.take(rim), minlength=count)
@@ -125,14 +127,13 @@ def chosen_thresholds(levels: Sequence[Regions], *, alike: float) -> Mask:
     finest = levels[0]
     chosen = np.where(finest.labels > 0, finest.threshold, 0).astype(np.uint8)
     score, area_px, nuclear, total = finest.score, finest.area_px, finest.nuclear, finest.total
-    for fine, coarse in zip(levels, levels[1:], strict=False):
+    for fine, coarse in pairwise(levels):
         parent = np.zeros(len(fine.score), np.intp)
         parent[fine.labels.take(fine.rim)] = coarse.labels.take(fine.rim)
 
         def gathered(values: Floats, parent: NDArray[np.intp] = parent, coarse: Regions = coarse) -> Floats:
-            values = values.copy()
-            values[0] = 0.0
-            return np.bincount(parent, weights=values, minlength=len(coarse.score))
+            inside = np.bincount(parent, weights=np.append(0.0, values[1:]), minlength=len(coarse.score))
+            return inside.astype(np.float64, copy=False)
 
         inner_px, inner_nuclear, inner_total = gathered(area_px), gathered(nuclear), gathered(total)
         inner_score = gathered(area_px * score) / np.maximum(inner_px, 1)
@@ -151,7 +152,7 @@ def cut_necks(mask: Mask, *, min_radius_px: float, max_neck: float) -> Mask:
     """Return an (H, W) uint8 mask {0, 1} in which touching nuclei are parted by a line of background."""
     labels = split_touching(mask, min_radius_px=min_radius_px, max_neck=max_neck).astype(np.float32)
     meets_another = cv2.dilate(labels, np.ones((3, 3), np.uint8)) != labels
-    return mask & (~meets_another | (labels == 0)).view(np.uint8)
+    return np.asarray(mask & (~meets_another | (labels == 0)).view(np.uint8), dtype=np.uint8)
 
 
 def _surroundings(mask: Mask, labels: NDArray[np.int32], brightness: Mask, count: int) -> Floats:
