@@ -76,6 +76,7 @@ class AutoSegmenter(ConfigSection):
     5. *Choice* (`syncgan.segmentation.regions`): region by region, the finer or the coarser candidate, by contrast and
        evenness, compactness, size, and whether the rim is of the core's stain.
     6. *What is left out:* pale regions of another stain, shading, specks, threads.
+    7. *Outlines.* Each nucleus gets its own limit, halfway to the middle between its inside and its surroundings.
 
     Flat frames (letter-boxes) take no part. No weights, no random numbers: one image, one mask.
 
@@ -148,13 +149,13 @@ class AutoSegmenter(ConfigSection):
 
     def _nuclei(self, image: Mask, radius_px: float) -> Mask:
         factor = self._reduction(image.shape, radius_px)
-        work = _Work.of(_reduced(image, factor), radius_px / factor, self)
+        # At first sight, cytoplasm may have counted as nucleus.
+        work = _Work.of(_reduced(image, factor), min(radius_px / factor, self.working_radius_px), self)
         chosen = chosen_thresholds(
             [Regions.of(mask, work.evidence, threshold) for threshold, mask in work.candidates(self)],
             alike=self.stain_similarity,
         )
-        chosen = self._without_weak(chosen, work)
-        mask = _outlined(chosen, work.shading, image, factor)
+        mask = _outlined(self._limits(chosen, work), work, image, factor)
         smallest = 0.0 if self.min_nucleus_area is None else area_px(self.min_nucleus_area, mask.shape)
         return clean_mask(mask, max_hole_share=self.max_hole_share, min_nucleus_area=smallest)
 
@@ -168,24 +169,30 @@ class AutoSegmenter(ConfigSection):
             factor *= 2
         return factor
 
-    def _without_weak(self, chosen: Mask, work: _Work) -> Mask:
-        """Keep regions that are sharp, dark and thick enough beside the others, and part those that touch."""
-        mask = np.minimum(chosen, 1)
-        regions = Regions.of(mask, work.evidence)
+    def _limits(self, chosen: Mask, work: _Work) -> Mask:
+        """Return for each pixel the brightness up to which its nucleus reaches, 0 where there is none.
+
+        Only regions that are sharp, dark and thick enough beside the others are nuclei; those that touch are parted.
+        """
+        regions = Regions.of(np.minimum(chosen, 1), work.evidence)
+        strong = self._strong(regions).take(regions.labels).astype(np.uint8)
+        thick = remove_thin(strong, radius_px=round(work.thinnest_px))
+        parted = cut_necks(thick, min_radius_px=work.thinnest_px, max_neck=self.max_neck)
+        return parted * _midway(regions, chosen).take(regions.labels)
+
+    def _strong(self, regions: Regions) -> NDArray[np.bool_]:
         weight = regions.score * regions.area_px
         typical_step = np.average(regions.step, weights=weight) if weight.any() else 0.0
         core = (weight * regions.nuclear).sum() / max((weight * regions.total).sum(), 1e-6)
         likeness = regions.nuclear / np.maximum(regions.total, 1e-6) / max(core, 1e-6)
-        kept = regions.contrast >= max(self.min_relative_contrast * regions.contrast.max(), _MIN_EDGE)
-        kept &= regions.step >= np.interp(likeness, _LIKENESS, _MIN_STEP) * typical_step
-        kept[0] = False
-        strong = kept.take(regions.labels).astype(np.uint8)
-        thick = remove_thin(strong, radius_px=round(_THINNEST_RADIUS * work.radius_px))
-        return chosen * cut_necks(thick, min_radius_px=work.thinnest_px, max_neck=self.max_neck)
+        strong = regions.contrast >= max(self.min_relative_contrast * regions.contrast.max(), _MIN_EDGE)
+        strong &= regions.step >= np.interp(likeness, _LIKENESS, _MIN_STEP) * typical_step
+        strong[0] = False
+        return np.asarray(strong)
 
 
 class _Work(NamedTuple):
-    """The reduced image: what regions are judged by, and the radius of a typical nucleus on it."""
+    """The reduced image: what regions are judged by, the shading taken off, and the radius of a typical nucleus."""
 
     evidence: Evidence
     shading: NDArray[np.float32]
@@ -268,32 +275,47 @@ def _edges(brightness: Mask) -> NDArray[np.float32]:
     return np.asarray(cv2.magnitude(across, down))
 
 
-def _outlined(chosen: Mask, shading: NDArray[np.float32], image: Mask, factor: int) -> Mask:
-    """Return the mask at full resolution: brightness against the threshold of the region in which a pixel lies.
+def _midway(regions: Regions, chosen: Mask) -> Mask:
+    """Return (R,): the brightness up to which each region reaches.
 
-    A region may grow by a pixel of the reduced image, but not into the line that parts it from another. Brightness is
+    Halfway between the threshold at which it was chosen, which it shares with others, and its own: the middle between
+    its inside and its surroundings.
+    """
+    shared = np.bincount(regions.labels.ravel(), weights=chosen.ravel(), minlength=len(regions.area_px))
+    own = regions.inside + regions.step / 2
+    return np.clip((shared / regions.area_px + own) / 2, 1, 255).round().astype(np.uint8)
+
+
+def _outlined(limits: Mask, work: _Work, image: Mask, factor: int) -> Mask:
+    """Return the mask at full resolution: brightness against the limit of the nucleus in which a pixel lies.
+
+    A nucleus may grow by a pixel of the reduced image, but not into the line that parts it from another. Brightness is
     looked at again at twice the reduced resolution.
     """
+    grown = _grown(limits)
     if factor == 1:
-        return np.minimum(chosen, 1)
+        return _within(work.evidence.brightness, grown)
     height, width = image.shape[:2]
-    grown = _grown(chosen)
-    limit = np.where(grown > 0, np.clip(grown + shading, 1, 255), 0).astype(np.uint8)
-    limit = np.asarray(cv2.resize(limit, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    unshaded = np.where(grown > 0, np.clip(grown + work.shading, 1, 255), 0).astype(np.uint8)
+    enlarged = cv2.resize(unshaded, (width, height), interpolation=cv2.INTER_NEAREST)
     brightness = _blurred(nuclear_brightness(_reduced(image, factor // 2)))
     if factor > 2:
-        enlarged = cv2.resize(brightness, (width, height), interpolation=cv2.INTER_LINEAR)
-        brightness = np.asarray(enlarged, dtype=np.uint8)
-    return np.asarray(cv2.compare(brightness, limit, cv2.CMP_LE) & np.minimum(limit, 1))
+        smooth = cv2.resize(brightness, (width, height), interpolation=cv2.INTER_LINEAR)
+        brightness = np.asarray(smooth, dtype=np.uint8)
+    return _within(brightness, np.asarray(enlarged, dtype=np.uint8))
 
 
-def _grown(chosen: Mask) -> Mask:
-    """Let regions grow by one pixel, except where two would touch."""
-    _, labels = cv2.connectedComponents(np.minimum(chosen, 1), connectivity=8)
+def _within(brightness: Mask, limits: Mask) -> Mask:
+    return np.asarray(cv2.compare(brightness, limits, cv2.CMP_LE) & np.minimum(limits, 1), dtype=np.uint8)
+
+
+def _grown(limits: Mask) -> Mask:
+    """Let nuclei grow by one pixel, except where two would touch."""
+    _, labels = cv2.connectedComponents(np.minimum(limits, 1), connectivity=8)
     labels = labels.astype(np.float32)
     near = np.ones((5, 5), np.uint8)
     highest, lowest = cv2.dilate(labels, near), cv2.erode(np.where(labels > 0, labels, np.float32(np.inf)), near)
     would_touch = (labels == 0) & (lowest < highest)
-    grown = cv2.dilate(chosen, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    grown = cv2.dilate(limits, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     grown[would_touch] = 0
     return np.asarray(grown)

@@ -71,8 +71,8 @@ class Regions:
     threshold : brightness up to which a pixel is in the mask.
     labels : (H, W) int32.
     rim : flat indices of outline pixels.
-    area_px, contrast, step, nuclear, total, score : (R,) area; mean edge strength along the outline; brightness of the
-        surroundings minus that of the inside; sums of the two densities; quality as a nucleus.
+    area_px, contrast, inside, step, nuclear, total, score : (R,) area; mean edge strength along the outline; mean
+        brightness; that of the surroundings minus that; sums of the two densities; quality as a nucleus.
     """
 
     threshold: int
@@ -80,6 +80,7 @@ class Regions:
     rim: NDArray[np.intp]
     area_px: Floats
     contrast: Floats
+    inside: Floats
     step: Floats
     nuclear: Floats
     total: Floats
@@ -109,7 +110,7 @@ class Regions:
         score[0] = 0.0
         nuclear = sums(inside, evidence.nuclear_density.take(inside))
         total = sums(inside, evidence.total_density.take(inside))
-        return cls(threshold, labels, rim, area_px, contrast, step, nuclear, total, score)
+        return cls(threshold, labels, rim, area_px, contrast, mean, step, nuclear, total, score)
 
 
 def chosen_thresholds(levels: Sequence[Regions], *, alike: float) -> Mask:
