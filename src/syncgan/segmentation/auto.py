@@ -7,7 +7,7 @@ until a typical nucleus is a few pixels wide: chromatin, grains and noise are go
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from skimage.filters import threshold_multiotsu
 from syncgan.config import ConfigSection
 from syncgan.segmentation.borders import content_box
 from syncgan.segmentation.cleaning import area_px, clean_mask, remove_thin
-from syncgan.segmentation.regions import Evidence, Regions, chosen_thresholds, cut_necks
+from syncgan.segmentation.regions import Evidence, Regions, chosen_thresholds, cut_necks, parted_at_borders
 from syncgan.segmentation.stains import nuclear_brightness, optical_density
 
 __all__ = ["AutoSegmenter"]
@@ -289,33 +289,44 @@ def _midway(regions: Regions, chosen: Mask) -> Mask:
 def _outlined(limits: Mask, work: _Work, image: Mask, factor: int) -> Mask:
     """Return the mask at full resolution: brightness against the limit of the nucleus in which a pixel lies.
 
-    A nucleus may grow by a pixel of the reduced image, but not into the line that parts it from another. Brightness is
-    looked at again at twice the reduced resolution.
+    A nucleus may grow by a pixel of the reduced image. Brightness is looked at again at twice the reduced resolution,
+    and the line that parts two nuclei is one pixel wide whatever the reduction.
     """
-    grown = _grown(limits)
-    if factor == 1:
-        return _within(work.evidence.brightness, grown)
-    height, width = image.shape[:2]
-    unshaded = np.where(grown > 0, np.clip(grown + work.shading, 1, 255), 0).astype(np.uint8)
-    enlarged = cv2.resize(unshaded, (width, height), interpolation=cv2.INTER_NEAREST)
-    brightness = _blurred(nuclear_brightness(_reduced(image, factor // 2)))
-    if factor > 2:
-        smooth = cv2.resize(brightness, (width, height), interpolation=cv2.INTER_LINEAR)
-        brightness = np.asarray(smooth, dtype=np.uint8)
-    return _within(brightness, np.asarray(enlarged, dtype=np.uint8))
+    owners = _grown_labels(limits)
+    grown = _of_owners(limits, owners)
+    brightness = work.evidence.brightness
+    if factor > 1:
+        grown = np.where(grown > 0, np.clip(grown + work.shading, 1, 255), 0).astype(np.uint8)
+        brightness = _blurred(nuclear_brightness(_reduced(image, factor // 2)))
+    owners = _enlarged(owners, image.shape, cv2.INTER_NEAREST)
+    brightness = _enlarged(brightness, image.shape, cv2.INTER_LINEAR)
+    within = _within(brightness, _enlarged(grown, image.shape, cv2.INTER_NEAREST))
+    return parted_at_borders(owners * within)
+
+
+def _enlarged(plane: NDArray[Any], shape: tuple[int, ...], interpolation: int) -> NDArray[Any]:
+    height, width = shape[:2]
+    if plane.shape == (height, width):
+        return plane
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=interpolation), dtype=plane.dtype)
 
 
 def _within(brightness: Mask, limits: Mask) -> Mask:
     return np.asarray(cv2.compare(brightness, limits, cv2.CMP_LE) & np.minimum(limits, 1), dtype=np.uint8)
 
 
-def _grown(limits: Mask) -> Mask:
-    """Let nuclei grow by one pixel, except where two would touch."""
+def _grown_labels(limits: Mask) -> NDArray[np.float32]:
+    """Return (H, W) labels of the nuclei, each grown by one pixel; where two would meet, the higher one wins."""
     _, labels = cv2.connectedComponents(np.minimum(limits, 1), connectivity=8)
     labels = labels.astype(np.float32)
-    near = np.ones((5, 5), np.uint8)
-    highest, lowest = cv2.dilate(labels, near), cv2.erode(np.where(labels > 0, labels, np.float32(np.inf)), near)
-    would_touch = (labels == 0) & (lowest < highest)
-    grown = cv2.dilate(limits, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    grown[would_touch] = 0
-    return np.asarray(grown)
+    grown = cv2.dilate(labels, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    return np.where(labels > 0, labels, grown)
+
+
+def _of_owners(limits: Mask, owners: NDArray[np.float32]) -> Mask:
+    """Return for each pixel the limit of the nucleus that owns it; 0 where there is none."""
+    index = owners.astype(np.intp)
+    of_label = np.zeros(int(index.max()) + 1, np.uint8)
+    inside = limits > 0
+    of_label[index[inside]] = limits[inside]
+    return of_label.take(index)

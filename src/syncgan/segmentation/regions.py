@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from syncgan.segmentation.cleaning import outline_of
 from syncgan.segmentation.splitting import split_touching
 
-__all__ = ["Evidence", "Regions", "chosen_thresholds", "cut_necks"]
+__all__ = ["Evidence", "Regions", "chosen_thresholds", "cut_necks", "parted_at_borders"]
 
 Mask = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -151,9 +151,13 @@ def chosen_thresholds(levels: Sequence[Regions], *, alike: float) -> Mask:
 
 def cut_necks(mask: Mask, *, min_radius_px: float, max_neck: float) -> Mask:
     """Return an (H, W) uint8 mask {0, 1} in which touching nuclei are parted by a line of background."""
-    labels = split_touching(mask, min_radius_px=min_radius_px, max_neck=max_neck).astype(np.float32)
-    meets_another = cv2.dilate(labels, np.ones((3, 3), np.uint8)) != labels
-    return np.asarray(mask & (~meets_another | (labels == 0)).view(np.uint8), dtype=np.uint8)
+    return parted_at_borders(split_touching(mask, min_radius_px=min_radius_px, max_neck=max_neck).astype(np.float32))
+
+
+def parted_at_borders(labels: NDArray[np.float32]) -> Mask:
+    """Return the (H, W) uint8 mask {0, 1} of (H, W) labels, 0 also where one of eight neighbours has a higher label."""
+    highest = cv2.dilate(labels, np.ones((3, 3), np.uint8))
+    return np.asarray((labels > 0) & (highest == labels)).view(np.uint8)
 
 
 def _surroundings(mask: Mask, labels: NDArray[np.int32], brightness: Mask, count: int) -> Floats:
