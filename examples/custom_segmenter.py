@@ -42,7 +42,7 @@ def main() -> None:
 
     phantom = Phantom(2 if options.quick else 12, image_size=128)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, parameters in (("gmm", {}), ("otsu-red", {"blur_px": 2.0})):
+    for name, parameters in (("auto", {}), ("otsu-red", {"blur_px": 2.0})):
         extractor = MaskExtractor(name, **parameters)
         masks = extractor.extract(phantom)
         scores = [dice(mask, truth) for mask, truth in zip(masks, phantom.masks, strict=True)]

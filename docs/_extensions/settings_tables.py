@@ -1,6 +1,7 @@
-"""Write the tables of settings from the configuration's own classes, so that they cannot go out of date.
+"""Write tables of settings from the classes that hold them, so that they cannot go out of date.
 
-The line ``% settings`` of a page is replaced by one table a section.
+The line ``% settings`` of a page is replaced by one table a section of the configuration, the line ``% segmenters`` by
+one table a built-in segmenter.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pydantic.fields import FieldInfo
 
 import syncgan.config
 from syncgan.config import SynCGANConfig
+from syncgan.registry import SEGMENTERS
 
 PRESETS = ("default", "tiny", "paper")
-MARK = "% settings"
+MARK, SEGMENTERS_MARK = "% settings", "% segmenters"
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -32,6 +34,9 @@ def fill(app: Any, name: str, source: list[str]) -> None:
         for file in (syncgan.config.__file__, __file__):
             app.env.note_dependency(file)
         source[0] = source[0].replace(MARK, "\n\n".join(sections()))
+    if SEGMENTERS_MARK in source[0]:
+        app.env.note_dependency(__file__)
+        source[0] = source[0].replace(SEGMENTERS_MARK, "\n\n".join(segmenters()))
 
 
 def sections() -> list[str]:
@@ -44,6 +49,21 @@ def sections() -> list[str]:
         values = {preset: getattr(config, name) for preset, config in presets.items()}
         summary = (field.annotation.__doc__ or "").splitlines()[0]
         parts.append(table(f"`{name}`", summary, field.annotation.model_fields, values))
+    return parts
+
+
+def segmenters() -> list[str]:
+    """Return the parameters of every built-in segmenter as Markdown."""
+    parts = []
+    for info in SEGMENTERS.describe():
+        if info.origin == "built-in":
+            model = SEGMENTERS.get(info.name)
+            lines = [f"### `{info.name}`", "", model.__doc__.splitlines()[0], ""]
+            lines += ["| parameter | default | allowed | meaning |", "|" + "---|" * 4]
+            for name, field in model.model_fields.items():
+                cells = [f"`{name}`", shown_value(field.default), allowed(field), field.description or ""]
+                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            parts.append("\n".join(lines))
     return parts
 
 
@@ -94,7 +114,7 @@ def kind(annotation: Any) -> str:
         return " or ".join(kind(argument) for argument in arguments)
     if origin is tuple:
         return "list of names" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
-    names = {int: "integer", float: "number", str: "name", bool: "`true` or `false`", dict: "table"}
+    names = {int: "integer", float: "number", str: "name", bool: "`true` or `false`", dict: "table", type(None): "nothing"}
     return names.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
 
 
