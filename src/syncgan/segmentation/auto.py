@@ -33,7 +33,7 @@ _MIN_SIDE_PX = 48
 
 # Beyond so many pixels, speed counts more than the last bit of the outlines, as long as nuclei have such a radius.
 _MANY_PX = 40_000
-_LEAST_RADIUS_PX = 3.0
+_LEAST_RADIUS_PX = 2.5
 
 # Noise is blurred by so much on the reduced image, where a nucleus is a few pixels wide.
 _BLUR_PX = 1.0
@@ -94,9 +94,9 @@ class AutoSegmenter(ConfigSection):
     )
     working_radius_px: float = Field(
         6.0,
-        ge=3,
+        ge=2.5,
         le=100,
-        description="The image is halved while a typical nucleus keeps this radius; large images until it is 3 pixels.",
+        description="The image is halved while a typical nucleus keeps this radius; large images until it is 2.5 pixels.",
     )
     candidates: int = Field(3, ge=1, le=16, description="Nested masks among which each nucleus is chosen.")
     evening: float = Field(
