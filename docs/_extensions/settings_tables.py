@@ -114,7 +114,14 @@ def kind(annotation: Any) -> str:
         return " or ".join(kind(argument) for argument in arguments)
     if origin is tuple:
         return "list of names" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
-    names = {int: "integer", float: "number", str: "name", bool: "`true` or `false`", dict: "table", type(None): "nothing"}
+    names = {
+        int: "integer",
+        float: "number",
+        str: "name",
+        bool: "`true` or `false`",
+        dict: "table",
+        type(None): "nothing",
+    }
     return names.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -156,8 +156,11 @@ class AutoSegmenter(ConfigSection):
             alike=self.stain_similarity,
         )
         mask = _outlined(self._limits(chosen, work), work, image, factor)
-        smallest = 0.0 if self.min_nucleus_area is None else area_px(self.min_nucleus_area, mask.shape)
-        return clean_mask(mask, max_hole_share=self.max_hole_share, min_nucleus_area=smallest)
+        # Parting leaves crumbs along the line.
+        smallest_px = work.smallest_px * factor**2
+        if self.min_nucleus_area is not None:
+            smallest_px = area_px(self.min_nucleus_area, mask.shape)
+        return clean_mask(mask, max_hole_share=self.max_hole_share, min_nucleus_area=smallest_px)
 
     def _reduction(self, shape: tuple[int, ...], radius_px: float) -> int:
         height, width = shape[:2]
@@ -211,6 +214,10 @@ class _Work(NamedTuple):
         return cls(evidence, shading, radius_px)
 
     @property
+    def smallest_px(self) -> float:
+        return _SMALLEST_AREA * self.radius_px**2
+
+    @property
     def thinnest_px(self) -> float:
         return _THINNEST_RADIUS * self.radius_px
 
@@ -224,7 +231,7 @@ class _Work(NamedTuple):
                 _below(self.evidence.brightness, int(threshold)),
                 smoothing_px=int(self.radius_px >= _SMOOTHED_FROM_PX),
                 max_hole_share=settings.max_hole_share,
-                min_nucleus_area=_SMALLEST_AREA * self.radius_px**2,
+                min_nucleus_area=self.smallest_px,
             )
             parted = cut_necks(whole, min_radius_px=self.thinnest_px, max_neck=settings.max_neck)
             masks.append((int(threshold), parted))

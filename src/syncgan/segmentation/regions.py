@@ -37,10 +37,10 @@ _LARGE_SHARE, _LARGE_PENALTY = 0.35, 0.3
 # Grown by less than this share of what it absorbs, a region has no rim to judge.
 _THIN_RIM = 0.02
 
-# A rim is no part of a nucleus if its share of nuclear absorption is below `alike` - 0.1 of the core's; from there on
-# it speaks for the larger region, the more the more alike.
+# A rim is no part of a nucleus if its share of nuclear absorption is this much below `alike`; from `alike` on it speaks
+# for the larger region, the more the more alike.
 _UNLIKE_MARGIN = 0.12
-_ALIKE_BONUS = 1.8
+_ALIKE_BONUS = 1.5
 
 _RING_SIDE_PX = 7
 
