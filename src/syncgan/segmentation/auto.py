@@ -96,7 +96,7 @@ class AutoSegmenter(ConfigSection):
         6.0,
         ge=2.5,
         le=100,
-        description="The image is halved while a typical nucleus keeps this radius; large images until it is 2.5 pixels.",
+        description="The image is halved while a typical nucleus keeps this radius; a large one down to 2.5.",
     )
     candidates: int = Field(3, ge=1, le=16, description="Nested masks among which each nucleus is chosen.")
     evening: float = Field(

@@ -20,8 +20,9 @@ from pydantic import Field
 
 from syncgan.config import ConfigSection
 from syncgan.segmentation.borders import content_box
-from syncgan.segmentation.cleaning import area_px, clean_mask
+from syncgan.segmentation.cleaning import clean_mask
 from syncgan.segmentation.mixture import Mixture, fit_mixture, quadratic_features
+from syncgan.segmentation.scale import small_radius_px, speck_area_px
 
 __all__ = ["GMMSegmenter"]
 
@@ -41,10 +42,6 @@ _STRIP_PX = 1 << 17
 
 # A local mean needs no fine grid: it is computed on an image reduced by up to this factor.
 _MEAN_REDUCTION = 8
-
-# Specks: 40 pixels is half a neutrophil's lobe at 40x; on small images a share of the image, so that nuclei survive.
-_SPECK_PX = 40.0
-_SPECK_SHARE = 0.002
 
 
 class GMMSegmenter(ConfigSection):
@@ -137,19 +134,12 @@ class GMMSegmenter(ConfigSection):
         return _looked_up(_nuclear_table(stretched.bins, self), stretched.bins, within=dark)
 
     def _refined(self, nuclei: Mask) -> Mask:
-        # On small images nuclei are a few pixels wide.
-        smoothing_px = min(self.smoothing_px, min(nuclei.shape) // 64)
         return clean_mask(
             nuclei,
-            smoothing_px=smoothing_px,
+            smoothing_px=small_radius_px(self.smoothing_px, nuclei.shape),
             max_hole_share=self.max_hole_share,
-            min_nucleus_area=self._min_area_px(nuclei.shape),
+            min_nucleus_area=speck_area_px(self.min_nucleus_area, nuclei.shape),
         )
-
-    def _min_area_px(self, shape: tuple[int, ...]) -> float:
-        if self.min_nucleus_area is not None:
-            return area_px(self.min_nucleus_area, shape)
-        return max(1.0, min(_SPECK_PX, area_px(_SPECK_SHARE, shape)))
 
 
 def _stretching(image: Mask, settings: GMMSegmenter) -> tuple[Floats, Floats] | None:
