@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="write outlines of the first segmenter on cric_pap crops")
     arguments = parser.parse_args()
     data = Path(arguments.data)
+    logging.getLogger("syncgan").setLevel(logging.ERROR)  # masks of everything count as what they are: wrong
     warnings.filterwarnings("ignore", message="The BCa confidence interval")
     for name in arguments.segmenters:
         segment = segmenter(name)
