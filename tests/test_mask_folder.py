@@ -128,6 +128,59 @@ def test_files_that_changed_and_masks_that_are_gone_are_made_again(tmp_path):
     assert (tmp_path / "out" / "masks" / "benign" / "cell3.png").exists()
 
 
+def test_resuming_after_files_came_and_went_equals_beginning_anew(tmp_path):
+    # Names of masks are numbered where file names are not plain: all of these have the same slug.
+    folder = tmp_path / "data"
+    names = ["#.png", "##.png", "#!.png", "#!!.png"]
+    for count, name in enumerate(names, start=1):
+        blobs(folder / "cells", name, count)
+    extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    first = results(tmp_path / "out")
+
+    def resumed_equals_anew(fresh):
+        extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+        extract_folder(folder, fresh, extractor=MaskExtractor(Watched()), n_jobs=1)
+        return results(tmp_path / "out") == results(fresh)
+
+    content = (folder / "cells" / "#.png").read_bytes()
+    (folder / "cells" / "#.png").unlink()
+    assert resumed_equals_anew(tmp_path / "without")
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 3
+    (folder / "cells" / "#.png").write_bytes(content)
+    assert resumed_equals_anew(tmp_path / "again")
+    assert results(tmp_path / "out") == first
+
+
+def test_a_file_that_changes_but_keeps_its_size_is_read_again(tmp_path):
+    image = np.full((40, 40, 3), 230, np.uint8)
+    image[5:15, 5:15] = 60
+    (tmp_path / "data" / "cells").mkdir(parents=True)
+    file = tmp_path / "data" / "cells" / "one.bmp"
+    Image.fromarray(image).save(file)
+    extract_folder(tmp_path / "data", tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    size = file.stat().st_size
+    Image.fromarray(image[::-1]).save(file)
+    assert file.stat().st_size == size
+    extract_folder(tmp_path / "data", tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    assert np.array_equal(pixels(tmp_path / "out" / "masks" / "cells" / "one.png") > 0, image[::-1, :, 0] < 150)
+
+
+def test_only_masks_that_were_written_here_are_removed(tmp_path):
+    folder, masks = write_images(tmp_path / "data", {"a": 2, "b": 2}, size=64), tmp_path / "out" / "masks"
+    extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    (masks / "a" / "mine.png").write_bytes(b"mine")
+    (masks / "a" / "cell1.png").write_bytes(b"mine too")
+    for file in ("a/cell1.png", "b/cell0.png", "b/cell1.png"):
+        (folder / file).unlink()
+    merge_folder(folder, tmp_path / "out")
+    assert sorted(path.relative_to(masks).as_posix() for path in masks.rglob("*")) == [
+        "a",
+        "a/cell0.png",
+        "a/cell1.png",
+        "a/mine.png",
+    ]
+
+
 def test_finished_images_are_noted_while_others_wait(data, tmp_path, monkeypatch):
     monkeypatch.setattr("syncgan.evaluation.mask_rows._PART_SECONDS", 0.0)
     extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), n_jobs=1)

@@ -6,9 +6,11 @@ later, or beside it, reads them: an interrupted extraction does not begin again,
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from syncgan.errors import ArtefactError, RunExistsError
 from syncgan.segmentation.diagnosis import MaskDiagnosis
 from syncgan.storage import read_json, sha256, write_json
 
-__all__ = ["MaskRow", "RowStore"]
+__all__ = ["MaskRow", "RowStore", "file_sha256"]
 
 _PART_SECONDS = 5.0
 
@@ -29,7 +31,8 @@ class MaskRow:
     Attributes
     ----------
     file : path relative to the data folder.
-    file_bytes : its size when it was read; a file of another size is read again.
+    file_sha256 : of its bytes when it was read; a file with other bytes is read again.
+    mask, mask_sha256 : path of its mask relative to the output folder, and of the bytes there; "" without a mask.
     height, width : of image and mask, in pixels.
     notes : what the decoder decided.
     reason : why it cannot be read.
@@ -37,7 +40,9 @@ class MaskRow:
 
     file: str
     class_name: str
-    file_bytes: int
+    file_sha256: str
+    mask: str = ""
+    mask_sha256: str = ""
     height: int = 0
     width: int = 0
     diagnosis: MaskDiagnosis | None = None
@@ -51,6 +56,15 @@ class MaskRow:
         if found is not None:
             found = MaskDiagnosis(**found | {key: tuple(found[key]) for key in ("areas_px", "doubts")})
         return cls(**{**values, "diagnosis": found, "notes": tuple(values["notes"])})
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, or "" if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 class RowStore:
@@ -110,6 +124,25 @@ class RowStore:
         parts = (path for path in sorted(self._parts.glob("*.json")) if path != self._settings)
         return [MaskRow.from_json(values) for path in parts for values in read_json(path)]
 
+    def holds_mask(self, row: MaskRow) -> bool:
+        """Say whether the mask of a row is there as it was written: another image's may have taken its name since."""
+        return bool(row.mask) and file_sha256(self.out / row.mask) == row.mask_sha256
+
+    def remove_masks(self, *, but: Collection[str]) -> None:
+        """Remove the masks that were written here, save those named in `but`; other files are left alone."""
+        stale = [row for row in self.rows() if row.mask not in but and self._is_below_masks(row.mask)]
+        if not stale:
+            return
+        # Where names differ only in case or in how letters are composed, two names may be one file.
+        kept = {_identity(self.out / name) for name in but}
+        for row in stale:
+            path = self.out / row.mask
+            if self.holds_mask(row) and _identity(path) not in kept:
+                _remove(path)
+
+    def _is_below_masks(self, name: str) -> bool:
+        return (self.out / name).resolve().is_relative_to(self.out.resolve() / "masks")
+
     def write(self, rows: Sequence[MaskRow]) -> None:
         """Write rows as one part."""
         if rows:
@@ -131,3 +164,19 @@ class RowStore:
                 yield row
         finally:
             self.write(pending)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise ArtefactError(
+            f"{path}: belongs to no image now and cannot be removed ({error.strerror}); remove it"
+        ) from error
+    with contextlib.suppress(OSError):  # its folder holds other masks
+        path.parent.rmdir()
