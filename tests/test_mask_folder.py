@@ -6,7 +6,9 @@ import csv
 import html
 import json
 import re
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 from syncgan.evaluation import mask_folder
 from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
+from syncgan.evaluation.mask_rows import RowStore
 from syncgan.extractor import MaskExtractor
 from test_cli import pixels, snapshot, syncgan, write_images
 
@@ -196,6 +199,33 @@ def test_a_folder_with_other_things_is_never_written_to(data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_folder_whose_beginning_was_killed_is_begun_again(data, whole, tmp_path):
+    (tmp_path / "out" / "parts").mkdir(parents=True)
+    (tmp_path / "out" / "parts" / ".syncgan-0.tmp").write_text("{")
+    extract_folder(data, tmp_path / "out", extractor=MaskExtractor("gmm", levels=3), n_jobs=1, report=True)
+    assert results(tmp_path / "out") == whole
+
+
+def test_of_two_shards_that_begin_together_with_different_settings_one_is_refused(tmp_path):
+    barrier = threading.Barrier(2)
+
+    def claim(folder, settings):
+        store = RowStore(folder)
+        barrier.wait()
+        try:
+            store.claim(settings)
+        except RunExistsError:
+            return None
+        return settings
+
+    with ThreadPoolExecutor(2) as pool:
+        for attempt in range(50):
+            folder = tmp_path / str(attempt)
+            winners = [*filter(None, pool.map(claim, [folder] * 2, [{"levels": 2}, {"levels": 3}]))]
+            assert winners == [RowStore(folder).settings()]
+            assert [path.name for path in (folder / "parts").iterdir()] == ["settings.json"]
+
+
 def test_parallel_work_gives_the_same_folder(data, whole, tmp_path):
     extract_folder(data, tmp_path / "out", extractor=MaskExtractor("gmm", levels=3), n_jobs=2, report=True)
     assert results(tmp_path / "out") == whole
@@ -311,6 +341,18 @@ def test_an_interrupted_command_says_how_to_go_on(mixed, tmp_path, monkeypatch):
     outcome = syncgan("masks", mixed, "--out", tmp_path / "out")
     assert outcome.code == 130
     assert outcome.err.strip() == f"stopped; go on with: syncgan masks {mixed} --out {tmp_path / 'out'} --resume"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--resume",), ("--shard=1/2",), ("--merge",)])
+def test_a_folder_inside_the_data_is_refused_before_anything_is_done(mixed, monkeypatch, arguments):
+    monkeypatch.chdir(mixed)
+    before = snapshot(mixed)
+    for out in ((), ("--out", mixed / "few"), ("--out", mixed)):
+        outcome = syncgan("masks", ".", *out, *arguments)
+        assert outcome.code == 2
+        assert "lies in the data folder" in outcome.err
+        assert "--out" in outcome.err
+    assert snapshot(mixed) == before
 
 
 def test_clean_up_is_set_on_the_command_line(mixed, tmp_path):

@@ -54,8 +54,9 @@ def masks(
 ) -> None:
     """Find the nuclei in every image of DATA: masks, a table, and a sheet of outlines to look at. Needs no training."""
     from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
-    from syncgan.evaluation.runs import check_output_folder
+    from syncgan.evaluation.runs import check_output_folder, require_outside
 
+    require_outside(out, data)
     _check_parts(shard, merge, resume, report, settled=(segmenter, levels, config, settings))
     wanted = None if shard is None else _shard(shard)
     if merge:

@@ -23,6 +23,7 @@ from syncgan.errors import ArtefactError, ConfigError, ContractError, DataError,
 from syncgan.evaluation.mask_report import draw_sheet, files_on_sheet, table_of, write_mask_report
 from syncgan.evaluation.mask_result import MaskFolderResult, ShardResult
 from syncgan.evaluation.mask_rows import MaskRow, RowStore, file_sha256
+from syncgan.evaluation.runs import require_outside
 from syncgan.extractor import MaskDiagnoses, MaskExtractor
 from syncgan.segmentation.diagnosis import diagnose_mask
 from syncgan.segmentation.parallel import map_in_groups
@@ -71,7 +72,7 @@ def extract_folder(
     DataError
         No image file, or none that can be read.
     RunExistsError
-        `out` holds something else, or masks made with other settings.
+        `out` lies in `data`, holds something else, or masks made with other settings.
     ArtefactError
         `out` cannot be written.
     """
@@ -105,6 +106,7 @@ def extract_shard(
     position, shards = shard
     if not 1 <= position <= shards:
         raise ConfigError(f"expected a shard i/n with 1 <= i <= n, got {position}/{shards}")
+    require_outside(out, data)
     folders, store = scan_images(data), RowStore(Path(out))
     _require_readable(folders)
     store.claim({"extractor": extractor.describe(), "shown": repr(extractor), "levels": extractor.levels})
@@ -136,9 +138,12 @@ def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report:
     ------
     DataError
         Some images have no mask yet.
+    RunExistsError
+        `out` lies in `data`.
     ArtefactError
         `out` holds no masks, or cannot be written.
     """
+    require_outside(out, data)
     folders, store = scan_images(data), RowStore(Path(out))
     settings, names = store.settings(), mask_names(folders)
     finished = _finished(folders, store, names)

@@ -17,7 +17,7 @@ from typing import Any
 
 from syncgan.errors import ArtefactError, RunExistsError
 from syncgan.segmentation.diagnosis import MaskDiagnosis
-from syncgan.storage import read_json, sha256, write_json
+from syncgan.storage import is_temporary, read_json, sha256, write_json, write_json_once
 
 __all__ = ["MaskRow", "RowStore", "file_sha256"]
 
@@ -90,11 +90,8 @@ class RowStore:
         ArtefactError
             It cannot be written.
         """
-        if self._settings.exists():
-            if self.settings() != json.loads(json.dumps(settings)):
-                raise RunExistsError(f"{self.out}: holds masks made with other settings; choose another folder")
-            return
-        if self.out.exists() and any(self.out.iterdir()):
+        # Listed before the settings are looked for: another shard may be writing them at this moment.
+        if self._holds_other_things() and not self.begun:
             raise RunExistsError(
                 f"{self.out}: expected an empty folder, or one with masks to go on with; choose another folder"
             )
@@ -104,7 +101,16 @@ class RowStore:
             raise ArtefactError(
                 f"{self._parts}: cannot be made ({error.strerror or error}); choose a writable folder"
             ) from error
-        write_json(self._settings, settings)
+        write_json_once(self._settings, settings)
+        if self.settings() != json.loads(json.dumps(settings)):
+            raise RunExistsError(
+                f"{self.out}: holds masks made with other settings; give the same settings, or choose another folder"
+            )
+
+    @property
+    def begun(self) -> bool:
+        """Whether masks were begun in this folder."""
+        return self._settings.exists()
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that the masks were made with.
@@ -114,7 +120,7 @@ class RowStore:
         ArtefactError
             No masks were begun in this folder.
         """
-        if not self._settings.exists():
+        if not self.begun:
             raise ArtefactError(f"{self.out}: holds no masks; make them first with `syncgan masks DATA --out FOLDER`")
         settings: dict[str, Any] = read_json(self._settings)
         return settings
@@ -139,6 +145,11 @@ class RowStore:
             path = self.out / row.mask
             if self.holds_mask(row) and _identity(path) not in kept:
                 _remove(path)
+
+    def _holds_other_things(self) -> bool:
+        """Say whether there is more than what `claim` leaves when it is killed half-way."""
+        here = [entry for folder in (self.out, self._parts) if folder.is_dir() for entry in folder.iterdir()]
+        return any(entry != self._parts and not is_temporary(entry.name) for entry in here)
 
     def _is_below_masks(self, name: str) -> bool:
         return (self.out / name).resolve().is_relative_to(self.out.resolve() / "masks")
