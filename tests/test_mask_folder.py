@@ -19,6 +19,7 @@ from syncgan.evaluation import mask_folder
 from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
 from syncgan.evaluation.mask_rows import RowStore
 from syncgan.extractor import MaskExtractor
+from syncgan.registry import SEGMENTERS
 from test_cli import pixels, snapshot, syncgan, write_images
 
 
@@ -325,7 +326,7 @@ def test_commands_of_shards_and_merge_equal_the_plain_command(mixed, tmp_path):
 def test_resume_goes_on_and_without_it_the_folder_is_refused(mixed, tmp_path):
     assert syncgan("masks", mixed, "--out", tmp_path / "out", "--shard=1/2", "--quiet", "--jobs=1").code == 0
     refused = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1")
-    assert (refused.code, "holds files" in refused.err) == (2, True)
+    assert (refused.code, "holds masks" in refused.err, "--resume" in refused.err) == (2, True, True)
     outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--resume", "--json", "--jobs=1")
     assert outcome.code == 0, outcome.err
     assert outcome.summary["problems"] == 1
@@ -355,6 +356,65 @@ def test_a_folder_inside_the_data_is_refused_before_anything_is_done(mixed, monk
     assert snapshot(mixed) == before
 
 
+def test_an_interrupted_merge_is_gone_on_with_by_merging(mixed, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    (tmp_path / "out").mkdir()
+    arguments = ["masks", str(mixed), "--out", str(tmp_path / "out"), "--merge"]
+    monkeypatch.setattr(mask_folder, "merge_folder", interrupted)
+    monkeypatch.setattr("sys.argv", ["syncgan", *arguments])
+    outcome = syncgan(*arguments)
+    assert outcome.code == 130
+    assert outcome.err.strip() == f"stopped; go on with: syncgan {' '.join(arguments)}"
+
+
+def test_a_report_that_is_there_is_written_anew_with_the_table(mixed, tmp_path):
+    arguments = ("masks", mixed, "--out", tmp_path / "out", "--jobs=1", "--json")
+    assert syncgan(*arguments, "--report").summary["report"]
+    for path in (mixed / "few").glob("*.png"):
+        blobs(mixed / "few", path.name, 2)
+    outcome = syncgan(*arguments, "--resume")
+    assert outcome.summary["report"] == str(tmp_path / "out" / "report.html")
+    assert "<td>few</td><td" in (text := (tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert "2 (2 to 2)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "levels"), [((), 2), (("--config", "run.toml"), 3), (("--config", "run.toml", "--levels", "2"), 2)]
+)
+def test_levels_are_those_of_the_option_or_else_of_the_file(mixed, tmp_path, monkeypatch, arguments, levels):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.toml").write_text("levels = 3\n")
+    assert syncgan("masks", mixed, "--out", "out", "--jobs=1", "--quiet", *arguments).code == 0
+    assert RowStore(tmp_path / "out").settings()["levels"] == levels
+
+
+def test_levels_of_the_file_give_way_to_those_that_the_segmenter_declares(mixed, tmp_path, monkeypatch):
+    class Four:
+        levels = 4
+
+        def __call__(self, image):
+            return np.where(image[..., 0] < 150, 3, 0).astype(np.uint8)
+
+    monkeypatch.setitem(SEGMENTERS._registered, "four", Four)
+    (tmp_path / "run.toml").write_text('levels = 3\nextractor.segmenter = "four"\n')
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1", "--config", tmp_path / "run.toml")
+    assert outcome.code == 0, outcome.err
+    assert RowStore(tmp_path / "out").settings()["levels"] == 4
+
+
+def test_a_segmenter_that_fails_is_named_in_one_line_with_the_file(mixed, tmp_path, monkeypatch):
+    def clumsy(image):
+        raise ValueError(f"no idea what to do\nwith {image.shape}")
+
+    monkeypatch.setitem(SEGMENTERS._registered, "clumsy", clumsy)
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--segmenter=clumsy", "--jobs=1", "--quiet")
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert "few/00.png: segmenter 'clumsy' failed (ValueError: no idea what to do with (96, 96, 3))" in line
+
+
 def test_clean_up_is_set_on_the_command_line(mixed, tmp_path):
     settings = ("--set", "extractor.min_nucleus_area=300", "--set", "extractor.split_touching=true")
     with warnings.catch_warnings():
@@ -376,6 +436,11 @@ def test_clean_up_is_set_on_the_command_line(mixed, tmp_path):
         (("--merge", "--resume"), "segments nothing"),
         (("--merge", "--shard", "1/2"), "segments nothing"),
         (("--merge", "--levels", "3"), "no settings"),
+        (("--merge", "--levels", "0"), "no settings"),
+        (("--levels", "1"), "expected 2 or 3, got 1"),
+        (("--jobs", "0"), "--jobs"),
+        (("--jobs", "-9"), "--jobs"),
+        (("--jobs", "0", "--shard", "1/2"), "--jobs"),
         (("--merge",), "holds no masks"),
         (("--set", "extractor.min_nucleus_area=-1"), "min_nucleus_area"),
         (("--set", "extractor.min_area=1"), "unknown key"),

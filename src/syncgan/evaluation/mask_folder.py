@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from syncgan.data.export import safe_folder_names
 from syncgan.data.images import decode_image, encode_png
 from syncgan.data.scan import ClassFolders, scan_images, some
-from syncgan.errors import ArtefactError, ConfigError, ContractError, DataError, ImageReadError
+from syncgan.errors import (
+    ArtefactError,
+    ConfigError,
+    ContractError,
+    DataError,
+    ImageReadError,
+    PluginError,
+    SyncganError,
+)
 from syncgan.evaluation.mask_report import draw_sheet, files_on_sheet, table_of, write_mask_report
 from syncgan.evaluation.mask_result import MaskFolderResult, ShardResult
 from syncgan.evaluation.mask_rows import MaskRow, RowStore, file_sha256
@@ -73,6 +81,8 @@ def extract_folder(
         No image file, or none that can be read.
     RunExistsError
         `out` lies in `data`, holds something else, or masks made with other settings.
+    ContractError, PluginError
+        The segmenter returned something that its contract does not allow, or failed; names the file.
     ArtefactError
         `out` cannot be written.
     """
@@ -100,7 +110,7 @@ def extract_shard(
     ------
     ConfigError
         No such shard.
-    DataError, RunExistsError, ArtefactError
+    DataError, RunExistsError, ContractError, PluginError, ArtefactError
         As for `extract_folder`.
     """
     position, shards = shard
@@ -132,7 +142,8 @@ def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report:
     Parameters
     ----------
     data, out : as they were given to every `extract_shard`.
-    report : also write ``report.html``.
+    report : also write ``report.html``; one that is there already is always written anew, so that it tells of the same
+        masks as the table.
 
     Raises
     ------
@@ -145,6 +156,7 @@ def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report:
     """
     require_outside(out, data)
     folders, store = scan_images(data), RowStore(Path(out))
+    report = report or (store.out / "report.html").exists()
     settings, names = store.settings(), mask_names(folders)
     finished = _finished(folders, store, names)
     missing = [file for file in folders.files if file not in finished]
@@ -243,6 +255,13 @@ def _extract(root: Path, out: Path, recipe: Recipe, item: _Item) -> MaskRow:
         raise ContractError(f"{file}: {error}") from error
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+    except SyncganError:
+        raise
+    except Exception as error:  # whatever a segmenter of somebody else's raises
+        raise PluginError(
+            f"{file}: segmenter {recipe.segmenter.name!r} failed ({type(error).__name__}: {error}); "
+            "repair it, or take another one"
+        ) from error
     found = diagnose_mask(
         decoded.pixels, mask, name=file, levels=recipe.levels, instances=instances, class_name=class_name
     )
