@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
-from syncgan.evaluation import mask_folder
+from syncgan.evaluation import mask_folder, mask_report
 from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
 from syncgan.evaluation.mask_rows import RowStore
 from syncgan.extractor import MaskExtractor
@@ -287,6 +287,41 @@ def test_report_shows_the_table_and_every_mask_to_look_at(mixed, tmp_path):
     shown = re.findall(r"<figcaption><strong>(.*?)</strong><br>(.*?)</figcaption>", text)
     assert [name for name, _ in shown] == ["many/empty.png", "few/crowd.png"]
     assert text.count("data:image/png") == 3
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_report_speaks_of_what_it_shows(mixed, tmp_path, levels):
+    extractor = MaskExtractor(Watched(), levels=levels)
+    extract_folder(mixed, tmp_path / "out", extractor=extractor, n_jobs=1, report=True)
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert ("orange" in text) == (levels == 3)
+    assert re.findall(r'<th class="number">([^<]*)</th>', text)[:3] == ["found", "not usable", "usable"]
+    assert "<h3>Masks that cannot be used for training: 1</h3>" in text
+    assert "left out" not in text
+
+
+def test_sheet_names_its_images_and_says_how_many_of_a_class_it_shows(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(mask_report, "draw_strips", lambda *parts: drawn.append(parts) or b"")
+    for index in range(14):
+        blobs(tmp_path / "data" / "few" / "slide", f"{index:02}.png", 1)
+        blobs(tmp_path / "flat", f"{index:02}.png", 1)
+    blobs(tmp_path / "data" / "one", "only.png", 1)
+    (tmp_path / "data" / "few" / "torn.png").write_bytes(b"x")
+    extract_folder(tmp_path / "data", tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    extract_folder(tmp_path / "flat", tmp_path / "out2", extractor=MaskExtractor(Watched()), n_jobs=1)
+    (rows, names), (flat_rows, flat_names) = drawn
+    assert [caption for caption, _ in rows] == ["few: 12 of 14 shown", "", "one"]
+    assert [len(row) for row in names] == [len(pictures) for _, pictures in rows] == [6, 6, 1]
+    assert (names[0][0], names[1][-1], names[2]) == ("slide/00.png", "slide/13.png", ["only.png"])
+    assert [caption for caption, _ in flat_rows] == ["12 of 14 shown", ""]
+    assert flat_names[0][0] == "00.png"
+
+
+def test_command_says_how_many_of_the_files_were_read(data, tmp_path):
+    outcome = syncgan("masks", data, "--out", tmp_path / "out", "--segmenter=gmm", "--jobs=1")
+    assert "masks  15/15" in outcome.out
+    assert "read 14 of 15 images: 8 benign, 6 malignant" in outcome.out
 
 
 def test_names_are_escaped_in_the_report(tmp_path):
