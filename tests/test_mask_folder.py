@@ -227,6 +227,13 @@ def test_of_two_shards_that_begin_together_with_different_settings_one_is_refuse
             assert [path.name for path in (folder / "parts").iterdir()] == ["settings.json"]
 
 
+def test_notes_of_another_version_are_refused(data, tmp_path):
+    extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=(1, 2))
+    (tmp_path / "out" / "parts" / "0.json").write_text('[{"file": "x.png", "file_bytes": 7, "diagnosis": null}]')
+    with pytest.raises(ArtefactError, match="choose another folder"):
+        extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=(2, 2))
+
+
 def test_parallel_work_gives_the_same_folder(data, whole, tmp_path):
     extract_folder(data, tmp_path / "out", extractor=MaskExtractor("gmm", levels=3), n_jobs=2, report=True)
     assert results(tmp_path / "out") == whole
@@ -389,6 +396,12 @@ def test_a_folder_inside_the_data_is_refused_before_anything_is_done(mixed, monk
         assert "lies in the data folder" in outcome.err
         assert "--out" in outcome.err
     assert snapshot(mixed) == before
+
+
+def test_the_plain_command_begins_again_where_a_beginning_was_killed(mixed, tmp_path):
+    (tmp_path / "out" / "parts").mkdir(parents=True)
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1", "--quiet")
+    assert outcome.code == 0, outcome.err
 
 
 def test_an_interrupted_merge_is_gone_on_with_by_merging(mixed, tmp_path, monkeypatch):

@@ -85,11 +85,12 @@ def write_json_once(path: Path | str, content: Any) -> None:
     write_json(draft, content)
     try:
         path.hardlink_to(draft)  # never overwrites, as a rename would
+        _fsync_folder(path.parent)
     except FileExistsError:
         pass
     except OSError:  # a file system without hard links
         if not path.exists():
-            draft.replace(path)
+            write_json(path, content)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -55,6 +55,7 @@ def masks(
 ) -> None:
     """Find the nuclei in every image of DATA: masks, a table, and a sheet of outlines to look at. Needs no training."""
     from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
+    from syncgan.evaluation.mask_rows import RowStore
     from syncgan.evaluation.runs import check_output_folder, require_outside
 
     require_outside(out, data)
@@ -68,8 +69,12 @@ def masks(
             conclude(display, as_json, result.summary(), _lines(result))
         return
     extractor = _extractor(segmenter, levels, config, settings)
-    _require_resume(out, resume or wanted is not None)
-    check_output_folder(out, resume=resume or wanted is not None)
+    store, joins = RowStore(out), resume or wanted is not None
+    if store.begun and not joins:
+        raise RunExistsError(
+            f"{out}: expected a new or empty folder, it holds masks; go on with them by --resume, or choose another"
+        )
+    check_output_folder(out, resume=joins or store.is_free)
     with display_for(as_json, quiet) as display:
         progress = stage_of(display, "masks")
         if wanted is not None:
@@ -96,15 +101,6 @@ def _check_numbers(levels: int | None, jobs: int | None) -> None:
         raise ConfigError(f"--levels: expected 2 or 3, got {levels}; 3 also marks what is stained but no nucleus")
     if jobs is not None and jobs != -1 and jobs < 1:
         raise ConfigError(f"--jobs: expected a number of processes from 1 on, or -1 for all processors, got {jobs}")
-
-
-def _require_resume(out: Path, resume: bool) -> None:
-    from syncgan.evaluation.mask_rows import RowStore
-
-    if not resume and RowStore(out).begun:
-        raise RunExistsError(
-            f"{out}: expected a new or empty folder, it holds masks; go on with them by --resume, or choose another"
-        )
 
 
 def _shard(text: str) -> tuple[int, int]:

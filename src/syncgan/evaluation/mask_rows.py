@@ -91,7 +91,7 @@ class RowStore:
             It cannot be written.
         """
         # Listed before the settings are looked for: another shard may be writing them at this moment.
-        if self._holds_other_things() and not self.begun:
+        if not self.is_free and not self.begun:
             raise RunExistsError(
                 f"{self.out}: expected an empty folder, or one with masks to go on with; choose another folder"
             )
@@ -112,6 +112,12 @@ class RowStore:
         """Whether masks were begun in this folder."""
         return self._settings.exists()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the folder holds no more than what `claim` leaves when it is killed half-way."""
+        here = [entry for folder in (self.out, self._parts) if folder.is_dir() for entry in folder.iterdir()]
+        return all(entry == self._parts or is_temporary(entry.name) for entry in here)
+
     def settings(self) -> dict[str, Any]:
         """Return the settings that the masks were made with.
 
@@ -126,9 +132,15 @@ class RowStore:
         return settings
 
     def rows(self) -> list[MaskRow]:
-        """Return everything that was finished; a file that has changed since has several rows, in any order."""
+        """Return everything that was finished; a file that has changed since has several rows, in any order.
+
+        Raises
+        ------
+        ArtefactError
+            A part is damaged, or not as this version writes it.
+        """
         parts = (path for path in sorted(self._parts.glob("*.json")) if path != self._settings)
-        return [MaskRow.from_json(values) for path in parts for values in read_json(path)]
+        return [row for path in parts for row in _read_part(path)]
 
     def holds_mask(self, row: MaskRow) -> bool:
         """Say whether the mask of a row is there as it was written: another image's may have taken its name since."""
@@ -145,11 +157,6 @@ class RowStore:
             path = self.out / row.mask
             if self.holds_mask(row) and _identity(path) not in kept:
                 _remove(path)
-
-    def _holds_other_things(self) -> bool:
-        """Say whether there is more than what `claim` leaves when it is killed half-way."""
-        here = [entry for folder in (self.out, self._parts) if folder.is_dir() for entry in folder.iterdir()]
-        return any(entry != self._parts and not is_temporary(entry.name) for entry in here)
 
     def _is_below_masks(self, name: str) -> bool:
         return (self.out / name).resolve().is_relative_to(self.out.resolve() / "masks")
@@ -175,6 +182,15 @@ class RowStore:
                 yield row
         finally:
             self.write(pending)
+
+
+def _read_part(path: Path) -> list[MaskRow]:
+    try:
+        return [MaskRow.from_json(values) for values in read_json(path)]
+    except (TypeError, KeyError) as error:
+        raise ArtefactError(
+            f"{path}: is not what this version of syncgan notes of masks ({error}); choose another folder"
+        ) from error
 
 
 def _identity(path: Path) -> tuple[int, int]:
