@@ -6,16 +6,20 @@ import csv
 import html
 import json
 import re
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
-from syncgan.evaluation import mask_folder
+from syncgan.evaluation import mask_folder, mask_report
 from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
+from syncgan.evaluation.mask_rows import RowStore
 from syncgan.extractor import MaskExtractor
+from syncgan.registry import SEGMENTERS
 from test_cli import pixels, snapshot, syncgan, write_images
 
 
@@ -128,6 +132,59 @@ def test_files_that_changed_and_masks_that_are_gone_are_made_again(tmp_path):
     assert (tmp_path / "out" / "masks" / "benign" / "cell3.png").exists()
 
 
+def test_resuming_after_files_came_and_went_equals_beginning_anew(tmp_path):
+    # Names of masks are numbered where file names are not plain: all of these have the same slug.
+    folder = tmp_path / "data"
+    names = ["#.png", "##.png", "#!.png", "#!!.png"]
+    for count, name in enumerate(names, start=1):
+        blobs(folder / "cells", name, count)
+    extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    first = results(tmp_path / "out")
+
+    def resumed_equals_anew(fresh):
+        extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+        extract_folder(folder, fresh, extractor=MaskExtractor(Watched()), n_jobs=1)
+        return results(tmp_path / "out") == results(fresh)
+
+    content = (folder / "cells" / "#.png").read_bytes()
+    (folder / "cells" / "#.png").unlink()
+    assert resumed_equals_anew(tmp_path / "without")
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 3
+    (folder / "cells" / "#.png").write_bytes(content)
+    assert resumed_equals_anew(tmp_path / "again")
+    assert results(tmp_path / "out") == first
+
+
+def test_a_file_that_changes_but_keeps_its_size_is_read_again(tmp_path):
+    image = np.full((40, 40, 3), 230, np.uint8)
+    image[5:15, 5:15] = 60
+    (tmp_path / "data" / "cells").mkdir(parents=True)
+    file = tmp_path / "data" / "cells" / "one.bmp"
+    Image.fromarray(image).save(file)
+    extract_folder(tmp_path / "data", tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    size = file.stat().st_size
+    Image.fromarray(image[::-1]).save(file)
+    assert file.stat().st_size == size
+    extract_folder(tmp_path / "data", tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    assert np.array_equal(pixels(tmp_path / "out" / "masks" / "cells" / "one.png") > 0, image[::-1, :, 0] < 150)
+
+
+def test_only_masks_that_were_written_here_are_removed(tmp_path):
+    folder, masks = write_images(tmp_path / "data", {"a": 2, "b": 2}, size=64), tmp_path / "out" / "masks"
+    extract_folder(folder, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    (masks / "a" / "mine.png").write_bytes(b"mine")
+    (masks / "a" / "cell1.png").write_bytes(b"mine too")
+    for file in ("a/cell1.png", "b/cell0.png", "b/cell1.png"):
+        (folder / file).unlink()
+    merge_folder(folder, tmp_path / "out")
+    assert sorted(path.relative_to(masks).as_posix() for path in masks.rglob("*")) == [
+        "a",
+        "a/cell0.png",
+        "a/cell1.png",
+        "a/mine.png",
+    ]
+
+
 def test_finished_images_are_noted_while_others_wait(data, tmp_path, monkeypatch):
     monkeypatch.setattr("syncgan.evaluation.mask_rows._PART_SECONDS", 0.0)
     extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), n_jobs=1)
@@ -141,6 +198,40 @@ def test_a_folder_with_other_things_is_never_written_to(data, tmp_path):
     with pytest.raises(RunExistsError, match="expected an empty folder"):
         extract_folder(data, tmp_path, extractor=MaskExtractor("gmm"))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_whose_beginning_was_killed_is_begun_again(data, whole, tmp_path):
+    (tmp_path / "out" / "parts").mkdir(parents=True)
+    (tmp_path / "out" / "parts" / ".syncgan-0.tmp").write_text("{")
+    extract_folder(data, tmp_path / "out", extractor=MaskExtractor("gmm", levels=3), n_jobs=1, report=True)
+    assert results(tmp_path / "out") == whole
+
+
+def test_of_two_shards_that_begin_together_with_different_settings_one_is_refused(tmp_path):
+    barrier = threading.Barrier(2)
+
+    def claim(folder, settings):
+        store = RowStore(folder)
+        barrier.wait()
+        try:
+            store.claim(settings)
+        except RunExistsError:
+            return None
+        return settings
+
+    with ThreadPoolExecutor(2) as pool:
+        for attempt in range(50):
+            folder = tmp_path / str(attempt)
+            winners = [*filter(None, pool.map(claim, [folder] * 2, [{"levels": 2}, {"levels": 3}]))]
+            assert winners == [RowStore(folder).settings()]
+            assert [path.name for path in (folder / "parts").iterdir()] == ["settings.json"]
+
+
+def test_notes_of_another_version_are_refused(data, tmp_path):
+    extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=(1, 2))
+    (tmp_path / "out" / "parts" / "0.json").write_text('[{"file": "x.png", "file_bytes": 7, "diagnosis": null}]')
+    with pytest.raises(ArtefactError, match="choose another folder"):
+        extract_shard(data, tmp_path / "out", extractor=MaskExtractor("gmm"), shard=(2, 2))
 
 
 def test_parallel_work_gives_the_same_folder(data, whole, tmp_path):
@@ -205,6 +296,41 @@ def test_report_shows_the_table_and_every_mask_to_look_at(mixed, tmp_path):
     assert text.count("data:image/png") == 3
 
 
+@pytest.mark.parametrize("levels", [2, 3])
+def test_report_speaks_of_what_it_shows(mixed, tmp_path, levels):
+    extractor = MaskExtractor(Watched(), levels=levels)
+    extract_folder(mixed, tmp_path / "out", extractor=extractor, n_jobs=1, report=True)
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert ("orange" in text) == (levels == 3)
+    assert re.findall(r'<th class="number">([^<]*)</th>', text)[:3] == ["found", "not usable", "usable"]
+    assert "<h3>Masks that cannot be used for training: 1</h3>" in text
+    assert "left out" not in text
+
+
+def test_sheet_names_its_images_and_says_how_many_of_a_class_it_shows(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(mask_report, "draw_strips", lambda *parts: drawn.append(parts) or b"")
+    for index in range(14):
+        blobs(tmp_path / "data" / "few" / "slide", f"{index:02}.png", 1)
+        blobs(tmp_path / "flat", f"{index:02}.png", 1)
+    blobs(tmp_path / "data" / "one", "only.png", 1)
+    (tmp_path / "data" / "few" / "torn.png").write_bytes(b"x")
+    extract_folder(tmp_path / "data", tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1)
+    extract_folder(tmp_path / "flat", tmp_path / "out2", extractor=MaskExtractor(Watched()), n_jobs=1)
+    (rows, names), (flat_rows, flat_names) = drawn
+    assert [caption for caption, _ in rows] == ["few: 12 of 14 shown", "", "one"]
+    assert [len(row) for row in names] == [len(pictures) for _, pictures in rows] == [6, 6, 1]
+    assert (names[0][0], names[1][-1], names[2]) == ("slide/00.png", "slide/13.png", ["only.png"])
+    assert [caption for caption, _ in flat_rows] == ["12 of 14 shown", ""]
+    assert flat_names[0][0] == "00.png"
+
+
+def test_command_says_how_many_of_the_files_were_read(data, tmp_path):
+    outcome = syncgan("masks", data, "--out", tmp_path / "out", "--segmenter=gmm", "--jobs=1")
+    assert "masks  15/15" in outcome.out
+    assert "read 14 of 15 images: 8 benign, 6 malignant" in outcome.out
+
+
 def test_names_are_escaped_in_the_report(tmp_path):
     name = "<b>&\"'.png"
     blobs(tmp_path / "data" / "<i>", name, 0)
@@ -242,7 +368,7 @@ def test_commands_of_shards_and_merge_equal_the_plain_command(mixed, tmp_path):
 def test_resume_goes_on_and_without_it_the_folder_is_refused(mixed, tmp_path):
     assert syncgan("masks", mixed, "--out", tmp_path / "out", "--shard=1/2", "--quiet", "--jobs=1").code == 0
     refused = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1")
-    assert (refused.code, "holds files" in refused.err) == (2, True)
+    assert (refused.code, "holds masks" in refused.err, "--resume" in refused.err) == (2, True, True)
     outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--resume", "--json", "--jobs=1")
     assert outcome.code == 0, outcome.err
     assert outcome.summary["problems"] == 1
@@ -258,6 +384,83 @@ def test_an_interrupted_command_says_how_to_go_on(mixed, tmp_path, monkeypatch):
     outcome = syncgan("masks", mixed, "--out", tmp_path / "out")
     assert outcome.code == 130
     assert outcome.err.strip() == f"stopped; go on with: syncgan masks {mixed} --out {tmp_path / 'out'} --resume"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--resume",), ("--shard=1/2",), ("--merge",)])
+def test_a_folder_inside_the_data_is_refused_before_anything_is_done(mixed, monkeypatch, arguments):
+    monkeypatch.chdir(mixed)
+    before = snapshot(mixed)
+    for out in ((), ("--out", mixed / "few"), ("--out", mixed)):
+        outcome = syncgan("masks", ".", *out, *arguments)
+        assert outcome.code == 2
+        assert "lies in the data folder" in outcome.err
+        assert "--out" in outcome.err
+    assert snapshot(mixed) == before
+
+
+def test_the_plain_command_begins_again_where_a_beginning_was_killed(mixed, tmp_path):
+    (tmp_path / "out" / "parts").mkdir(parents=True)
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1", "--quiet")
+    assert outcome.code == 0, outcome.err
+
+
+def test_an_interrupted_merge_is_gone_on_with_by_merging(mixed, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    (tmp_path / "out").mkdir()
+    arguments = ["masks", str(mixed), "--out", str(tmp_path / "out"), "--merge"]
+    monkeypatch.setattr(mask_folder, "merge_folder", interrupted)
+    monkeypatch.setattr("sys.argv", ["syncgan", *arguments])
+    outcome = syncgan(*arguments)
+    assert outcome.code == 130
+    assert outcome.err.strip() == f"stopped; go on with: syncgan {' '.join(arguments)}"
+
+
+def test_a_report_that_is_there_is_written_anew_with_the_table(mixed, tmp_path):
+    arguments = ("masks", mixed, "--out", tmp_path / "out", "--jobs=1", "--json")
+    assert syncgan(*arguments, "--report").summary["report"]
+    for path in (mixed / "few").glob("*.png"):
+        blobs(mixed / "few", path.name, 2)
+    outcome = syncgan(*arguments, "--resume")
+    assert outcome.summary["report"] == str(tmp_path / "out" / "report.html")
+    assert "<td>few</td><td" in (text := (tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert "2 (2 to 2)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "levels"), [((), 2), (("--config", "run.toml"), 3), (("--config", "run.toml", "--levels", "2"), 2)]
+)
+def test_levels_are_those_of_the_option_or_else_of_the_file(mixed, tmp_path, monkeypatch, arguments, levels):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.toml").write_text("levels = 3\n")
+    assert syncgan("masks", mixed, "--out", "out", "--jobs=1", "--quiet", *arguments).code == 0
+    assert RowStore(tmp_path / "out").settings()["levels"] == levels
+
+
+def test_levels_of_the_file_give_way_to_those_that_the_segmenter_declares(mixed, tmp_path, monkeypatch):
+    class Four:
+        levels = 4
+
+        def __call__(self, image):
+            return np.where(image[..., 0] < 150, 3, 0).astype(np.uint8)
+
+    monkeypatch.setitem(SEGMENTERS._registered, "four", Four)
+    (tmp_path / "run.toml").write_text('levels = 3\nextractor.segmenter = "four"\n')
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--jobs=1", "--config", tmp_path / "run.toml")
+    assert outcome.code == 0, outcome.err
+    assert RowStore(tmp_path / "out").settings()["levels"] == 4
+
+
+def test_a_segmenter_that_fails_is_named_in_one_line_with_the_file(mixed, tmp_path, monkeypatch):
+    def clumsy(image):
+        raise ValueError(f"no idea what to do\nwith {image.shape}")
+
+    monkeypatch.setitem(SEGMENTERS._registered, "clumsy", clumsy)
+    outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--segmenter=clumsy", "--jobs=1", "--quiet")
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert "few/00.png: segmenter 'clumsy' failed (ValueError: no idea what to do with (96, 96, 3))" in line
 
 
 def test_clean_up_is_set_on_the_command_line(mixed, tmp_path):
@@ -281,6 +484,11 @@ def test_clean_up_is_set_on_the_command_line(mixed, tmp_path):
         (("--merge", "--resume"), "segments nothing"),
         (("--merge", "--shard", "1/2"), "segments nothing"),
         (("--merge", "--levels", "3"), "no settings"),
+        (("--merge", "--levels", "0"), "no settings"),
+        (("--levels", "1"), "expected 2 or 3, got 1"),
+        (("--jobs", "0"), "--jobs"),
+        (("--jobs", "-9"), "--jobs"),
+        (("--jobs", "0", "--shard", "1/2"), "--jobs"),
         (("--merge",), "holds no masks"),
         (("--set", "extractor.min_nucleus_area=-1"), "min_nucleus_area"),
         (("--set", "extractor.min_area=1"), "unknown key"),

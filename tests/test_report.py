@@ -151,3 +151,15 @@ def test_losses_can_be_drawn_from_one_line_and_from_many():
     many = [{**line, "step": step, "loss_generator_reconstruction": 1 / step} for step in range(1, 200)]
     few, more = (Image.open(io.BytesIO(draw_losses("stage", lines))) for lines in ([line], many))
     assert more.height > few.height
+
+
+@pytest.mark.parametrize("size", [86, 128, 192])
+def test_names_below_images_stay_below_their_image(size):
+    rows = [("", [np.full((size, size, 3), 200, np.uint8)] * 2)]
+    with Image.open(io.BytesIO(draw_strips(rows, [["W" * 100, "second.png"]]))) as picture:
+        drawn = np.asarray(picture.convert("L"))
+    with Image.open(io.BytesIO(draw_strips(rows))) as picture:
+        top = picture.height - 16  # below the images, where nothing is drawn without names
+    first, gap = drawn[top:, 10 : 10 + size], drawn[top:, 10 + size : 16 + size]
+    assert first.min() < 100
+    assert gap.min() == 255

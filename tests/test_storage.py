@@ -128,6 +128,19 @@ def test_sweep_removes_orphans_of_the_writer_and_nothing_else(tmp_path):
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_json_that_is_written_once_stays_and_leaves_no_other_file(tmp_path, monkeypatch, has_links):
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr("pathlib.Path.hardlink_to", refused)
+    storage.write_json_once(tmp_path / "once.json", [1])
+    storage.write_json_once(tmp_path / "once.json", [2])
+    assert storage.read_json(tmp_path / "once.json") == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["once.json"]
+
+
 def test_json_comes_back_as_it_was(tmp_path):
     storage.write_json(tmp_path / "a.json", {"name": "Größe", "values": [1, 2.5, None, True]})
     assert storage.read_json(tmp_path / "a.json") == {"name": "Größe", "values": [1, 2.5, None, True]}

@@ -10,7 +10,7 @@ The command line turns a `SyncganError` into one line and exit code 2; anything 
     │   ├── ImageReadError   one file cannot be read: carries `path` and `reason`
     │   └── ContractError    a plug-in returned something that its contract does not allow
     ├── UnknownNameError     a name is not in a registry or not a class of the model          (also a LookupError)
-    ├── PluginError          a plug-in exists but cannot be imported
+    ├── PluginError          a plug-in exists but cannot be imported, or fails
     ├── NotFittedError       a model is used before `fit` or `load`                           (also an AttributeError)
     ├── ArtefactError        a model or checkpoint is damaged, incomplete or of a newer format
     ├── RunExistsError       the output folder already holds another run                      (also a FileExistsError)
@@ -76,7 +76,7 @@ class UnknownNameError(SyncganError, LookupError):
 
 
 class PluginError(SyncganError):
-    """A plug-in exists but cannot be imported."""
+    """A plug-in exists but cannot be imported, or fails."""
 
 
 class NotFittedError(SyncganError, AttributeError):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT_VERSION",
+    "is_temporary",
     "library_versions",
     "read_folder",
     "read_json",
@@ -32,6 +33,7 @@ __all__ = [
     "write_bytes",
     "write_folder",
     "write_json",
+    "write_json_once",
     "write_text",
 ]
 
@@ -74,6 +76,23 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, content: Any) -> None:
     """Write indented JSON with `write_bytes`; NaN and infinity are refused with `ValueError`."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_json_once(path: Path | str, content: Any) -> None:
+    """Write a JSON file unless there is one; of several writers that begin together one wins, and its file is whole."""
+    path = Path(path)
+    draft = path.parent / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}{_TEMPORARY_SUFFIX}"
+    write_json(draft, content)
+    try:
+        path.hardlink_to(draft)  # never overwrites, as a rename would
+        _fsync_folder(path.parent)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            write_json(path, content)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_json(path: Path | str) -> Any:
@@ -196,6 +215,11 @@ def library_versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
+
+
+def is_temporary(name: str) -> bool:
+    """Say whether a file or folder of this name is what a writer of syncgan works with, or was left with."""
+    return name.startswith(_TEMPORARY_PREFIX)
 
 
 def sweep_temporaries(folder: Path | str) -> int:

@@ -110,8 +110,10 @@ def _how_to_go_on(arguments: dict[str, Any]) -> str:
         return "stopped; nothing was written"
     if "resume" not in arguments:
         return f"stopped; {out} is incomplete: delete it and begin again"
+    # Merging goes on by itself: it segments nothing.
+    more = [] if arguments.get("merge") else ["--resume"]
     given = [part for part in sys.argv[1:] if part != "--resume"]
-    return f"stopped; go on with: {shlex.join(['syncgan', *given, '--resume'])}"
+    return f"stopped; go on with: {shlex.join(['syncgan', *given, *more])}"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import typer
 
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
 from syncgan.cli.options import ConfigFile, Json, Quiet, configuration
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, RunExistsError
 
 if TYPE_CHECKING:
     from syncgan.evaluation.mask_folder import MaskFolderResult
@@ -26,7 +26,8 @@ def masks(
         str | None, typer.Option("--segmenter", metavar="NAME", help="How nuclei are found; `plugins` lists the names.")
     ] = None,
     levels: Annotated[
-        int | None, typer.Option("--levels", metavar="L", help="2: nucleus or not; 3: also what else is stained.")
+        int | None,
+        typer.Option("--levels", metavar="L", help="2: nucleus or not (default); 3: also what else is stained."),
     ] = None,
     config: ConfigFile = None,
     settings: Annotated[
@@ -54,9 +55,12 @@ def masks(
 ) -> None:
     """Find the nuclei in every image of DATA: masks, a table, and a sheet of outlines to look at. Needs no training."""
     from syncgan.evaluation.mask_folder import extract_folder, extract_shard, merge_folder
-    from syncgan.evaluation.runs import check_output_folder
+    from syncgan.evaluation.mask_rows import RowStore
+    from syncgan.evaluation.runs import check_output_folder, require_outside
 
-    _check_parts(shard, merge, resume, report, settled=(segmenter, levels, config, settings))
+    require_outside(out, data)
+    _check_parts(shard, merge, resume, report, settled=(segmenter, levels, config, settings or None))
+    _check_numbers(levels, jobs)
     wanted = None if shard is None else _shard(shard)
     if merge:
         with display_for(as_json, quiet) as display:
@@ -65,7 +69,12 @@ def masks(
             conclude(display, as_json, result.summary(), _lines(result))
         return
     extractor = _extractor(segmenter, levels, config, settings)
-    check_output_folder(out, resume=resume or wanted is not None)
+    store, joins = RowStore(out), resume or wanted is not None
+    if store.begun and not joins:
+        raise RunExistsError(
+            f"{out}: expected a new or empty folder, it holds masks; go on with them by --resume, or choose another"
+        )
+    check_output_folder(out, resume=joins or store.is_free)
     with display_for(as_json, quiet) as display:
         progress = stage_of(display, "masks")
         if wanted is not None:
@@ -81,10 +90,17 @@ def masks(
 def _check_parts(shard: str | None, merge: bool, resume: bool, report: bool, *, settled: tuple[Any, ...]) -> None:
     if merge and (shard is not None or resume):
         raise ConfigError("--merge: expected alone, it segments nothing; run --shard or --resume first")
-    if merge and any(settled):
+    if merge and any(value is not None for value in settled):
         raise ConfigError("--merge: expected no settings, the masks are made already; leave them out")
     if shard is not None and report:
         raise ConfigError("--report: expected with --merge, a shard alone has none")
+
+
+def _check_numbers(levels: int | None, jobs: int | None) -> None:
+    if levels is not None and levels < 2:
+        raise ConfigError(f"--levels: expected 2 or 3, got {levels}; 3 also marks what is stained but no nucleus")
+    if jobs is not None and jobs != -1 and jobs < 1:
+        raise ConfigError(f"--jobs: expected a number of processes from 1 on, or -1 for all processors, got {jobs}")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -105,7 +121,10 @@ def _extractor(
     tree = configuration(config, None, settings)
     if segmenter is not None:
         tree = tree.merged({"extractor": {"segmenter": segmenter}})
-    return MaskExtractor.from_config(tree.extractor, levels=levels)
+    extractor = MaskExtractor.from_config(tree.extractor, levels=levels)
+    if config is None or levels is not None or extractor.declares_levels:
+        return extractor
+    return MaskExtractor.from_config(tree.extractor, levels=tree.levels)
 
 
 def _lines(result: MaskFolderResult) -> list[str]:

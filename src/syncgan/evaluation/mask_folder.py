@@ -19,15 +19,24 @@ from numpy.typing import NDArray
 from syncgan.data.export import safe_folder_names
 from syncgan.data.images import decode_image, encode_png
 from syncgan.data.scan import ClassFolders, scan_images, some
-from syncgan.errors import ArtefactError, ConfigError, ContractError, DataError, ImageReadError
+from syncgan.errors import (
+    ArtefactError,
+    ConfigError,
+    ContractError,
+    DataError,
+    ImageReadError,
+    PluginError,
+    SyncganError,
+)
 from syncgan.evaluation.mask_report import draw_sheet, files_on_sheet, table_of, write_mask_report
 from syncgan.evaluation.mask_result import MaskFolderResult, ShardResult
-from syncgan.evaluation.mask_rows import MaskRow, RowStore
+from syncgan.evaluation.mask_rows import MaskRow, RowStore, file_sha256
+from syncgan.evaluation.runs import require_outside
 from syncgan.extractor import MaskDiagnoses, MaskExtractor
 from syncgan.segmentation.diagnosis import diagnose_mask
 from syncgan.segmentation.parallel import map_in_groups
 from syncgan.segmentation.recipe import Recipe
-from syncgan.storage import write_bytes, write_text
+from syncgan.storage import sha256, write_bytes, write_text
 
 __all__ = ["MaskFolderResult", "ShardResult", "extract_folder", "extract_shard", "merge_folder"]
 
@@ -50,7 +59,8 @@ def extract_folder(
 
     Leaves ``masks/CLASS/NAME.png`` (level k of L as round(255 k / (L - 1))), ``masks.csv`` with one line an image,
     ``overlays.png`` with outlines drawn on some images of every class, and ``parts/``, by which the work goes on where
-    it was interrupted: images that are finished in `out` are not segmented again.
+    it was interrupted: images that are finished in `out` are not segmented again. Masks of images that are no longer
+    in `data` are removed.
 
     Parameters
     ----------
@@ -70,7 +80,9 @@ def extract_folder(
     DataError
         No image file, or none that can be read.
     RunExistsError
-        `out` holds something else, or masks made with other settings.
+        `out` lies in `data`, holds something else, or masks made with other settings.
+    ContractError, PluginError
+        The segmenter returned something that its contract does not allow, or failed; names the file.
     ArtefactError
         `out` cannot be written.
     """
@@ -98,12 +110,13 @@ def extract_shard(
     ------
     ConfigError
         No such shard.
-    DataError, RunExistsError, ArtefactError
+    DataError, RunExistsError, ContractError, PluginError, ArtefactError
         As for `extract_folder`.
     """
     position, shards = shard
     if not 1 <= position <= shards:
         raise ConfigError(f"expected a shard i/n with 1 <= i <= n, got {position}/{shards}")
+    require_outside(out, data)
     folders, store = scan_images(data), RowStore(Path(out))
     _require_readable(folders)
     store.claim({"extractor": extractor.describe(), "shown": repr(extractor), "levels": extractor.levels})
@@ -129,16 +142,21 @@ def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report:
     Parameters
     ----------
     data, out : as they were given to every `extract_shard`.
-    report : also write ``report.html``.
+    report : also write ``report.html``; one that is there already is always written anew, so that it tells of the same
+        masks as the table.
 
     Raises
     ------
     DataError
         Some images have no mask yet.
+    RunExistsError
+        `out` lies in `data`.
     ArtefactError
         `out` holds no masks, or cannot be written.
     """
+    require_outside(out, data)
     folders, store = scan_images(data), RowStore(Path(out))
+    report = report or (store.out / "report.html").exists()
     settings, names = store.settings(), mask_names(folders)
     finished = _finished(folders, store, names)
     missing = [file for file in folders.files if file not in finished]
@@ -175,6 +193,7 @@ def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report:
             skipped=result.skipped,
             notes=result.notes,
         )
+    store.remove_masks(but={row.mask for row in rows if row.mask})
     diagnoses.warn()
     return result
 
@@ -193,21 +212,18 @@ def _items(folders: ClassFolders, names: Mapping[str, str]) -> list[_Item]:
 
 
 def _finished(folders: ClassFolders, store: RowStore, names: Mapping[str, str]) -> dict[str, MaskRow]:
-    """Return file -> row of the images that are as they were when their mask was written, and whose mask is there."""
+    """Return file -> row of the images that are as they were when their mask was written, and whose mask is there.
+
+    A row that names another mask than is wanted now does not count: names may be numbered, and the numbers shift when
+    files come or go.
+    """
     return {
         row.file: row
         for row in store.rows()
         if row.file in names
-        and row.file_bytes == _bytes_of(folders.root / row.file)
-        and (row.diagnosis is None or (store.out / names[row.file]).is_file())
+        and (row.diagnosis is None or (row.mask == names[row.file] and store.holds_mask(row)))
+        and row.file_sha256 == file_sha256(folders.root / row.file)
     }
-
-
-def _bytes_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # gone since it was listed: decoding tells
-        return -1
 
 
 def _require_readable(folders: ClassFolders) -> None:
@@ -228,32 +244,42 @@ def _require_readable(folders: ClassFolders) -> None:
 def _extract(root: Path, out: Path, recipe: Recipe, item: _Item) -> MaskRow:
     """Decode and segment one file, and write its mask; runs in a worker."""
     file, class_name, name = item
-    size = _bytes_of(root / file)
+    digest = file_sha256(root / file)
     try:
         decoded = decode_image(root / file)
     except ImageReadError as error:
-        return MaskRow(file, class_name, size, reason=error.reason)
+        return MaskRow(file, class_name, digest, reason=error.reason)
     try:
         mask, instances = recipe.masks(decoded.pixels.copy())
     except ContractError as error:
         raise ContractError(f"{file}: {error}") from error
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+    except SyncganError:
+        raise
+    except Exception as error:  # whatever a segmenter of somebody else's raises
+        raise PluginError(
+            f"{file}: segmenter {recipe.segmenter.name!r} failed ({type(error).__name__}: {error}); "
+            "repair it, or take another one"
+        ) from error
     found = diagnose_mask(
         decoded.pixels, mask, name=file, levels=recipe.levels, instances=instances, class_name=class_name
     )
-    _write_mask(out / name, mask, recipe.levels)
+    written = _write_mask(out / name, mask, recipe.levels)
     height, width = mask.shape
-    return MaskRow(file, class_name, size, height, width, found, decoded.notes)
+    return MaskRow(file, class_name, digest, name, written, height, width, found, decoded.notes)
 
 
-def _write_mask(path: Path, mask: Pixels, levels: int) -> None:
+def _write_mask(path: Path, mask: Pixels, levels: int) -> str:
+    """Write a mask and return the sha256 of its file."""
     grays = np.round(np.arange(levels) * 255 / (levels - 1)).astype(np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtefactError(f"{path.parent}: cannot be made ({error.strerror}); choose a writable folder") from error
-    write_bytes(path, encode_png(grays[mask]))
+    png = encode_png(grays[mask])
+    write_bytes(path, png)
+    return sha256(png)
 
 
 def mask_names(folders: ClassFolders) -> dict[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from syncgan.data.export import csv_cell
 from syncgan.data.images import decode_image, encode_png, read_mask
 from syncgan.data.scan import ClassFolders
 from syncgan.evaluation.mask_rows import MaskRow
-from syncgan.evaluation.plots import COLUMNS, draw_strips
-from syncgan.evaluation.report import FactTable, FigureEntry, ReportFacts, outlined, write_report
+from syncgan.evaluation.plots import COLUMNS, draw_strips, plain
+from syncgan.evaluation.report import FactTable, FigureEntry, ReportFacts, outline_legend, outlined, write_report
 from syncgan.extractor import MaskDiagnoses
 from syncgan.storage import library_versions
 
@@ -52,13 +53,26 @@ def files_on_sheet(folders: ClassFolders) -> dict[str, list[str]]:
 def draw_sheet(
     folders: ClassFolders, shown: Mapping[str, Sequence[str]], names: Mapping[str, str], out: Path, levels: int
 ) -> bytes:
-    """Draw outlines on the shown images of every class, as PNG bytes."""
+    """Draw outlines on the shown images of every class, with their names below, as PNG bytes."""
     rows: list[tuple[str, list[Pixels]]] = []
-    for name, files in shown.items():
-        pictures = [_picture(folders, file, names, out, levels) for file in files]
-        starts = range(0, len(pictures), COLUMNS)
-        rows.extend((name if start == 0 else "", pictures[start : start + COLUMNS]) for start in starts)
-    return draw_strips(rows)
+    below: list[list[str]] = []
+    totals = Counter(folders.labels)
+    for label, (name, files) in enumerate(shown.items()):
+        caption = _caption(name, len(files), totals[label])
+        for start in range(0, len(files), COLUMNS):
+            strip = files[start : start + COLUMNS]
+            pictures = [_picture(folders, file, names, out, levels) for file in strip]
+            rows.append((caption if start == 0 else "", pictures))
+            below.append([str(PurePosixPath(file).relative_to(name)) for file in strip])
+    return draw_strips(rows, below)
+
+
+def _caption(class_name: str, shown: int, total: int) -> str:
+    """Return a class name, followed by how many of its images are shown where not all are."""
+    if shown == total:
+        return class_name
+    counted = f"{shown} of {total} shown"
+    return f"{plain(class_name, 30)}: {counted}" if class_name else counted
 
 
 def table_of(rows: Sequence[MaskRow], diagnoses: MaskDiagnoses, names: Mapping[str, str]) -> str:
@@ -105,6 +119,9 @@ def write_mask_report(
         title=f"Masks of {folders.root.absolute().name}",
         notice="Masks are for training classifiers, not for diagnosis.",
         classes=tuple((name, len(files), len(set(files) - left_out)) for name, files in by_class.items()),
+        left_out="not usable",
+        used="usable",
+        excluded_title="Masks that cannot be used for training",
         details=library_versions(),
         config=config,
         skipped=skipped,
@@ -116,7 +133,7 @@ def write_mask_report(
     figure = FigureEntry(
         section="Masks",
         title="Outlines on some images of every class",
-        explanation="Green outlines should follow the nuclei, orange ones whatever else is stained.",
+        explanation=f"{outline_legend(levels)}.",
         png=sheet,
         file="overlays.png",
     )

@@ -6,18 +6,20 @@ later, or beside it, reads them: an interrupted extraction does not begin again,
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from syncgan.errors import ArtefactError, RunExistsError
 from syncgan.segmentation.diagnosis import MaskDiagnosis
-from syncgan.storage import read_json, sha256, write_json
+from syncgan.storage import is_temporary, read_json, sha256, write_json, write_json_once
 
-__all__ = ["MaskRow", "RowStore"]
+__all__ = ["MaskRow", "RowStore", "file_sha256"]
 
 _PART_SECONDS = 5.0
 
@@ -29,7 +31,8 @@ class MaskRow:
     Attributes
     ----------
     file : path relative to the data folder.
-    file_bytes : its size when it was read; a file of another size is read again.
+    file_sha256 : of its bytes when it was read; a file with other bytes is read again.
+    mask, mask_sha256 : path of its mask relative to the output folder, and of the bytes there; "" without a mask.
     height, width : of image and mask, in pixels.
     notes : what the decoder decided.
     reason : why it cannot be read.
@@ -37,7 +40,9 @@ class MaskRow:
 
     file: str
     class_name: str
-    file_bytes: int
+    file_sha256: str
+    mask: str = ""
+    mask_sha256: str = ""
     height: int = 0
     width: int = 0
     diagnosis: MaskDiagnosis | None = None
@@ -51,6 +56,15 @@ class MaskRow:
         if found is not None:
             found = MaskDiagnosis(**found | {key: tuple(found[key]) for key in ("areas_px", "doubts")})
         return cls(**{**values, "diagnosis": found, "notes": tuple(values["notes"])})
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, or "" if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 class RowStore:
@@ -76,11 +90,8 @@ class RowStore:
         ArtefactError
             It cannot be written.
         """
-        if self._settings.exists():
-            if self.settings() != json.loads(json.dumps(settings)):
-                raise RunExistsError(f"{self.out}: holds masks made with other settings; choose another folder")
-            return
-        if self.out.exists() and any(self.out.iterdir()):
+        # Listed before the settings are looked for: another shard may be writing them at this moment.
+        if not self.is_free and not self.begun:
             raise RunExistsError(
                 f"{self.out}: expected an empty folder, or one with masks to go on with; choose another folder"
             )
@@ -90,7 +101,22 @@ class RowStore:
             raise ArtefactError(
                 f"{self._parts}: cannot be made ({error.strerror or error}); choose a writable folder"
             ) from error
-        write_json(self._settings, settings)
+        write_json_once(self._settings, settings)
+        if self.settings() != json.loads(json.dumps(settings)):
+            raise RunExistsError(
+                f"{self.out}: holds masks made with other settings; give the same settings, or choose another folder"
+            )
+
+    @property
+    def begun(self) -> bool:
+        """Whether masks were begun in this folder."""
+        return self._settings.exists()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the folder holds no more than what `claim` leaves when it is killed half-way."""
+        here = [entry for folder in (self.out, self._parts) if folder.is_dir() for entry in folder.iterdir()]
+        return all(entry == self._parts or is_temporary(entry.name) for entry in here)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that the masks were made with.
@@ -100,15 +126,40 @@ class RowStore:
         ArtefactError
             No masks were begun in this folder.
         """
-        if not self._settings.exists():
+        if not self.begun:
             raise ArtefactError(f"{self.out}: holds no masks; make them first with `syncgan masks DATA --out FOLDER`")
         settings: dict[str, Any] = read_json(self._settings)
         return settings
 
     def rows(self) -> list[MaskRow]:
-        """Return everything that was finished; a file that has changed since has several rows, in any order."""
+        """Return everything that was finished; a file that has changed since has several rows, in any order.
+
+        Raises
+        ------
+        ArtefactError
+            A part is damaged, or not as this version writes it.
+        """
         parts = (path for path in sorted(self._parts.glob("*.json")) if path != self._settings)
-        return [MaskRow.from_json(values) for path in parts for values in read_json(path)]
+        return [row for path in parts for row in _read_part(path)]
+
+    def holds_mask(self, row: MaskRow) -> bool:
+        """Say whether the mask of a row is there as it was written: another image's may have taken its name since."""
+        return bool(row.mask) and file_sha256(self.out / row.mask) == row.mask_sha256
+
+    def remove_masks(self, *, but: Collection[str]) -> None:
+        """Remove the masks that were written here, save those named in `but`; other files are left alone."""
+        stale = [row for row in self.rows() if row.mask not in but and self._is_below_masks(row.mask)]
+        if not stale:
+            return
+        # Where names differ only in case or in how letters are composed, two names may be one file.
+        kept = {_identity(self.out / name) for name in but}
+        for row in stale:
+            path = self.out / row.mask
+            if self.holds_mask(row) and _identity(path) not in kept:
+                _remove(path)
+
+    def _is_below_masks(self, name: str) -> bool:
+        return (self.out / name).resolve().is_relative_to(self.out.resolve() / "masks")
 
     def write(self, rows: Sequence[MaskRow]) -> None:
         """Write rows as one part."""
@@ -131,3 +182,28 @@ class RowStore:
                 yield row
         finally:
             self.write(pending)
+
+
+def _read_part(path: Path) -> list[MaskRow]:
+    try:
+        return [MaskRow.from_json(values) for values in read_json(path)]
+    except (TypeError, KeyError) as error:
+        raise ArtefactError(
+            f"{path}: is not what this version of syncgan notes of masks ({error}); choose another folder"
+        ) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise ArtefactError(
+            f"{path}: belongs to no image now and cannot be removed ({error.strerror}); remove it"
+        ) from error
+    with contextlib.suppress(OSError):  # its folder holds other masks
+        path.parent.rmdir()

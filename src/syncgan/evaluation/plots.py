@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLUMNS", "LARGEST_TILE_PX", "colour_map", "draw_losses", "draw_strips", "plain"]
+__all__ = ["COLUMNS", "LARGEST_TILE_PX", "colour_map", "draw_losses", "draw_strips", "elided", "plain"]
 
 Pixels = NDArray[np.uint8]
 
@@ -34,6 +34,8 @@ _LEVEL_LOW, _LEVEL_MIDDLE, _NUCLEUS = (243, 243, 240), (230, 190, 110), (0, 84, 
 _DPI = 100
 _TILE_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX = 128, 6, 10, 48
 _FONT_PT, _CAPTION_PT = 15.0, 19.0
+_NAME_PX, _NAME_PT = 18, 8.0
+_NAME_LETTER_PX = 7  # 0.602 em of matplotlib's monospaced font, which is set on whole pixels
 _LONGEST_TEXT = 60
 
 
@@ -41,6 +43,21 @@ def plain(text: str, longest: int = _LONGEST_TEXT) -> str:
     """Return text on one line, without control characters, shortened."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def elided(text: str, longest: int) -> str:
+    """Return text on one line, shortened in the middle, as names of files differ at their ends.
+
+    Examples
+    --------
+    >>> elided("slide-0042-region-0007.png", 14)
+    'slide-0…07.png'
+    """
+    shown = plain(text, len(text))
+    if len(shown) <= longest:
+        return shown
+    tail = (longest - 1) // 2
+    return f"{shown[: longest - 1 - tail]}…{shown[len(shown) - tail :]}"
 
 
 def colour_map(mask: Pixels, levels: int) -> Pixels:
@@ -51,25 +68,36 @@ def colour_map(mask: Pixels, levels: int) -> Pixels:
     return np.asarray(palette[mask])
 
 
-def draw_strips(rows: Sequence[tuple[str, Sequence[Pixels]]]) -> bytes:
+def draw_strips(rows: Sequence[tuple[str, Sequence[Pixels]]], names: Sequence[Sequence[str]] = ()) -> bytes:
     """Draw rows of images, each row under its caption.
 
     Parameters
     ----------
     rows : caption ("" for none) and (H, W, 3) uint8 images of a row. Small images are enlarged by whole pixels.
+    names : for each row those of its images, written below them; none if left out.
     """
     tile_px = _tile_size([image for _, images in rows for image in images])
+    below_px = _GAP_PX + (_NAME_PX if names else 0)
     tops, height = [], _MARGIN_PX
     for caption, _ in rows:
         tops.append(height + (_CAPTION_PX if caption else 0))
-        height = tops[-1] + tile_px + _GAP_PX
+        height = tops[-1] + tile_px + below_px
     width = 2 * _MARGIN_PX + COLUMNS * tile_px + (COLUMNS - 1) * _GAP_PX
     canvas = np.full((height + _MARGIN_PX, width, 3), 255, np.uint8)
+    lefts = [_MARGIN_PX + column * (tile_px + _GAP_PX) for column in range(COLUMNS)]
     for (_, images), top in zip(rows, tops, strict=True):
-        for column, image in enumerate(images[:COLUMNS]):
-            left = _MARGIN_PX + column * (tile_px + _GAP_PX)
+        for image, left in zip(images, lefts, strict=False):
             canvas[top : top + tile_px, left : left + tile_px] = _tile(image, tile_px)
-    return _with_captions(canvas, [(caption, top) for (caption, _), top in zip(rows, tops, strict=True)])
+    captions = [
+        _Text(plain(caption), _MARGIN_PX, top - _CAPTION_PX // 4, _CAPTION_PT)
+        for (caption, _), top in zip(rows, tops, strict=True)
+    ]
+    below = [
+        _Text(elided(name, tile_px // _NAME_LETTER_PX), left, top + tile_px + _NAME_PX - 5, _NAME_PT, "monospace")
+        for row, top in zip(names, tops, strict=False)
+        for name, left in zip(row, lefts, strict=False)
+    ]
+    return _with_texts(canvas, captions + below)
 
 
 def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
@@ -145,14 +173,23 @@ def _tile(image: Pixels, size: int) -> Pixels:
     return tile
 
 
-def _with_captions(canvas: Pixels, captions: Sequence[tuple[str, int]]) -> bytes:
-    """Write each caption above the row that begins at its pixel line."""
+class _Text(NamedTuple):
+    """Text, where its first letter stands in pixels from the top left, and how it looks."""
+
+    text: str
+    left: int
+    baseline: int
+    size_pt: float
+    family: str = "sans-serif"
+
+
+def _with_texts(canvas: Pixels, texts: Sequence[_Text]) -> bytes:
     height, width = canvas.shape[:2]
     figure = _figure(width, height)
     figure.figimage(canvas)
-    for caption, top in captions:
-        x, y = _MARGIN_PX / width, 1 - (top - _CAPTION_PX / 4) / height
-        figure.text(x, y, plain(caption), fontsize=_CAPTION_PT, va="baseline", parse_math=False)
+    for text, left, baseline, size, family in texts:
+        x, y = left / width, 1 - baseline / height
+        figure.text(x, y, text, fontsize=size, family=family, va="baseline", parse_math=False)
     return _png(figure)
 
 

@@ -57,8 +57,11 @@ def listed(counts: Mapping[str, int], what: str = "images") -> str:
 
 def reading_lines(counts: Mapping[str, int], skipped: Mapping[str, str], notes: Iterable[str]) -> list[str]:
     """Say what was read, what could not be, and what the reader decided."""
-    lines = [f"read {listed(counts)}"]
-    if skipped:
+    if not skipped:
+        lines = [f"read {listed(counts)}"]
+    else:
+        total = sum(counts.values()) + len(skipped)
+        lines = [f"read {listed(counts, f'of {total} images')}"]
         lines += reasons(f"unreadable files left out: {len(skipped)}", skipped)
     return [*lines, *(f"note: {note}" for note in notes)]
 

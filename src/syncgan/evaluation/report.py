@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
     from syncgan.augmenter import SynCGANAugmenter
 
-__all__ = ["FactTable", "FigureEntry", "ReportFacts", "draw_figures", "outlined", "spoken_duration", "write_report"]
+__all__ = [
+    "FactTable",
+    "FigureEntry",
+    "ReportFacts",
+    "draw_figures",
+    "outline_legend",
+    "outlined",
+    "spoken_duration",
+    "write_report",
+]
 
 Pixels = NDArray[np.uint8]
 
@@ -87,6 +96,8 @@ class ReportFacts:
     title : its heading.
     notice : what a reader must know first.
     classes : (class name, files found, images used).
+    left_out, used : headings of the last two columns of that table.
+    excluded_title : heading of `excluded`.
     details : rows of the table "How it was made".
     config : the settings as text.
     skipped, excluded : relative name -> reason, for files that could not be read and images whose mask failed.
@@ -100,6 +111,9 @@ class ReportFacts:
     classes: tuple[tuple[str, int, int], ...]
     details: Mapping[str, str]
     config: str
+    left_out: str = "left out"
+    used: str = "used"
+    excluded_title: str = "Images left out because their mask failed"
     skipped: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
     doubtful: Mapping[str, str] = field(default_factory=dict)
@@ -184,6 +198,12 @@ def _template() -> Template:
     return environment.from_string(_resource("report.html.j2"))
 
 
+def outline_legend(levels: int) -> str:
+    """Say what the outlines of `outlined` should follow, as a clause."""
+    others = ", orange ones whatever else is stained" if levels > 2 else ""
+    return f"Green outlines should follow the nuclei{others}"
+
+
 def outlined(image: Pixels, mask: Pixels, levels: int) -> Pixels:
     """Outline a mask on its image at the size of a picture, so that the outline is as thin on small images as on large.
 
@@ -235,7 +255,7 @@ def _overlay_figure(augmenter: SynCGANAugmenter) -> FigureEntry:
     return FigureEntry(
         section="Masks that the model learned from",
         title="Extracted masks",
-        explanation="Green outlines should follow the nuclei, orange ones whatever else is stained; where they do not, "
+        explanation=f"{outline_legend(augmenter.levels_)}; where they do not, "
         "choose another segmenter, because the synthetic masks can only be as good as these.",
         png=draw_strips(rows),
         file="mask-overlays.png",

@@ -45,6 +45,7 @@ __all__ = [
     "demo_data",
     "fit_run",
     "load_run_data",
+    "require_outside",
 ]
 
 _log = logging.getLogger(__name__)
@@ -244,12 +245,27 @@ def check_model(run: str | PathLike[str]) -> Path:
 
 def check_run_folder(out: str | PathLike[str], *, resume: bool, data: str | PathLike[str] | None = None) -> None:
     """Refuse a run folder that is taken, cannot be written or lies in `data`; imports no torch and changes nothing."""
-    if data is not None and Path(out).resolve().is_relative_to(Path(data).resolve()):
-        raise RunExistsError(f"{out}: lies in the data folder {data}, where it would become a class; choose another")
+    if data is not None:
+        require_outside(out, data)
     run = RunFolder(Path(out))
     if not (resume and run.holds_run):
         run.require_free()
     _require_writable(run.path)
+
+
+def require_outside(out: str | PathLike[str], data: str | PathLike[str]) -> None:
+    """Refuse an output folder that lies in `data`, where the next scan would take its pictures for images of a class.
+
+    Raises
+    ------
+    RunExistsError
+        It is `data`, or lies in it.
+    """
+    if Path(out).resolve().is_relative_to(Path(data).resolve()):
+        raise RunExistsError(
+            f"{out}: lies in the data folder {data}, where it would become a class; "
+            "choose a folder outside of it with --out"
+        )
 
 
 def check_output_folder(out: str | PathLike[str], *, resume: bool = False) -> None:
