@@ -18,7 +18,15 @@ from skimage.filters import threshold_multiotsu
 from syncgan.config import ConfigSection
 from syncgan.segmentation.borders import content_box
 from syncgan.segmentation.cleaning import area_px, clean_mask, remove_thin
-from syncgan.segmentation.regions import Evidence, Regions, chosen_thresholds, cut_necks, parted_at_borders
+from syncgan.segmentation.instances import regions_of
+from syncgan.segmentation.regions import (
+    Evidence,
+    Regions,
+    chosen_thresholds,
+    compact_labels,
+    cut_necks,
+    parted_at_borders,
+)
 from syncgan.segmentation.stains import nuclear_brightness, optical_density
 
 __all__ = ["AutoSegmenter"]
@@ -26,7 +34,7 @@ __all__ = ["AutoSegmenter"]
 Mask = NDArray[np.uint8]
 
 # The first look at an image, for contrast and the size of nuclei, needs no more than this shorter side.
-_OVERVIEW_PX = 256
+_OVERVIEW_PX = 160
 
 # An image is never reduced to less than this shorter side.
 _MIN_SIDE_PX = 48
@@ -38,6 +46,9 @@ _LEAST_RADIUS_PX = 2.5
 # Noise is blurred by so much on the reduced image, where a nucleus is a few pixels wide.
 _BLUR_PX = 1.0
 _EDGE_SIGMA_PX = 1.2
+
+# Several thresholds are searched for on a histogram of so many bins: the time grows with a power of their number.
+_OTSU_BINS = 64
 
 # Local means need no finer grid than this many cells along the shorter side.
 _MEAN_GRID = 64
@@ -72,7 +83,8 @@ class AutoSegmenter(ConfigSection):
        below is a share of a nucleus, whatever the magnification.
     3. *Shading.* Half of the difference between the local mean and the mean is taken off.
     4. *Candidates.* Between the lower of two Otsu thresholds (nuclei against cytoplasm) and the single one (stained
-       against empty) lie `candidates` nested masks. Narrow necks between touching nuclei are cut.
+       against empty) lie `candidates` nested masks; below them one at the lowest of three thresholds, for nuclei in
+       cytoplasm of their own stain. Narrow necks between touching nuclei are cut.
     5. *Choice* (`syncgan.segmentation.regions`): region by region, the finer or the coarser candidate, by contrast and
        evenness, compactness, size, and whether the rim is of the core's stain.
     6. *What is left out:* pale regions of another stain, shading, specks, threads.
@@ -98,7 +110,9 @@ class AutoSegmenter(ConfigSection):
         le=100,
         description="The image is halved while a typical nucleus keeps this radius; a large one down to 2.5.",
     )
-    candidates: int = Field(3, ge=1, le=16, description="Nested masks among which each nucleus is chosen.")
+    candidates: int = Field(
+        3, ge=1, le=16, description="Nested masks among which each nucleus is chosen, besides the darkest."
+    )
     evening: float = Field(
         0.5, ge=0, le=1, description="Share of the difference between local and global mean that is taken off."
     )
@@ -142,7 +156,7 @@ class AutoSegmenter(ConfigSection):
         lowest, highest, _, _ = cv2.minMaxLoc(brightness)
         if highest - lowest < self.min_contrast:
             return None
-        dark = _below(brightness, _thresholds(brightness)[0])
+        dark = _below(brightness, _lowest_threshold(brightness, classes=3))
         # Inside a disc of radius r the mean distance to the outline is r / 3.
         depth: float = cv2.mean(cv2.distanceTransform(dark, cv2.DIST_L2, 3), dark)[0]
         return float(3 * factor * depth)
@@ -223,12 +237,15 @@ class _Work(NamedTuple):
 
     def candidates(self, settings: AutoSegmenter) -> list[tuple[int, Mask]]:
         """Return thresholds, rising, and their masks, each inside the next but for the cuts."""
-        low, high = _thresholds(self.evidence.brightness)
+        brightness = self.evidence.brightness
+        stained = int(cv2.threshold(brightness, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
+        nuclear, darkest = (min(_lowest_threshold(brightness, classes=classes), stained) for classes in (3, 4))
+        between = np.linspace(nuclear, stained, settings.candidates)
         masks: list[tuple[int, Mask]] = []
-        whole = np.zeros_like(self.evidence.brightness)
-        for threshold in np.unique(np.linspace(low, high, settings.candidates).round().astype(int)):
+        whole = np.zeros_like(brightness)
+        for threshold in np.unique(np.append(between, min(darkest, nuclear)).round().astype(int)):
             whole |= clean_mask(
-                _below(self.evidence.brightness, int(threshold)),
+                _below(brightness, int(threshold)),
                 smoothing_px=int(self.radius_px >= _SMOOTHED_FROM_PX),
                 max_hole_share=settings.max_hole_share,
                 min_nucleus_area=self.smallest_px,
@@ -255,14 +272,13 @@ def _below(brightness: Mask, threshold: int) -> Mask:
     return np.asarray(cv2.threshold(brightness, threshold, 1, cv2.THRESH_BINARY_INV)[1], dtype=np.uint8)
 
 
-def _thresholds(brightness: Mask) -> tuple[int, int]:
-    """Return the lower of two Otsu thresholds, and the single one or that lower one if it is higher."""
-    single = int(cv2.threshold(brightness, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
-    counts = cv2.calcHist([brightness], [0], None, [256], [0, 256]).ravel()
-    if np.count_nonzero(counts) < 3:
-        return single, single
-    lower = int(threshold_multiotsu(hist=(counts, np.arange(256)), classes=3)[0])  # type: ignore[no-untyped-call]
-    return min(lower, single), single
+def _lowest_threshold(brightness: Mask, *, classes: int) -> int:
+    """Return the lowest of the thresholds that part brightness into classes by Otsu's criterion; 255 without such."""
+    counts = cv2.calcHist([brightness], [0], None, [_OTSU_BINS], [0, 256]).ravel()
+    if np.count_nonzero(counts) < classes:
+        return 255
+    last_of_bin = np.arange(1, _OTSU_BINS + 1) * (256 // _OTSU_BINS) - 1
+    return int(threshold_multiotsu(hist=(counts, last_of_bin), classes=classes)[0])  # type: ignore[no-untyped-call]
 
 
 def _shading(brightness: Mask, settings: AutoSegmenter) -> NDArray[np.float32]:
@@ -322,15 +338,14 @@ def _within(brightness: Mask, limits: Mask) -> Mask:
     return np.asarray(cv2.compare(brightness, limits, cv2.CMP_LE) & np.minimum(limits, 1), dtype=np.uint8)
 
 
-def _grown_labels(limits: Mask) -> NDArray[np.float32]:
+def _grown_labels(limits: Mask) -> NDArray[Any]:
     """Return (H, W) labels of the nuclei, each grown by one pixel; where two would meet, the higher one wins."""
-    _, labels = cv2.connectedComponents(np.minimum(limits, 1), connectivity=8)
-    labels = labels.astype(np.float32)
+    labels = compact_labels(regions_of(limits))
     grown = cv2.dilate(labels, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     return np.where(labels > 0, labels, grown)
 
 
-def _of_owners(limits: Mask, owners: NDArray[np.float32]) -> Mask:
+def _of_owners(limits: Mask, owners: NDArray[Any]) -> Mask:
     """Return for each pixel the limit of the nucleus that owns it; 0 where there is none."""
     index = owners.astype(np.intp)
     of_label = np.zeros(int(index.max()) + 1, np.uint8)
