@@ -390,6 +390,109 @@ def test_callable_of_unknown_content_is_not_cached(tmp_path, caplog):
     assert "version" in caplog.text
 
 
+LIMIT = 100
+ODDS = object()
+
+
+def limit_of(image):
+    return LIMIT
+
+
+def below_global(image):
+    return image[..., 0] < LIMIT
+
+
+def below_helper(image):
+    return image[..., 0] < limit_of(image)
+
+
+@pytest.mark.parametrize("segmenter", [below_global, below_helper, lambda image: image[..., 0] < limit_of(image)])
+def test_a_global_that_a_function_uses_is_part_of_its_key(tmp_path, monkeypatch, segmenter):
+    extractor = MaskExtractor(segmenter)
+    for limit in (50, 100):
+        monkeypatch.setitem(globals(), "LIMIT", limit)
+        (cached,) = extractor.extract([field()], cache_dir=tmp_path)
+        np.testing.assert_array_equal(cached, extractor(field()))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_large_array_in_a_closure_or_a_parameter_is_part_of_the_key(tmp_path):
+    def closing_over(table):
+        return MaskExtractor(lambda image: table[: image.shape[0], : image.shape[1]] > 0)
+
+    def looked_up(image, *, table=None):
+        return table[: image.shape[0], : image.shape[1]] > 0
+
+    class Table:
+        version = 1
+
+        def __init__(self, table):
+            self.table = table
+
+        def __call__(self, image):
+            return looked_up(image, table=self.table)
+
+    tables = np.zeros((2, 100, 100), np.int64)
+    tables[1, 50, 50] = 1
+    makers = (
+        closing_over,
+        lambda table: MaskExtractor(looked_up, table=table),
+        lambda table: MaskExtractor(Table, table=table),
+    )
+    for make in makers:
+        for table in tables:
+            (cached,) = make(table).extract([field()], cache_dir=tmp_path)
+            assert cached.any() == table.any()
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_a_function_that_uses_what_cannot_be_known_is_not_cached(tmp_path, caplog):
+    def odd(image):
+        return image[..., 0] < 100 if ODDS else None
+
+    for segmenter, parameters in ((odd, {}), (below_any, {"threshold": Odd()})):
+        MaskExtractor(segmenter, **parameters).extract([field()], cache_dir=tmp_path)
+        assert not list(tmp_path.iterdir())
+        assert "not cached" in caplog.text
+
+
+def below_any(image, *, threshold):
+    return image[..., 0] < threshold.value
+
+
+class Odd:
+    value = 100
+
+
+def test_functions_that_call_each_other_are_cached(tmp_path):
+    MaskExtractor(even).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def even(image, depth=2):
+    return np.asarray(below(image)) if depth == 0 else odd_depth(image, depth - 1)
+
+
+def odd_depth(image, depth):
+    return even(image, depth - 1)
+
+
+def test_a_model_without_a_version_is_known_by_its_methods(tmp_path):
+    def model(limit):
+        class Model(BaseModel):
+            def __call__(self, image):
+                return self.found(image)
+
+            def found(self, image):
+                return image[..., 0] < limit
+
+        return MaskExtractor(Model)
+
+    for limit in (50, 100, 100):
+        model(limit).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_cached_masks_are_pictures(tmp_path):
     mask = MaskExtractor().extract([field()], cache_dir=tmp_path)[0]
     (entry,) = tmp_path.iterdir()

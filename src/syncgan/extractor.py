@@ -179,8 +179,8 @@ class MaskExtractor:
             its backend (loky, threading, dask, ray) is used too. Masks do not depend on it. Other processes use one
             thread each.
         cache_dir : folder in which masks are remembered by the content of the image and by segmenter, parameters,
-            clean-up and levels. A callable whose code cannot be inspected is not cached unless it has an attribute
-            ``version``.
+            clean-up and levels. A function is known by its code and all that it uses; a callable of which that cannot
+            be known is not cached unless it has an attribute ``version``.
         progress : called with (done, total) after each image.
 
         Returns
