@@ -138,10 +138,27 @@ def test_declared_levels_are_used_and_others_refused():
         MaskExtractor(quarters, levels=3)
 
 
-@pytest.mark.parametrize("levels", [1, 4, "2"])
+@pytest.mark.parametrize("levels", [1, 4, "2", 2.0, True])
 def test_levels_that_cannot_be_derived_are_refused(levels):
     with pytest.raises(ConfigError, match="levels"):
         MaskExtractor("gmm", levels=levels)
+
+
+@pytest.mark.parametrize("levels", [3.0, True])
+def test_declared_levels_are_asked_for_as_an_integer(levels):
+    def semantic(image):
+        return image[..., 0] // 100
+
+    semantic.levels = 3
+    with pytest.raises(ConfigError, match="levels: expected an integer"):
+        MaskExtractor(semantic, levels=levels)
+    assert type(MaskExtractor("gmm", levels=np.int64(3)).levels) is int
+
+
+def test_instances_are_returned_for_true_and_for_nothing_else():
+    for word in ("no", 1, None):
+        with pytest.raises(ConfigError, match="return_instances: expected"):
+            MaskExtractor(return_instances=word)
 
 
 # --- segmenters and their parameters ---------------------------------------------------------------------------------
@@ -311,6 +328,42 @@ def test_backend_chosen_by_the_user_is_honoured():
     with joblib.parallel_config(backend="threading", n_jobs=2):
         MaskExtractor(watched).extract([field(i) for i in range(4)])
     assert "MainThread" not in threads
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "2", True])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_no_number_of_jobs_is_refused(n_jobs, count):
+    with pytest.raises(ConfigError, match="n_jobs: expected"):
+        MaskExtractor(below).extract([field()] * count, n_jobs=n_jobs)
+
+
+def test_forks_which_would_hang_are_refused():
+    script = """
+import joblib, numpy as np
+from syncgan import MaskExtractor
+from syncgan.errors import ConfigError
+extractor, images = MaskExtractor(), [np.full((480, 640, 3), level, np.uint8) for level in range(40)]
+extractor(images[0])  # starts the threads of OpenCV
+try:
+    with joblib.parallel_config(backend="multiprocessing"):
+        extractor.extract(images, n_jobs=2)
+except ConfigError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert 'use "loky"' in run.stdout
+
+
+def failing(image):
+    raise ValueError("boom")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_of_the_segmenter_names_item_and_segmenter(n_jobs):
+    with pytest.raises(ContractError, match=r"segmenter '.*:failing' raised ValueError: boom"):
+        MaskExtractor(failing)(field())
+    with pytest.raises(ContractError, match=r"item \d: segmenter '.*:failing' raised ValueError: boom"):
+        MaskExtractor(failing).extract([field()] * 3, n_jobs=n_jobs)
 
 
 def test_progress_is_told_after_each_image():
