@@ -503,7 +503,13 @@ def test_a_function_that_uses_what_cannot_be_known_is_not_cached(tmp_path, caplo
     def odd(image):
         return image[..., 0] < 100 if ODDS else None
 
-    for segmenter, parameters in ((odd, {}), (below_any, {"threshold": Odd()})):
+    def importing(image):
+        import conftest
+
+        return image[..., 0] < (100 if conftest else 0)
+
+    for segmenter, parameters in ((odd, {}), (importing, {}), (below_any, {"threshold": Odd()})):
+        caplog.clear()
         MaskExtractor(segmenter, **parameters).extract([field()], cache_dir=tmp_path)
         assert not list(tmp_path.iterdir())
         assert "not cached" in caplog.text
@@ -515,6 +521,18 @@ def below_any(image, *, threshold):
 
 class Odd:
     value = 100
+
+
+def test_what_installed_packages_define_is_known_by_their_version(tmp_path):
+    def usual(image):
+        import cv2
+        from skimage.filters import threshold_otsu
+
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return np.less(gray, min(threshold_otsu(gray), 255))
+
+    MaskExtractor(usual).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_functions_that_call_each_other_are_cached(tmp_path):

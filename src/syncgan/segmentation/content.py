@@ -8,6 +8,7 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
+import importlib
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ def digest_of(value: object) -> str | None:
     try:
         for part in _parts(value, {}):
             digest.update(len(part).to_bytes(8, "big") + part)
-    except _UnknownContentError:
+    except (_UnknownContentError, RecursionError):  # a list may hold itself
         return None
     return digest.hexdigest()
 
@@ -61,7 +62,7 @@ def _parts(value: Any, seen: dict[int, int]) -> Iterator[bytes]:
     yield f"{kind.__module__}.{kind.__qualname__}".encode()
     if kind in _PLAIN or isinstance(value, (PurePath, np.dtype)):
         yield repr(value).encode()
-    elif isinstance(value, (np.ndarray, np.generic)):
+    elif kind in (np.ndarray, np.memmap) or isinstance(value, np.generic):
         yield from _array_parts(np.asarray(value))
     elif kind in (list, tuple):
         yield from _all_parts(value, seen)
@@ -100,8 +101,10 @@ def _function_parts(function: FunctionType, seen: dict[int, int]) -> Iterator[by
         return
     seen[id(function)] = len(seen)
     yield from _code_parts(function.__code__, seen)
+    for module in sorted(_named_by(function.__code__, "IMPORT_NAME")):
+        yield _imported_version_of(module)
     cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    used = sorted(_global_names(function.__code__) & set(function.__globals__))
+    used = sorted(_named_by(function.__code__, "LOAD_GLOBAL", "LOAD_NAME") & set(function.__globals__))
     carried = [function.__defaults__, function.__kwdefaults__, cells, used]
     yield from _all_parts(carried + [function.__globals__[name] for name in used], seen)
 
@@ -113,9 +116,9 @@ def _code_parts(code: CodeType, seen: dict[int, int]) -> Iterator[bytes]:
         yield from _code_parts(constant, seen) if isinstance(constant, CodeType) else _parts(constant, seen)
 
 
-def _global_names(code: CodeType) -> set[str]:
-    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return names.union(*(_global_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+def _named_by(code: CodeType, *operations: str) -> set[str]:
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
+    return names.union(*(_named_by(inner, *operations) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def _is_filled(cell: Any) -> bool:
@@ -148,6 +151,14 @@ def _version_of(module: str | None) -> bytes:
     if not installed or not isinstance(version, str):
         raise _UnknownContentError
     return f"{module} {version}".encode()
+
+
+def _imported_version_of(module: str) -> bytes:
+    try:  # the function is about to do the same
+        importlib.import_module(module.partition(".")[0])
+    except (ImportError, ValueError):
+        raise _UnknownContentError from None
+    return _version_of(module)
 
 
 def _is_versioned(defined: type | FunctionType) -> bool:
