@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import subprocess
 import sys
 from functools import partial
+from typing import ClassVar
 
 import joblib
 import numpy as np
@@ -548,14 +550,29 @@ def odd_depth(image, depth):
     return even(image, depth - 1)
 
 
+def test_what_a_decorated_function_carries_is_part_of_its_key(tmp_path):
+    def limited(limit):
+        @functools.wraps(np.clip)  # takes the name of an installed function
+        def wrapper(image):
+            return image[..., 0] < limit
+
+        return wrapper
+
+    for limit in (50, 100, 100):
+        MaskExtractor(limited(limit)).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_model_without_a_version_is_known_by_its_methods(tmp_path):
-    def model(limit):
+    def model(value):
         class Model(BaseModel):
+            limit: ClassVar[int] = value
+
             def __call__(self, image):
                 return self.found(image)
 
             def found(self, image):
-                return image[..., 0] < limit
+                return image[..., 0] < self.limit
 
         return MaskExtractor(Model)
 

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -45,15 +45,17 @@ def digest_of(value: object) -> str | None:
 
 
 def digest_of_class(cls: type) -> str | None:
-    """Return a digest of the methods of a class, without those that packages with a version define."""
-    own = [base for base in cls.__mro__ if not _is_versioned(base)]
-    methods: Mapping[str, Any] = {
-        f"{base.__qualname__}.{name}": getattr(value, "__func__", value)
-        for base in own
-        for name, value in vars(base).items()
-        if isinstance(getattr(value, "__func__", value), FunctionType)
-    }
-    return digest_of(dict(methods))
+    """Return a digest of the methods and constants of a class, without those that installed packages define; or None.
+
+    Names with a leading underscore count only if they are functions; the fields of a model are its parameters.
+    """
+    members: dict[str, Any] = {}
+    for base in cls.__mro__:
+        for name, value in vars(base).items() if not _has_version(base.__module__) else ():
+            plain = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            if isinstance(plain, FunctionType) or not name.startswith(("_", "model_")):
+                members[f"{base.__qualname__}.{name}"] = plain
+    return digest_of(members)
 
 
 def _parts(value: Any, seen: dict[int, int]) -> Iterator[bytes]:
@@ -161,8 +163,13 @@ def _imported_version_of(module: str) -> bytes:
     return _version_of(module)
 
 
-def _is_versioned(defined: type | FunctionType) -> bool:
+def _is_versioned(function: FunctionType) -> bool:
+    """Say whether a version tells what a function does: its code and, if it wraps another one, that one too."""
+    return _has_version(function.__module__) and _has_version(function.__globals__.get("__name__"))
+
+
+def _has_version(module: str | None) -> bool:
     try:
-        return bool(_version_of(defined.__module__))
+        return bool(_version_of(module))
     except _UnknownContentError:
         return False
