@@ -206,3 +206,17 @@ def test_extractor_diagnoses_given_pairs_of_map_and_instances():
 def test_a_mask_of_another_size_is_refused_by_name():
     with pytest.raises(DataError, match=r"b: expected a mask of the image's size"):
         MaskExtractor().diagnose([picture(disc())] * 2, [disc(), disc(side=32)], names="ab")
+
+
+@pytest.mark.parametrize("offset", [0, 2**24, 2**40])
+def test_diagnosis_does_not_depend_on_the_values_of_labels(offset):
+    image = np.full((60, 90, 3), 230, np.uint8)
+    labels = np.zeros((60, 90), np.int64)
+    for number in range(3):
+        labels[20:40, 10 + 25 * number : 30 + 25 * number] = number + 1
+    image[labels > 0] = (90, 40, 140)
+    expected = diagnose_mask(image, (labels > 0).astype(np.uint8), name="x", instances=labels.astype(np.int32))
+    large = np.where(labels > 0, labels + offset, 0)
+    found = diagnose_mask(image, (labels > 0).astype(np.uint8), name="x", instances=large)
+    assert found == expected
+    assert found.nuclei == 3

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import subprocess
 import sys
 from functools import partial
+from typing import ClassVar
 
 import joblib
 import numpy as np
@@ -138,10 +140,27 @@ def test_declared_levels_are_used_and_others_refused():
         MaskExtractor(quarters, levels=3)
 
 
-@pytest.mark.parametrize("levels", [1, 4, "2"])
+@pytest.mark.parametrize("levels", [1, 4, "2", 2.0, True])
 def test_levels_that_cannot_be_derived_are_refused(levels):
     with pytest.raises(ConfigError, match="levels"):
         MaskExtractor("gmm", levels=levels)
+
+
+@pytest.mark.parametrize("levels", [3.0, True])
+def test_declared_levels_are_asked_for_as_an_integer(levels):
+    def semantic(image):
+        return image[..., 0] // 100
+
+    semantic.levels = 3
+    with pytest.raises(ConfigError, match="levels: expected an integer"):
+        MaskExtractor(semantic, levels=levels)
+    assert type(MaskExtractor("gmm", levels=np.int64(3)).levels) is int
+
+
+def test_instances_are_returned_for_true_and_for_nothing_else():
+    for word in ("no", 1, None):
+        with pytest.raises(ConfigError, match="return_instances: expected"):
+            MaskExtractor(return_instances=word)
 
 
 # --- segmenters and their parameters ---------------------------------------------------------------------------------
@@ -313,6 +332,42 @@ def test_backend_chosen_by_the_user_is_honoured():
     assert "MainThread" not in threads
 
 
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "2", True])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_no_number_of_jobs_is_refused(n_jobs, count):
+    with pytest.raises(ConfigError, match="n_jobs: expected"):
+        MaskExtractor(below).extract([field()] * count, n_jobs=n_jobs)
+
+
+def test_forks_which_would_hang_are_refused():
+    script = """
+import joblib, numpy as np
+from syncgan import MaskExtractor
+from syncgan.errors import ConfigError
+extractor, images = MaskExtractor(), [np.full((480, 640, 3), level, np.uint8) for level in range(40)]
+extractor(images[0])  # starts the threads of OpenCV
+try:
+    with joblib.parallel_config(backend="multiprocessing"):
+        extractor.extract(images, n_jobs=2)
+except ConfigError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert 'use "loky"' in run.stdout
+
+
+def failing(image):
+    raise ValueError("boom")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_of_the_segmenter_names_item_and_segmenter(n_jobs):
+    with pytest.raises(ContractError, match=r"segmenter '.*:failing' raised ValueError: boom"):
+        MaskExtractor(failing)(field())
+    with pytest.raises(ContractError, match=r"item \d: segmenter '.*:failing' raised ValueError: boom"):
+        MaskExtractor(failing).extract([field()] * 3, n_jobs=n_jobs)
+
+
 def test_progress_is_told_after_each_image():
     seen = []
     MaskExtractor(below).extract([field(i) for i in range(3)], progress=lambda done, total: seen.append((done, total)))
@@ -388,6 +443,142 @@ def test_callable_of_unknown_content_is_not_cached(tmp_path, caplog):
     MaskExtractor(Opaque()).extract([field()], cache_dir=tmp_path)
     assert not list(tmp_path.iterdir())
     assert "version" in caplog.text
+
+
+LIMIT = 100
+ODDS = object()
+
+
+def limit_of(image):
+    return LIMIT
+
+
+def below_global(image):
+    return image[..., 0] < LIMIT
+
+
+def below_helper(image):
+    return image[..., 0] < limit_of(image)
+
+
+@pytest.mark.parametrize("segmenter", [below_global, below_helper, lambda image: image[..., 0] < limit_of(image)])
+def test_a_global_that_a_function_uses_is_part_of_its_key(tmp_path, monkeypatch, segmenter):
+    extractor = MaskExtractor(segmenter)
+    for limit in (50, 100):
+        monkeypatch.setitem(globals(), "LIMIT", limit)
+        (cached,) = extractor.extract([field()], cache_dir=tmp_path)
+        np.testing.assert_array_equal(cached, extractor(field()))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_large_array_in_a_closure_or_a_parameter_is_part_of_the_key(tmp_path):
+    def closing_over(table):
+        return MaskExtractor(lambda image: table[: image.shape[0], : image.shape[1]] > 0)
+
+    def looked_up(image, *, table=None):
+        return table[: image.shape[0], : image.shape[1]] > 0
+
+    class Table:
+        version = 1
+
+        def __init__(self, table):
+            self.table = table
+
+        def __call__(self, image):
+            return looked_up(image, table=self.table)
+
+    tables = np.zeros((2, 100, 100), np.int64)
+    tables[1, 50, 50] = 1
+    makers = (
+        closing_over,
+        lambda table: MaskExtractor(looked_up, table=table),
+        lambda table: MaskExtractor(Table, table=table),
+    )
+    for make in makers:
+        for table in tables:
+            (cached,) = make(table).extract([field()], cache_dir=tmp_path)
+            assert cached.any() == table.any()
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_a_function_that_uses_what_cannot_be_known_is_not_cached(tmp_path, caplog):
+    def odd(image):
+        return image[..., 0] < 100 if ODDS else None
+
+    def importing(image):
+        import conftest
+
+        return image[..., 0] < (100 if conftest else 0)
+
+    for segmenter, parameters in ((odd, {}), (importing, {}), (below_any, {"threshold": Odd()})):
+        caplog.clear()
+        MaskExtractor(segmenter, **parameters).extract([field()], cache_dir=tmp_path)
+        assert not list(tmp_path.iterdir())
+        assert "not cached" in caplog.text
+
+
+def below_any(image, *, threshold):
+    return image[..., 0] < threshold.value
+
+
+class Odd:
+    value = 100
+
+
+def test_what_installed_packages_define_is_known_by_their_version(tmp_path):
+    def usual(image):
+        import cv2
+        from skimage.filters import threshold_otsu
+
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return np.less(gray, min(threshold_otsu(gray), 255))
+
+    MaskExtractor(usual).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_functions_that_call_each_other_are_cached(tmp_path):
+    MaskExtractor(even).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def even(image, depth=2):
+    return np.asarray(below(image)) if depth == 0 else odd_depth(image, depth - 1)
+
+
+def odd_depth(image, depth):
+    return even(image, depth - 1)
+
+
+def test_what_a_decorated_function_carries_is_part_of_its_key(tmp_path):
+    def limited(limit):
+        @functools.wraps(np.clip)  # takes the name of an installed function
+        def wrapper(image):
+            return image[..., 0] < limit
+
+        return wrapper
+
+    for limit in (50, 100, 100):
+        MaskExtractor(limited(limit)).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_model_without_a_version_is_known_by_its_methods(tmp_path):
+    def model(value):
+        class Model(BaseModel):
+            limit: ClassVar[int] = value
+
+            def __call__(self, image):
+                return self.found(image)
+
+            def found(self, image):
+                return image[..., 0] < self.limit
+
+        return MaskExtractor(Model)
+
+    for limit in (50, 100, 100):
+        model(limit).extract([field()], cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_cached_masks_are_pictures(tmp_path):

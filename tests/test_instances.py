@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -23,7 +24,7 @@ from syncgan.extractor import MaskExtractor, Masks
 from syncgan.registry import SEGMENTERS
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.instances import consecutive, fill_label_holes
-from syncgan.segmentation.transport import PackedImages, PackedMasks
+from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
 
 EIGHT = np.ones((3, 3))
 
@@ -210,6 +211,34 @@ def test_wrong_clean_up_is_refused_by_name(cleaning, message):
         MaskExtractor(dark, **cleaning)
 
 
+@pytest.mark.parametrize("segmenter", ["auto", "gmm", "kmeans", dark])
+@pytest.mark.parametrize(
+    ("areas", "message"),
+    [
+        ({"min_nucleus_area": 500, "max_nucleus_area": 100}, "no nucleus would be left"),
+        ({"min_nucleus_area": float("inf")}, "min_nucleus_area"),
+        ({"min_nucleus_area": float("nan")}, "min_nucleus_area"),
+        ({"min_nucleus_area": True}, "min_nucleus_area: expected a number"),
+        ({"max_nucleus_area": float("inf")}, "max_nucleus_area"),
+        ({"max_nucleus_area": True}, "max_nucleus_area: expected a number"),
+    ],
+)
+def test_areas_are_checked_together_whoever_applies_them(segmenter, areas, message):
+    with pytest.raises(ConfigError, match=message):
+        MaskExtractor(segmenter, **areas)
+
+
+@pytest.mark.parametrize("area", [300, 300 / 6400])
+def test_no_piece_is_smaller_than_the_limit_after_a_split(area):
+    y, x = np.ogrid[:80, :80]
+    image = np.full((80, 80, 3), 230, np.uint8)
+    image[((y - 40) ** 2 + (x - 28) ** 2 <= 196) | ((y - 40) ** 2 + (x - 50) ** 2 <= 81)] = (90, 40, 140)
+    both = MaskExtractor("gmm", split_touching=True, return_instances=True)(image)
+    large = MaskExtractor("gmm", split_touching=True, return_instances=True, min_nucleus_area=area)(image)
+    assert (both.instances.max(), large.instances.max()) == (2, 1)
+    assert np.count_nonzero(large.mask) >= 300
+
+
 def test_clean_up_of_semantic_maps_is_refused():
     def semantic(image):
         return image[..., 0] // 100
@@ -382,6 +411,26 @@ def test_images_of_several_sizes_arrive_as_they_were_sent():
     for (index, image), (expected, other) in zip(PackedImages.of(items).items(), items, strict=True):
         assert index == expected
         np.testing.assert_array_equal(image, other)
+
+
+def test_pages_of_killed_processes_are_removed_and_those_of_others_stay():
+    script = """
+import os, signal
+import numpy as np
+from syncgan.segmentation.transport import Pages
+with Pages() as pages:
+    print(pages.pack([(0, np.ones((8, 8, 3), np.uint8))]).pixels, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with Pages() as living:
+        kept = Path(living.pack([(0, np.ones((8, 8, 3), np.uint8))]).pixels)
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+        orphan = Path(run.stdout.strip())
+        assert orphan.is_file()
+        with Pages():
+            assert not orphan.parent.exists()
+            assert kept.is_file()
+    assert not kept.parent.exists()
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

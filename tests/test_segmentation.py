@@ -144,6 +144,16 @@ def test_instance_labels_are_kept_and_plain_masks_have_none():
     assert normalise_output(255 * np.eye(4, dtype=np.uint8), (4, 4), name="x")[1] is None
 
 
+@pytest.mark.parametrize("background", [0, 2**63])
+def test_labels_beyond_int64_stay_apart(background):
+    output = np.array([[background, 2**63 + 1], [2**64 - 1, 5]], np.uint64)
+    mask, instances = normalise_output(output, (2, 2), name="x")
+    np.testing.assert_array_equal(mask, output != 0)
+    assert len(np.unique(instances)) == 4
+    np.testing.assert_array_equal(instances != 0, output != 0)
+    assert instances.min() >= 0
+
+
 def test_semantic_map_is_kept_as_it_is():
     output = np.array([[0, 1], [2, 2]])
     np.testing.assert_array_equal(normalise_output(output, (2, 2), levels_declared=3, name="x")[0], output)

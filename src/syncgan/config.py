@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from syncgan.errors import ConfigError
 
@@ -32,6 +32,16 @@ __all__ = [
 
 Section = TypeVar("Section", bound="ConfigSection")
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _no_switch(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+# A switch counts as 1 or 0 in Python, and nobody means that by an area or a share.
+Amount = Annotated[float, BeforeValidator(_no_switch)]
 LabelRange = tuple[Probability, Probability]
 
 
@@ -52,21 +62,23 @@ class ConfigSection(BaseModel):
 class CleaningConfig(ConfigSection):
     """What is known of nuclei in a set of images; for segmenters that return nucleus masks or instance labels."""
 
-    min_nucleus_area: float = Field(
+    min_nucleus_area: Amount = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
         description="Smaller nuclei are removed; below 1 a share of the image area, from 1 on pixels. "
         "0 leaves it to the segmenter.",
     )
-    max_nucleus_area: float = Field(
+    max_nucleus_area: Amount = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
         description="Larger nuclei are removed; a share or pixels alike. 0: no limit.",
     )
-    max_hole_share: Probability = Field(
+    max_hole_share: Amount = Field(
         0.0,
+        ge=0,
+        le=1,
         description="Holes up to this share of the area inside their nucleus' outline are filled. "
         "0 leaves it to the segmenter.",
     )

@@ -70,7 +70,8 @@ class MaskExtractor:
     -----
     Clean-up comes after the segmenter, in this order: holes, splitting, border, areas. It is not for segmenters that
     return semantic maps. A setting that the segmenter has as a parameter of its own is given to the segmenter, in whose
-    units it then is, and not applied a second time.
+    units it then is, and not applied a second time; but nuclei that were split must have `min_nucleus_area` again.
+    Areas are in the same units everywhere: below 1 a share of the image area, from 1 on pixels.
 
     Examples
     --------
@@ -104,10 +105,18 @@ class MaskExtractor:
         asked |= {"border_objects": border_objects} if border_objects != "keep" else {}
         asked |= {"split_touching": split_touching} if split_touching is not False else {}
         own = {key: value for key, value in asked.items() if has_parameter(segmenter, key)}
-        cleaning = CleaningConfig.from_mapping({key: value for key, value in asked.items() if key not in own})
+        # Areas are compared before they are divided; a word is a setting that only the segmenter understands.
+        words = {key for key, value in own.items() if isinstance(value, str) or key not in areas}
+        checked = CleaningConfig.from_mapping({key: value for key, value in asked.items() if key not in words})
+        # Pieces are smaller than what was split, so a segmenter's own lower limit is not the last word.
+        again = {"min_nucleus_area"} if checked.split_touching else set()
+        applied = (set(asked) - set(own) | again) & checked.model_fields_set
+        cleaning = CleaningConfig.from_mapping({key: getattr(checked, key) for key in applied})
         self._recipe = Recipe.of(resolve(segmenter, parameters | own), cleaning, levels)
         self.levels = self._recipe.levels
-        self.returns_instances = bool(return_instances)
+        if not isinstance(return_instances, bool):
+            raise ConfigError(f"return_instances: expected True or False, got {return_instances!r}")
+        self.returns_instances = return_instances
 
     @classmethod
     def from_config(
@@ -152,7 +161,7 @@ class MaskExtractor:
         DataError
             Not an 8-bit image of one or three channels.
         ContractError
-            The segmenter returned something that its contract does not allow.
+            The segmenter returned something that its contract does not allow, or raised an error of its own.
         """
         masks = self._recipe.masks(rgb_array(image), instances=self.returns_instances)
         self._log_full([masks.mask])
@@ -176,11 +185,11 @@ class MaskExtractor:
             map-style dataset whose items are the image, a tuple that starts with it, or a mapping with ``"image"``.
             Items are read here, one after the other; only segmentation is shared out.
         n_jobs : parallel jobs, as in joblib (-1: all processors; None: what ``joblib.parallel_config`` says, else one);
-            its backend (loky, threading, dask, ray) is used too. Masks do not depend on it. Other processes use one
-            thread each.
+            its backend (loky, threading, dask, ray; not multiprocessing) is used too. Masks do not depend on it. Other
+            processes use one thread each.
         cache_dir : folder in which masks are remembered by the content of the image and by segmenter, parameters,
-            clean-up and levels. A callable whose code cannot be inspected is not cached unless it has an attribute
-            ``version``.
+            clean-up and levels. A function is known by its code and all that it uses; a callable of which that cannot
+            be known is not cached unless it has an attribute ``version``.
         progress : called with (done, total) after each image.
 
         Returns
@@ -191,6 +200,8 @@ class MaskExtractor:
         ------
         DataError, ContractError
             As for `__call__`, with the index of the item.
+        ConfigError
+            `n_jobs` is no number of jobs, or joblib's backend is ``multiprocessing``.
         ArtefactError
             The cache folder cannot be written.
         """

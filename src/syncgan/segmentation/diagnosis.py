@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.segmentation.instances import nucleus_areas_px, regions_of
+from syncgan.segmentation.instances import consecutive, nucleus_areas_px, regions_of
 from syncgan.segmentation.levels import nucleus_of
 
 __all__ = [
@@ -190,10 +190,11 @@ def diagnose_mask(
     ----------
     image : (H, W, 3) uint8 RGB.
     mask : (H, W) uint8 map 0..L-1, nucleus = L-1.
-    instances : (H, W) int32 labels of the nuclei; None takes 8-connected regions.
+    instances : (H, W) integer labels of the nuclei; None takes 8-connected regions.
     """
     nucleus = nucleus_of(mask, levels=levels)
-    labels = regions_of(nucleus) if instances is None else np.asarray(instances)
+    # Tables below are as long as the highest label, and float32 holds labels up to 2**24 only.
+    labels = regions_of(nucleus) if instances is None else consecutive(np.asarray(instances))
     areas = nucleus_areas_px(labels)
     contrasts = _contrasts(image, labels)
     return MaskDiagnosis(
@@ -242,7 +243,7 @@ def _contrasts(image: Mask, labels: Labels) -> Floats:
     NaN where nothing but other nuclei surrounds it.
     """
     radius_px = max(3, round(min(labels.shape) / 100))
-    # OpenCV dilates no 32-bit integers; float32 holds every label exactly.
+    # OpenCV dilates no 32-bit integers; float32 holds the number of every nucleus exactly.
     grown = cv2.dilate(labels.astype(np.float32), np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8))
     # The pixel next to the outline is partly nucleus.
     apart = cv2.dilate((labels > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0

@@ -54,7 +54,11 @@ def _cache(recipe: Recipe, cache_dir: Path | str | None) -> MaskCache | None:
         return None
     fingerprint = recipe.fingerprint()
     if fingerprint is None:
-        _log.warning("segmenter %r has no attribute `version`: its masks are not cached", recipe.segmenter.name)
+        _log.warning(
+            "segmenter %r uses what cannot be told apart by content, and has no attribute `version` (or takes such a "
+            "parameter): its masks are not cached",
+            recipe.segmenter.name,
+        )
         return None
     return MaskCache(cache_dir, recipe=fingerprint)
 

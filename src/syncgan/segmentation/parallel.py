@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.errors import ConfigError
 from syncgan.segmentation.recipe import Masks
 from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
 
@@ -45,6 +46,11 @@ def map_in_groups(
     items : read one by one in this process, a few groups ahead of the results.
     total : their number.
     n_jobs : parallel jobs, as in joblib (-1: all processors; None: what ``joblib.parallel_config`` says, else one).
+
+    Raises
+    ------
+    ConfigError
+        `n_jobs` is no number of jobs, or joblib's backend is ``multiprocessing``.
     """
     jobs, size = _jobs_and_size(n_jobs, total)
     yield from _run(partial(_each, work), _groups(items, size), jobs)
@@ -77,16 +83,26 @@ def map_images(
 
 def _runs_on_this_machine() -> bool:
     """Say whether joblib's processes share this machine's memory; those of dask and ray need not."""
+    return _backend_name() == "LokyBackend"
+
+
+def _backend_name() -> str:
     from joblib.parallel import get_active_backend
 
     backend, _ = get_active_backend()
-    return type(backend).__name__ in ("LokyBackend", "MultiprocessingBackend")
+    return type(backend).__name__
 
 
 def _jobs_and_size(n_jobs: int | None, total: int) -> tuple[int | None, int]:
     """Return the jobs that are worth starting, and the number of items in a group."""
     from joblib import effective_n_jobs
 
+    integer = n_jobs is None or (isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool))
+    if not integer or n_jobs == 0:
+        raise ConfigError(f"n_jobs: expected a number of jobs, -1 (all processors) or None, got {n_jobs!r}")
+    # It forks this process, and the forks wait for ever for OpenCV's threads, which are not in them.
+    if _backend_name() == "MultiprocessingBackend":
+        raise ConfigError('joblib\'s backend "multiprocessing" is not supported; use "loky" or "threading"')
     jobs = n_jobs if total > 1 else 1  # a process costs more than one image
     effective = effective_n_jobs(jobs)
     if effective == 1:

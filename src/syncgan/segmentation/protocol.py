@@ -70,7 +70,7 @@ def normalise_output(
     Returns
     -------
     map : (H, W) uint8; {0, 1} for a nucleus mask or instance labels, 0..L-1 for a semantic map.
-    instances : (H, W) int64 labels as returned, or None if the output had none.
+    instances : (H, W) int64 labels as returned, or None if the output had none. Labels beyond int64 are renumbered.
 
     Raises
     ------
@@ -125,4 +125,7 @@ def _instances(array: NDArray[Any], highest: int) -> NDArray[np.int64] | None:
         return None
     if highest == 255 and bool(np.isin(array, (0, 255)).all()):
         return None
+    if highest > np.iinfo(np.int64).max:
+        values, positions = np.unique(array, return_inverse=True)
+        return positions.reshape(array.shape).astype(np.int64) + int(values[0] != 0)
     return array.astype(np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.config import CleaningConfig
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, ContractError, SyncganError
 from syncgan.segmentation.instances import clean_labels, consecutive, fill_label_holes, labels_of_mask, regions_of
 from syncgan.segmentation.levels import stain_levels
 from syncgan.segmentation.protocol import normalise_output
@@ -57,6 +57,9 @@ class Recipe:
     def of(cls, segmenter: ResolvedSegmenter, cleaning: CleaningConfig, levels: int | None) -> Recipe:
         """Check that the segmenter's kind of output, the clean-up and the levels go together."""
         declared, name = segmenter.levels, segmenter.name
+        if levels is not None and (isinstance(levels, bool) or not isinstance(levels, (int, np.integer))):
+            raise ConfigError(f"levels: expected an integer, got {levels!r}")
+        levels = None if levels is None else int(levels)
         if declared is None:
             if levels not in (None, 2, 3):
                 raise ConfigError(
@@ -75,7 +78,7 @@ class Recipe:
         # The segmenter gets a copy where the image is needed again: a plug-in may write into what it is given.
         given = image.copy() if self.levels > 2 else image
         name, declared = self.segmenter.name, self.segmenter.levels
-        mask, labels = normalise_output(self.segmenter.call(given), image.shape, levels_declared=declared, name=name)
+        mask, labels = normalise_output(self._segmented(given), image.shape, levels_declared=declared, name=name)
         if declared is not None:
             return Masks(mask, regions_of(mask == declared - 1) if instances else None)
         if labels is None and not self.cleaning.changed and not instances:
@@ -98,6 +101,15 @@ class Recipe:
         if segmenter is None:
             return None
         return json.dumps([_VERSION, segmenter, self.levels, self.cleaning.cleaning])
+
+    def _segmented(self, image: Mask) -> Any:
+        try:
+            return self.segmenter.call(image)
+        except SyncganError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise ContractError(f"segmenter {self.segmenter.name!r} raised {kind}: {error}") from error
 
     def _nuclei(self, mask: Mask, labels: NDArray[np.int64] | None) -> Labels:
         if labels is None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from syncgan.config import ConfigSection
 from syncgan.errors import ConfigError
 from syncgan.registry import SEGMENTERS
+from syncgan.segmentation.content import digest_of, digest_of_class
 from syncgan.segmentation.protocol import declared_levels, segmenter_name
 
 __all__ = ["ResolvedSegmenter", "has_parameter", "resolve"]
@@ -38,26 +38,28 @@ class ResolvedSegmenter:
     call : callable of one (H, W, 3) uint8 image.
     parameters : JSON-compatible parameters, defaults included where they are known.
     levels : L if it returns semantic maps, else None.
+    content : digest of the parameters as they were given; None if their content cannot be known.
     """
 
     name: str
     call: Callable[[Any], Any]
     parameters: dict[str, Any]
     levels: int | None
+    content: str | None
 
     def fingerprint(self) -> str | None:
         """Return a text that changes when the masks may change, or None if that cannot be known.
 
-        A model is its class, its parameters and its attribute ``version``. A function is its code and the values that
-        it carries. Any other object is known only if it has an attribute ``version``.
+        A class or object is known by its attribute ``version``, a model without one by its methods, a function by its
+        code and all that it uses (`syncgan.segmentation.content`); each with its parameters.
         """
         version = getattr(self.call, "version", None)
         target = self.call.func if isinstance(self.call, functools.partial) else self.call
-        if not isinstance(target, (BaseModel, FunctionType)) and version is None:
+        code = digest_of_class(type(target)) if isinstance(target, BaseModel) else digest_of(target)
+        if self.content is None or (code is None and version is None):
             return None
-        code = _code_digest(target) if isinstance(target, FunctionType) else ""
-        parts = [segmenter_name(self.call), self.parameters, version, code]
-        return json.dumps(parts, sort_keys=True, default=repr)
+        parts = [segmenter_name(self.call), self.parameters, self.content, digest_of(version) or repr(version), code]
+        return json.dumps(parts, sort_keys=True)
 
 
 def has_parameter(segmenter: str | Callable[..., Any], key: str) -> bool:
@@ -90,7 +92,8 @@ def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) 
         )
     call = _build(plugin, parameters, name) if inspect.isclass(plugin) else _bind(plugin, parameters, name)
     known = call.model_dump(mode="json") if isinstance(call, BaseModel) else _jsonable(parameters)
-    return ResolvedSegmenter(name, call, known, declared_levels(_unbound(call), name=name))
+    given = known if isinstance(call, BaseModel) else dict(parameters)
+    return ResolvedSegmenter(name, call, known, declared_levels(_unbound(call), name=name), digest_of(given))
 
 
 def _build(plugin: type[Any], parameters: Mapping[str, Any], name: str) -> Callable[[Any], Any]:
@@ -150,27 +153,13 @@ def _unbound(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _jsonable(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dict(parameters), default=repr))
+    plain: dict[str, Any] = json.loads(json.dumps(dict(parameters), default=_described))
     return plain
 
 
-def _code_digest(function: FunctionType) -> str:
-    closure = [repr(cell.cell_contents) for cell in function.__closure__ or () if _is_filled(cell)]
-    carried = [*_code_parts(function.__code__), repr(function.__defaults__), repr(function.__kwdefaults__), *closure]
-    return hashlib.sha256("\0".join(carried).encode()).hexdigest()
-
-
-def _code_parts(code: CodeType) -> list[str]:
-    parts = [code.co_code.hex(), repr(code.co_names)]
-    for constant in code.co_consts:
-        # The repr of a nested code object holds its address, so its content is taken instead.
-        parts += _code_parts(constant) if isinstance(constant, CodeType) else [repr(constant)]
-    return parts
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
+def _described(value: object) -> str:
+    """Describe what JSON has no form for: in full where it is short, by its digest where it may be abridged."""
+    digest = digest_of(value)
+    if digest is None or isinstance(value, PurePath):
+        return repr(value)
+    return f"{type(value).__name__} sha256:{digest}"

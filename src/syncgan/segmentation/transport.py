@@ -6,6 +6,7 @@ that an image costs one copy. To other machines they travel as one array. Masks 
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -67,8 +68,10 @@ class Pages:
 
     def __init__(self) -> None:
         in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MIN_FREE_BYTES
-        folder = str(_MEMORY) if in_memory else None
-        self._folder = tempfile.TemporaryDirectory(prefix="syncgan-", dir=folder, ignore_cleanup_errors=True)
+        folder = Path(tempfile.gettempdir()) if not in_memory else _MEMORY
+        _remove_orphans(folder)
+        prefix = f"{_prefix()}{os.getpid()}-"
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True)
         self._pages: list[np.memmap[tuple[int], np.dtype[np.uint8]]] = []
 
     def __enter__(self) -> Self:
@@ -101,6 +104,36 @@ class Pages:
         page: np.memmap[tuple[int], np.dtype[np.uint8]] = np.memmap(path, np.uint8, "r+", shape=(size + 1,))
         self._pages.append(page)
         return page
+
+
+def _prefix() -> str:
+    """Return how the names of our folders begin, before the number of the process that made them."""
+    try:  # containers may share memory, but number their processes each for itself
+        numbering = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        numbering = 0
+    return f"syncgan-pages-{numbering}-"
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Remove the pages of processes that ended without doing so: killed ones."""
+    prefix = _prefix()
+    for pages in folder.glob(f"{prefix}*-*"):
+        owner = pages.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdecimal() and not _is_running(int(owner)):
+            shutil.rmtree(pages, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere the signal 0 would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or no number of a process
+        return True
+    return True
 
 
 class PackedMasks(NamedTuple):
