@@ -460,7 +460,7 @@ def test_a_segmenter_that_fails_is_named_in_one_line_with_the_file(mixed, tmp_pa
     outcome = syncgan("masks", mixed, "--out", tmp_path / "out", "--segmenter=clumsy", "--jobs=1", "--quiet")
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
-    assert "few/00.png: segmenter 'clumsy' failed (ValueError: no idea what to do with (96, 96, 3))" in line
+    assert "few/00.png: segmenter 'clumsy' raised ValueError: no idea what to do with (96, 96, 3)" in line
 
 
 def test_clean_up_is_set_on_the_command_line(mixed, tmp_path):

@@ -8,9 +8,9 @@ The command line turns a `SyncganError` into one line and exit code 2; anything 
     ├── ConfigError          a setting, preset, key or combination of arguments is wrong      (also a ValueError)
     ├── DataError            images, masks or labels are not what was expected                (also a ValueError)
     │   ├── ImageReadError   one file cannot be read: carries `path` and `reason`
-    │   └── ContractError    a plug-in returned something that its contract does not allow
+    │   └── ContractError    a plug-in returned what its contract does not allow, or raised
     ├── UnknownNameError     a name is not in a registry or not a class of the model          (also a LookupError)
-    ├── PluginError          a plug-in exists but cannot be imported, or fails
+    ├── PluginError          a plug-in exists but cannot be imported
     ├── NotFittedError       a model is used before `fit` or `load`                           (also an AttributeError)
     ├── ArtefactError        a model or checkpoint is damaged, incomplete or of a newer format
     ├── RunExistsError       the output folder already holds another run                      (also a FileExistsError)
@@ -76,7 +76,7 @@ class UnknownNameError(SyncganError, LookupError):
 
 
 class PluginError(SyncganError):
-    """A plug-in exists but cannot be imported, or fails."""
+    """A plug-in exists but cannot be imported."""
 
 
 class NotFittedError(SyncganError, AttributeError):

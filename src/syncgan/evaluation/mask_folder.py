@@ -25,8 +25,6 @@ from syncgan.errors import (
     ContractError,
     DataError,
     ImageReadError,
-    PluginError,
-    SyncganError,
 )
 from syncgan.evaluation.mask_report import draw_sheet, files_on_sheet, table_of, write_mask_report
 from syncgan.evaluation.mask_result import MaskFolderResult, ShardResult
@@ -81,7 +79,7 @@ def extract_folder(
         No image file, or none that can be read.
     RunExistsError
         `out` lies in `data`, holds something else, or masks made with other settings.
-    ContractError, PluginError
+    ContractError
         The segmenter returned something that its contract does not allow, or failed; names the file.
     ArtefactError
         `out` cannot be written.
@@ -110,7 +108,7 @@ def extract_shard(
     ------
     ConfigError
         No such shard.
-    DataError, RunExistsError, ContractError, PluginError, ArtefactError
+    DataError, RunExistsError, ContractError, ArtefactError
         As for `extract_folder`.
     """
     position, shards = shard
@@ -255,13 +253,6 @@ def _extract(root: Path, out: Path, recipe: Recipe, item: _Item) -> MaskRow:
         raise ContractError(f"{file}: {error}") from error
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
-    except SyncganError:
-        raise
-    except Exception as error:  # whatever a segmenter of somebody else's raises
-        raise PluginError(
-            f"{file}: segmenter {recipe.segmenter.name!r} failed ({type(error).__name__}: {error}); "
-            "repair it, or take another one"
-        ) from error
     found = diagnose_mask(
         decoded.pixels, mask, name=file, levels=recipe.levels, instances=instances, class_name=class_name
     )

@@ -238,7 +238,7 @@ class _Work(NamedTuple):
     def candidates(self, settings: AutoSegmenter) -> list[tuple[int, Mask]]:
         """Return thresholds, rising, and their masks, each inside the next but for the cuts."""
         brightness = self.evidence.brightness
-        stained = int(cv2.threshold(brightness, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
+        stained = _single_threshold(brightness)
         nuclear, darkest = (min(_lowest_threshold(brightness, classes=classes), stained) for classes in (3, 4))
         between = np.linspace(nuclear, stained, settings.candidates)
         masks: list[tuple[int, Mask]] = []
@@ -272,11 +272,18 @@ def _below(brightness: Mask, threshold: int) -> Mask:
     return np.asarray(cv2.threshold(brightness, threshold, 1, cv2.THRESH_BINARY_INV)[1], dtype=np.uint8)
 
 
+def _single_threshold(brightness: Mask) -> int:
+    return int(cv2.threshold(brightness, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
+
+
 def _lowest_threshold(brightness: Mask, *, classes: int) -> int:
-    """Return the lowest of the thresholds that part brightness into classes by Otsu's criterion; 255 without such."""
+    """Return the lowest of the thresholds that part brightness into classes by Otsu's criterion.
+
+    Where brightness has fewer values than that, it is the one that parts it into two.
+    """
     counts = cv2.calcHist([brightness], [0], None, [_OTSU_BINS], [0, 256]).ravel()
     if np.count_nonzero(counts) < classes:
-        return 255
+        return _single_threshold(brightness)
     last_of_bin = np.arange(1, _OTSU_BINS + 1) * (256 // _OTSU_BINS) - 1
     return int(threshold_multiotsu(hist=(counts, last_of_bin), classes=classes)[0])  # type: ignore[no-untyped-call]
 
