@@ -16,7 +16,7 @@
 `splitting`       touching nuclei told apart by the necks between them
 `cleaning`        physical clean-up of masks
 `scale`           sizes that shrink with the image
-`classic`         the frame of `hed`, `kmeans` and `otsu`
+`classic`         the frame of `hed`, `kmeans` and `otsu`, and the clean-up that `gmm` shares
 **around a segmenter**
 `protocol`        what a segmenter is, and the check of what one returns
 `resolve`         from a name, class or callable with parameters to one segmenter

@@ -1,6 +1,6 @@
 """What the classical segmenters share: a slight blur before, a test of contrast, and the clean-up after.
 
-A subclass says which pixels look nuclear; the base class makes nuclei of them.
+A subclass says which pixels look nuclear; the base class makes nuclei of them. The clean-up is `gmm`'s too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,38 @@ from syncgan.config import ConfigSection
 from syncgan.segmentation.cleaning import clean_mask, remove_thin
 from syncgan.segmentation.scale import blurred, small_radius_px, speck_area_px
 
-__all__ = ["ClassicSegmenter"]
+__all__ = ["ClassicSegmenter", "CleanedSegmenter"]
 
 Mask = NDArray[np.uint8]
 
 
-class ClassicSegmenter(ConfigSection):
+class CleanedSegmenter(ConfigSection):
+    """Base of segmenters whose masks are smoothed, filled and freed of specks."""
+
+    smoothing_px: int = Field(
+        1,
+        ge=0,
+        le=50,
+        description="Radius in pixels of the outline smoothing; at most 1/64 of the shorter side is used.",
+    )
+    max_hole_share: float = Field(0.5, ge=0, le=1, description="Holes up to this share of their nucleus are filled.")
+    min_nucleus_area: float | None = Field(
+        None,
+        ge=0,
+        description="Smaller nuclei are removed; below 1 a share of the image area, from 1 on pixels. "
+        "None: 40 pixels, but at most 0.2 % of the image.",
+    )
+
+    def _cleaned(self, nuclear: NDArray[np.generic]) -> Mask:
+        return clean_mask(
+            nuclear,
+            smoothing_px=small_radius_px(self.smoothing_px, nuclear.shape),
+            max_hole_share=self.max_hole_share,
+            min_nucleus_area=speck_area_px(self.min_nucleus_area, nuclear.shape),
+        )
+
+
+class ClassicSegmenter(CleanedSegmenter):
     """Base of segmenters that classify the pixels of a slightly blurred image and then clean up."""
 
     version: ClassVar[int] = 1
@@ -36,25 +62,12 @@ class ClassicSegmenter(ConfigSection):
     min_contrast: int = Field(
         20, ge=1, le=255, description="Gray levels; after the blur, an image with less in every channel is empty."
     )
-    smoothing_px: int = Field(
-        1,
-        ge=0,
-        le=50,
-        description="Radius in pixels of the outline smoothing; at most 1/64 of the shorter side is used.",
-    )
     min_radius_px: int = Field(
         3,
         ge=0,
         le=500,
         description="A nucleus holds a disc of this radius in pixels, so threads and folds are not nuclei; at most "
         "1/64 of the shorter side is used.",
-    )
-    max_hole_share: float = Field(0.5, ge=0, le=1, description="Holes up to this share of their nucleus are filled.")
-    min_nucleus_area: float | None = Field(
-        None,
-        ge=0,
-        description="Smaller nuclei are removed; below 1 a share of the image area, from 1 on pixels. "
-        "None: 40 pixels, but at most 0.2 % of the image.",
     )
 
     def __call__(self, image: Mask) -> Mask:
@@ -69,12 +82,7 @@ class ClassicSegmenter(ConfigSection):
         """Return an (H, W) mask, nonzero where the blurred (H, W, 3) image looks nuclear; it has some contrast."""
 
     def _refined(self, nuclear: NDArray[np.generic]) -> Mask:
-        nuclei = clean_mask(
-            nuclear,
-            smoothing_px=small_radius_px(self.smoothing_px, nuclear.shape),
-            max_hole_share=self.max_hole_share,
-            min_nucleus_area=speck_area_px(self.min_nucleus_area, nuclear.shape),
-        )
+        nuclei = self._cleaned(nuclear)
         nuclei = remove_thin(nuclei, radius_px=small_radius_px(self.min_radius_px, nuclei.shape))
         # Filling holes may have closed the last one: a field without an outline holds no nucleus that can be told.
         return np.zeros_like(nuclei) if nuclei.all() else nuclei

@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from syncgan.config import ConfigSection
 from syncgan.segmentation.borders import content_box
-from syncgan.segmentation.cleaning import clean_mask
+from syncgan.segmentation.classic import CleanedSegmenter
 from syncgan.segmentation.mixture import Mixture, fit_mixture, quadratic_features
-from syncgan.segmentation.scale import small_radius_px, speck_area_px
 
 __all__ = ["GMMSegmenter"]
 
@@ -44,7 +42,7 @@ _STRIP_PX = 1 << 17
 _MEAN_REDUCTION = 8
 
 
-class GMMSegmenter(ConfigSection):
+class GMMSegmenter(CleanedSegmenter):
     """Nuclei by contrast stretching, adaptive threshold and Gaussian-mixture clustering on colour.
 
     Call it with an (H, W, 3) uint8 RGB image; it returns an (H, W) uint8 mask {0, 1}. An image without contrast gives
@@ -102,19 +100,6 @@ class GMMSegmenter(ConfigSection):
     )
     tempering: float = Field(0.5, gt=0, le=1, description="Exponent of the histogram's counts; 1: every pixel counts.")
     iterations: int = Field(5, ge=1, le=500, description="EM steps. Few keep the components compact in colour.")
-    smoothing_px: int = Field(
-        1,
-        ge=0,
-        le=50,
-        description="Radius in pixels of the outline smoothing; at most 1/64 of the shorter side is used.",
-    )
-    max_hole_share: float = Field(0.5, ge=0, le=1, description="Holes up to this share of their nucleus are filled.")
-    min_nucleus_area: float | None = Field(
-        None,
-        ge=0,
-        description="Smaller nuclei are removed; below 1 a share of the image area, from 1 on pixels. "
-        "None: 40 pixels, but at most 0.2 % of the image.",
-    )
 
     def __call__(self, image: Mask) -> Mask:
         """Return the (H, W) uint8 nucleus mask {0, 1} of an (H, W, 3) uint8 RGB image."""
@@ -122,7 +107,7 @@ class GMMSegmenter(ConfigSection):
         box = content_box(image)
         nuclei = self._nuclei(image[box])
         if nuclei is not None:
-            mask[box] = self._refined(nuclei)
+            mask[box] = self._cleaned(nuclei)
         return mask
 
     def _nuclei(self, image: Mask) -> Mask | None:
@@ -132,14 +117,6 @@ class GMMSegmenter(ConfigSection):
         stretched = _stretch(image, *stretching)
         dark = _darker_than_surroundings(stretched.gray, self)
         return _looked_up(_nuclear_table(stretched.bins, self), stretched.bins, within=dark)
-
-    def _refined(self, nuclei: Mask) -> Mask:
-        return clean_mask(
-            nuclei,
-            smoothing_px=small_radius_px(self.smoothing_px, nuclei.shape),
-            max_hole_share=self.max_hole_share,
-            min_nucleus_area=speck_area_px(self.min_nucleus_area, nuclei.shape),
-        )
 
 
 def _stretching(image: Mask, settings: GMMSegmenter) -> tuple[Floats, Floats] | None:
