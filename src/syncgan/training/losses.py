@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["discriminator_loss", "feature_matching", "generator_loss", "r1_penalty", "reconstruction_loss"]
+__all__ = [
+    "discriminator_loss",
+    "feature_matching",
+    "generator_loss",
+    "gradient_penalty",
+    "mode_seeking",
+    "patch_distribution_distance",
+    "r1_penalty",
+    "reconstruction_loss",
+]
 
 
 def discriminator_loss(
@@ -22,26 +31,39 @@ def discriminator_loss(
     Parameters
     ----------
     real_logits, fake_logits : (N, 1, h, w) logits of D.
-    kind : "bce" (paper) or "hinge", ``max(0, 1 - D(real)) + max(0, 1 + D(fake))``.
+    kind : "bce" (paper); "hinge", ``max(0, 1 - D(real)) + max(0, 1 + D(fake))``; or "wasserstein-gp",
+        ``D(fake) - D(real)``, to which `gradient_penalty` belongs.
     real_target, fake_target : labels of real and fake for ``bce``, numbers or tensors that broadcast against the
-        logits; label smoothing and label flips come in here (Sec. 3.4). Without a meaning for ``hinge``.
+        logits; label smoothing and label flips come in here (Sec. 3.4). Without a meaning for the others.
 
     Returns
     -------
     Scalar tensor: mean over patches and items, halves summed (not averaged, as pix2pix would).
     """
     if kind == "hinge":
-        return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+        return F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
+    if kind == "wasserstein-gp":
+        return fake_logits.float().mean() - real_logits.float().mean()
     return _bce(real_logits, real_target) + _bce(fake_logits, fake_target)
 
 
 def generator_loss(fake_logits: Tensor, *, kind: str = "bce") -> Tensor:
-    """Return G's non-saturating loss: ``-log D(G(.))`` for ``bce`` (Eq. 3 and 6), ``-D(G(.))`` for ``hinge``."""
-    return -fake_logits.mean() if kind == "hinge" else _bce(fake_logits, 1.0)
+    """Return G's non-saturating loss: ``-log D(G(.))`` for ``bce`` (Eq. 3 and 6), else ``-D(G(.))``."""
+    return _bce(fake_logits, 1.0) if kind == "bce" else -fake_logits.float().mean()
 
 
-def reconstruction_loss(rendered: Tensor, real: Tensor, *, kind: str = "mse") -> Tensor:
-    """Return the mean squared (``mse``, Eq. 3) or absolute (``l1``, pix2pix) difference on the [-1, 1] range."""
+def reconstruction_loss(rendered: Tensor, real: Tensor, *, kind: str = "mse", cell: int = 1) -> Tensor:
+    """Return the mean squared (``mse``, Eq. 3) or absolute (``l1``, pix2pix) difference on the [-1, 1] range.
+
+    Parameters
+    ----------
+    rendered, real : (N, 3, S, S) float in [-1, 1].
+    kind : "mse" or "l1".
+    cell : side in pixels of the cells whose means are compared; 1 compares pixels. Detail finer than a cell, which
+        nothing in a mask foretells, is then left to the other losses instead of being averaged away.
+    """
+    if cell > 1:
+        rendered, real = F.avg_pool2d(rendered, cell), F.avg_pool2d(real, cell)
     return F.mse_loss(rendered, real) if kind == "mse" else F.l1_loss(rendered, real)
 
 
@@ -75,6 +97,91 @@ def r1_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
     per_item = real_logits.float().mean(dim=(1, 2, 3)).sum()
     (gradient,) = torch.autograd.grad(per_item, real, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3)).mean()
+
+
+def gradient_penalty(mixed_logits: Tensor, mixed: Tensor) -> Tensor:
+    """Penalise a critic whose gradient norm differs from one, between real and generated items.
+
+    Parameters
+    ----------
+    mixed_logits : (N, 1, h, w) float tensor, computed from `mixed`.
+    mixed : (N, C, H, W) float tensor with ``requires_grad``: ``a * real + (1 - a) * fake``, a uniform in [0, 1].
+
+    Returns
+    -------
+    Scalar tensor: mean over the batch of ``(norm - 1) ** 2``.
+
+    References
+    ----------
+    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, Eq. 3. The score of an item is the mean
+    over its patches.
+    """
+    per_item = mixed_logits.float().mean(dim=(1, 2, 3)).sum()
+    (gradient,) = torch.autograd.grad(per_item, mixed, create_graph=True)
+    # The root of zero has no gradient.
+    norm = (gradient.float().square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
+    return (norm - 1).square().mean()
+
+
+def mode_seeking(first: Tensor, second: Tensor, first_noise: Tensor, second_noise: Tensor) -> Tensor:
+    """Penalise two renderings of one mask that differ little although their noise differs.
+
+    Parameters
+    ----------
+    first, second : (N, 3, S, S) renderings of the same maps.
+    first_noise, second_noise : their noise.
+
+    Returns
+    -------
+    Scalar tensor: mean over items of ``|z1 - z2| / |G(z1) - G(z2)|``, with mean absolute differences.
+
+    References
+    ----------
+    Mao et al., "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis", CVPR 2019, Eq. 4, as a
+    quotient to be minimised.
+    """
+    apart = (first - second).float().abs().flatten(1).mean(dim=1)
+    noise = (first_noise - second_noise).float().abs().flatten(1).mean(dim=1)
+    return (noise / (apart + 1e-2)).mean()
+
+
+def patch_distribution_distance(rendered: Tensor, real: Tensor, directions: Tensor, positions: Tensor) -> Tensor:
+    """Return how far the patches of each rendered image are distributed from those of its real image.
+
+    The sliced Wasserstein distance: patches are projected on random directions, and the sorted projections compared.
+    Unlike a pixel-wise loss it has no opinion on where a detail stands, so it does not blur what the mask cannot tell.
+
+    Parameters
+    ----------
+    rendered, real : (N, 3, S, S) float in [-1, 1].
+    directions : (K, 3, p, p) float, unit vectors in the space of p x p patches.
+    positions : (N, M) int64, flat positions in the S x S plane at which patches are taken, the same in both images.
+
+    Returns
+    -------
+    Scalar tensor: mean over items, directions and ranks of the absolute difference.
+
+    References
+    ----------
+    Elnekave and Weiss, "Generating Natural Images with Direct Patch Distributions Matching", ECCV 2022.
+    """
+    both = torch.cat([rendered.float(), real.float()])
+    ranked, _ = (_patches(both, directions.shape[-1], positions.repeat(2, 1)) @ directions.flatten(1).T).sort(dim=1)
+    mine, theirs = ranked.chunk(2)
+    return (mine - theirs.detach()).abs().mean()
+
+
+def _patches(images: Tensor, side: int, positions: Tensor) -> Tensor:
+    """Return the patches around flat positions (N, M) of (N, C, H, W), reflected at the border: (N, M, C * side²)."""
+    margin = side // 2
+    padded = F.pad(images, (margin,) * 4, mode="reflect")
+    row, column = positions // images.shape[-1], positions % images.shape[-1]
+    line = torch.arange(side, device=images.device)
+    offsets = (line[:, None] * padded.shape[-1] + line).flatten()
+    where = ((row * padded.shape[-1] + column)[:, :, None] + offsets).flatten(1)
+    channels = images.shape[1]
+    taken = padded.flatten(2).gather(2, where[:, None].expand(-1, channels, -1))
+    return taken.reshape(len(images), channels, *positions.shape[1:], -1).transpose(1, 2).flatten(2)
 
 
 def _bce(logits: Tensor, target: Tensor | float) -> Tensor:

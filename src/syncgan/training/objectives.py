@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from syncgan import rng
 from syncgan.config import GANConfig, ImageGANConfig, MaskGANConfig
 from syncgan.training import losses
+from syncgan.training.augmentation import Augmentation
+from syncgan.training.texture import PatchDraw, texture_distance
 
 __all__ = ["ImageBatch", "ImageObjective", "MaskBatch", "MaskObjective"]
 
@@ -30,12 +32,16 @@ class MaskBatch:
     real : (N, L, R, R) float in [-1, 1], level probabilities of real masks.
     noise : the generator's input.
     conditions : further keyword arguments of both networks (``label``), empty for a GAN of one class.
+    augmentation : what D's items go through, real and generated alike; None for nothing.
+    mixing : (N, 1, 1, 1) in [0, 1], where between real and generated the gradient penalty is taken.
     """
 
     step: int
     real: Tensor
     noise: Tensor
     conditions: dict[str, Tensor] = field(default_factory=dict)
+    augmentation: Augmentation | None = None
+    mixing: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,9 @@ class ImageBatch:
     images : (N, 3, S, S) float in [-1, 1], the real images of those maps.
     conditions : further keyword arguments of the generator (``noise``, ``label``, ``style``).
     label : (N,) class indices for the discriminator, or None when it is not told.
+    augmentation, mixing : as in `MaskBatch`.
+    second_noise : (M, ...) other noise for the first M items, for the mode-seeking term.
+    patches : where and along which directions textures are compared, for the texture term.
     """
 
     step: int
@@ -56,6 +65,10 @@ class ImageBatch:
     images: Tensor
     conditions: dict[str, Tensor]
     label: Tensor | None
+    augmentation: Augmentation | None = None
+    mixing: Tensor | None = None
+    second_noise: Tensor | None = None
+    patches: PatchDraw | None = None
 
 
 class MaskObjective:
@@ -97,21 +110,22 @@ class MaskObjective:
 
     def discriminator_loss(self, batch: MaskBatch, fake: Tensor) -> Tensor:
         """Return Eq. 5 with smoothed, sometimes flipped labels, plus R1 when it is on."""
-        real_logits, penalty = _real_logits(self.discriminator, batch.real, batch.conditions, batch.step, self._config)
-        fake_logits = self.discriminator(fake, **batch.conditions)
-        real_target, fake_target = self._targets(batch.step, real_logits)
+        config, told = self._config, batch.conditions
+        real, fake = self._seen(batch, batch.real), self._seen(batch, fake)
+        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
+        fake_logits = self.discriminator(fake, **told)
+        penalty = penalty + _mixed_penalty(self.discriminator, real, fake, told, batch.mixing, config)
+        real_target, fake_target, flipped = self._targets(batch.step, real_logits)
+        if flipped and config.adversarial != "bce":
+            real_logits, fake_logits = fake_logits, real_logits
         adversarial = losses.discriminator_loss(
-            real_logits,
-            fake_logits,
-            kind=self._config.adversarial,
-            real_target=real_target,
-            fake_target=fake_target,
+            real_logits, fake_logits, kind=config.adversarial, real_target=real_target, fake_target=fake_target
         )
         return adversarial + penalty
 
     def generator_losses(self, batch: MaskBatch, fake: Tensor) -> dict[str, Tensor]:
         """Return Eq. 6: the non-saturating loss with hard labels."""
-        logits = self.discriminator(fake, **batch.conditions)
+        logits = self.discriminator(self._seen(batch, fake), **batch.conditions)
         return {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
 
     def validate(self, generator: nn.Module) -> float | None:
@@ -126,15 +140,20 @@ class MaskObjective:
         before, after = (sum(part) / window for part in (history[-2 * window : -window], history[-window:]))
         return abs(after - before) <= self._config.saturation_tolerance * abs(before)
 
-    def _targets(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw smoothed labels per item; at random steps real is labelled fake and vice versa."""
+    def _seen(self, batch: MaskBatch, shares: Tensor) -> Tensor:
+        """Return what D sees of real or generated level shares."""
+        return shares if batch.augmentation is None else batch.augmentation.masks(shares)
+
+    def _targets(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Draw smoothed labels per item, and whether real is labelled fake in this step and vice versa."""
         generator = rng.torch_generator(self._seed, *self._address, "labels", step)
         count = logits.shape[0]
         real = _uniform(self._config.real_label_range, count, generator)
         fake = _uniform(self._config.fake_label_range, count, generator)
-        if float(torch.rand((), generator=generator)) < self._config.flip_probability:
+        flipped = float(torch.rand((), generator=generator)) < self._config.flip_probability
+        if flipped:
             real, fake = fake, real
-        return real.to(logits.device), fake.to(logits.device)
+        return real.to(logits.device), fake.to(logits.device), flipped
 
 
 class ImageObjective:
@@ -173,30 +192,51 @@ class ImageObjective:
 
     def discriminator_loss(self, batch: ImageBatch, fake: Tensor) -> Tensor:
         """Return D's loss on mask and image concatenated (Eq. 2), plus R1 when it is on."""
-        told = _told(batch.label)
-        real = torch.cat([batch.maps, batch.images], dim=1)
-        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, self._config)
-        fake_logits = self.discriminator(torch.cat([batch.maps, fake], dim=1), **told)
-        return losses.discriminator_loss(real_logits, fake_logits, kind=self._config.adversarial) + penalty
+        config, told = self._config, _told(batch.label)
+        real, fake = _seen(batch, batch.images), _seen(batch, fake)
+        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
+        fake_logits = self.discriminator(fake, **told)
+        penalty = penalty + _mixed_penalty(self.discriminator, real, fake, told, batch.mixing, config)
+        return losses.discriminator_loss(real_logits, fake_logits, kind=config.adversarial) + penalty
 
     def generator_losses(self, batch: ImageBatch, fake: Tensor) -> dict[str, Tensor]:
-        """Return Eq. 3: adversarial and weighted reconstruction terms, and feature matching when it is on."""
+        """Return Eq. 3, adversarial and weighted reconstruction terms, and those further terms that are on."""
         config = self._config
-        pair = torch.cat([batch.maps, fake], dim=1)
-        terms = {}
-        if config.feature_matching_weight:
-            fake_features, logits = self.discriminator.features_and_logits(pair, batch.label)  # type: ignore[operator]
-            with torch.no_grad():
-                real = torch.cat([batch.maps, batch.images], dim=1)
-                real_features, _ = self.discriminator.features_and_logits(real, batch.label)  # type: ignore[operator]
-            matching = losses.feature_matching(fake_features, real_features)
-            terms["feature_matching"] = config.feature_matching_weight * matching
-        else:
-            logits = self.discriminator(pair, **_told(batch.label))
-        terms["adversarial"] = losses.generator_loss(logits, kind=config.adversarial)
-        reconstruction = losses.reconstruction_loss(fake, batch.images, kind=config.reconstruction)
-        terms["reconstruction"] = config.reconstruction_weight * reconstruction
+        terms = self._adversarial_terms(batch, _seen(batch, fake))
+        if config.reconstruction_weight:
+            reconstruction = losses.reconstruction_loss(
+                fake, batch.images, kind=config.reconstruction, cell=config.reconstruction_cell
+            )
+            terms["reconstruction"] = config.reconstruction_weight * reconstruction
+        if batch.patches is not None:
+            terms["texture"] = config.texture_weight * texture_distance(fake, batch.images, batch.patches)
+        if batch.second_noise is not None:
+            terms["mode_seeking"] = config.mode_seeking_weight * self._mode_seeking(batch, fake)
         return terms
+
+    def _adversarial_terms(self, batch: ImageBatch, fake: Tensor) -> dict[str, Tensor]:
+        """Return the adversarial term and, when it is on, feature matching, from one pass of D."""
+        config = self._config
+        if not config.feature_matching_weight:
+            logits = self.discriminator(fake, **_told(batch.label))
+            return {"adversarial": losses.generator_loss(logits, kind=config.adversarial)}
+        fake_features, logits = self.discriminator.features_and_logits(fake, batch.label)  # type: ignore[operator]
+        with torch.no_grad():
+            real = _seen(batch, batch.images)
+            real_features, _ = self.discriminator.features_and_logits(real, batch.label)  # type: ignore[operator]
+        matching = losses.feature_matching(fake_features, real_features)
+        return {
+            "adversarial": losses.generator_loss(logits, kind=config.adversarial),
+            "feature_matching": config.feature_matching_weight * matching,
+        }
+
+    def _mode_seeking(self, batch: ImageBatch, fake: Tensor) -> Tensor:
+        assert batch.second_noise is not None  # noqa: S101 - the caller has looked
+        count = len(batch.second_noise)
+        told = {name: value[:count] for name, value in batch.conditions.items()}
+        noise = told.pop("noise")
+        again = torch.tanh(self.generator(batch.maps[:count], noise=batch.second_noise, **told).float())
+        return losses.mode_seeking(fake[:count], again, noise, batch.second_noise)
 
     @torch.no_grad()
     def validate(self, generator: nn.Module) -> float | None:
@@ -225,6 +265,13 @@ def _render(generator: nn.Module, batch: ImageBatch) -> Tensor:
     return torch.tanh(out.float())
 
 
+def _seen(batch: ImageBatch, images: Tensor) -> Tensor:
+    """Return what D sees of real or rendered images: map and image concatenated, both augmented alike."""
+    if batch.augmentation is None:
+        return torch.cat([batch.maps, images], dim=1)
+    return batch.augmentation.pair(batch.maps, images)
+
+
 def _told(label: Tensor | None) -> dict[str, Tensor]:
     return {} if label is None else {"label": label}
 
@@ -239,6 +286,22 @@ def _real_logits(
     real = real.detach().requires_grad_(True)
     logits = discriminator(real, **told)
     return logits, losses.r1_penalty(logits, real) * (config.r1_weight / 2 * config.r1_every)
+
+
+def _mixed_penalty(
+    discriminator: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    told: dict[str, Any],
+    mixing: Tensor | None,
+    config: GANConfig,
+) -> Tensor:
+    """Return the weighted gradient penalty of ``wasserstein-gp``, zero for the other losses."""
+    if config.adversarial != "wasserstein-gp" or mixing is None:
+        return real.new_zeros(())
+    mixed = (mixing * real + (1 - mixing) * fake).detach().requires_grad_(True)
+    penalty = losses.gradient_penalty(discriminator(mixed, **told), mixed)
+    return config.gradient_penalty_weight * penalty
 
 
 def _uniform(bounds: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
