@@ -67,13 +67,13 @@ def test_cells_compare_means_so_detail_within_a_cell_is_free():
 
 
 def all_positions(count, size):
-    return torch.arange(size * size).repeat(count, 1)
+    return torch.arange(size * size).repeat(count, 1, 1)
 
 
 def test_patch_distance_of_single_pixels_is_the_wasserstein_distance_of_their_colours():
     first, second = noise(1, 3, 6, 6), noise(1, 3, 6, 6, seed=1)
     directions = torch.nn.functional.normalize(noise(4, 3, seed=2), dim=1).float()
-    found = losses.patch_distribution_distance(first, second, directions[:, :, None, None], all_positions(1, 6))
+    found = losses.patch_distribution_distance(first, second, directions[None, :, :, None, None], all_positions(1, 6))
     projected = [(x.flatten(2)[0].T.float() @ directions.T).numpy() for x in (first, second)]
     expected = np.mean([wasserstein_distance(*columns) for columns in zip(*(p.T for p in projected), strict=True)])
     assert found.item() == pytest.approx(expected, rel=1e-4)
@@ -82,7 +82,7 @@ def test_patch_distance_of_single_pixels_is_the_wasserstein_distance_of_their_co
 def test_patch_distance_does_not_ask_where_a_detail_stands():
     image = noise(1, 3, 8, 8)
     moved = image.flatten(2)[:, :, torch.randperm(64, generator=generator())].reshape(image.shape)
-    directions = noise(4, 3, 1, 1, seed=2).float()
+    directions = noise(1, 4, 3, 1, 1, seed=2).float()
     found = losses.patch_distribution_distance(moved, image, directions, all_positions(1, 8))
     assert found.item() == pytest.approx(0, abs=1e-6)
     assert losses.reconstruction_loss(moved, image, kind="l1").item() > 0.3
@@ -92,16 +92,17 @@ def test_patches_are_those_that_unfold_finds():
     image = noise(2, 3, 7, 7)
     padded = torch.nn.functional.pad(image, (2,) * 4, mode="reflect")
     expected = torch.nn.functional.unfold(padded, 5).transpose(1, 2)
-    assert torch.equal(losses._patches(image, 5, all_positions(2, 7)), expected)
+    assert torch.equal(losses._patches(image, 5, all_positions(2, 7)[:, 0]), expected)
 
 
 def test_textures_are_compared_within_their_level():
     maps = torch.zeros(1, 16, 16, dtype=torch.uint8)
     maps[:, :, 8:] = 1
     draw = draw_patches(maps, 2, generator())
-    for (scale, positions), level in zip(draw.positions, [0, 1] * 3, strict=True):
-        side = 16 // scale
-        assert ((positions % side >= side // 2) == (level == 1)).all()
+    for scale, positions in draw.positions.items():
+        in_right_half = positions % (16 // scale) >= 8 // scale
+        assert not in_right_half[:, 0].any()
+        assert in_right_half[:, 1].all()
 
 
 def test_a_level_that_a_map_lacks_does_no_harm():

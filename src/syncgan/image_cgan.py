@@ -423,8 +423,7 @@ class MaskToImageCGAN:
         noise = batch.conditions.get("noise")
         second = None
         if gan.mode_seeking_weight and noise is not None:
-            half = -(-len(noise) // 2)
-            second = torch.randn((half, *noise.shape[1:]), generator=generator).to(device)
+            second = torch.randn(noise.shape, generator=generator).to(device)
         return replace(
             batch,
             augmentation=draw_augmentation(

@@ -154,21 +154,27 @@ def patch_distribution_distance(rendered: Tensor, real: Tensor, directions: Tens
     Parameters
     ----------
     rendered, real : (N, 3, S, S) float in [-1, 1].
-    directions : (K, 3, p, p) float, unit vectors in the space of p x p patches.
-    positions : (N, M) int64, flat positions in the S x S plane at which patches are taken, the same in both images.
+    directions : (N, K, 3, p, p) float, unit vectors in the space of p x p patches.
+    positions : (N, G, M) int64, flat positions in the S x S plane at which patches are taken, the same in both images;
+        each of the G groups is a distribution of its own.
 
     Returns
     -------
-    Scalar tensor: mean over items, directions and ranks of the absolute difference.
+    Scalar tensor: mean over items, groups, directions and ranks of the absolute difference.
 
     References
     ----------
     Elnekave and Weiss, "Generating Natural Images with Direct Patch Distributions Matching", ECCV 2022.
     """
-    both = torch.cat([rendered.float(), real.float()])
-    ranked, _ = (_patches(both, directions.shape[-1], positions.repeat(2, 1)) @ directions.flatten(1).T).sort(dim=1)
-    mine, theirs = ranked.chunk(2)
-    return (mine - theirs.detach()).abs().mean()
+    mine, theirs = (_ranked_projections(images.float(), directions, positions) for images in (rendered, real.detach()))
+    return (mine - theirs).abs().mean()
+
+
+def _ranked_projections(images: Tensor, directions: Tensor, positions: Tensor) -> Tensor:
+    """Return the sorted projections of the patches of each group: (N, G, M, K)."""
+    patches = _patches(images, directions.shape[-1], positions.flatten(1))
+    projected = patches @ directions.flatten(2).transpose(1, 2)
+    return projected.reshape(*positions.shape, -1).sort(dim=2).values
 
 
 def _patches(images: Tensor, side: int, positions: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ everything random in them already drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class ImageBatch:
     conditions : further keyword arguments of the generator (``noise``, ``label``, ``style``).
     label : (N,) class indices for the discriminator, or None when it is not told.
     augmentation, mixing : as in `MaskBatch`.
-    second_noise : (M, ...) other noise for the first M items, for the mode-seeking term.
+    second_noise : noise like that in `conditions`, but other, for the mode-seeking term.
     patches : where and along which directions textures are compared, for the texture term.
     """
 
@@ -211,7 +211,7 @@ class ImageObjective:
         if batch.patches is not None:
             terms["texture"] = config.texture_weight * texture_distance(fake, batch.images, batch.patches)
         if batch.second_noise is not None:
-            terms["mode_seeking"] = config.mode_seeking_weight * self._mode_seeking(batch, fake)
+            terms["mode_seeking"] = config.mode_seeking_weight * self._mode_seeking(batch, fake, batch.second_noise)
         return terms
 
     def _adversarial_terms(self, batch: ImageBatch, fake: Tensor) -> dict[str, Tensor]:
@@ -230,13 +230,9 @@ class ImageObjective:
             "feature_matching": config.feature_matching_weight * matching,
         }
 
-    def _mode_seeking(self, batch: ImageBatch, fake: Tensor) -> Tensor:
-        assert batch.second_noise is not None  # noqa: S101 - the caller has looked
-        count = len(batch.second_noise)
-        told = {name: value[:count] for name, value in batch.conditions.items()}
-        noise = told.pop("noise")
-        again = torch.tanh(self.generator(batch.maps[:count], noise=batch.second_noise, **told).float())
-        return losses.mode_seeking(fake[:count], again, noise, batch.second_noise)
+    def _mode_seeking(self, batch: ImageBatch, fake: Tensor, second_noise: Tensor) -> Tensor:
+        again = _render(self.generator, replace(batch, conditions={**batch.conditions, "noise": second_noise}))
+        return losses.mode_seeking(fake, again, batch.conditions["noise"], second_noise)
 
     @torch.no_grad()
     def validate(self, generator: nn.Module) -> float | None:

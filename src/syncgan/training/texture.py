@@ -7,6 +7,7 @@ of the map, at several scales, says just that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,12 +30,12 @@ class PatchDraw:
 
     Attributes
     ----------
-    directions : (K, 3, p, p), unit vectors.
-    positions : for each scale (factor by which the image is shrunk) and level, (N, M) flat positions.
+    directions : (N, K, 3, p, p), unit vectors, other ones for each item.
+    positions : factor by which the image is shrunk -> (N, L, M) flat positions, M within each level.
     """
 
     directions: Tensor
-    positions: tuple[tuple[int, Tensor], ...]
+    positions: Mapping[int, Tensor]
 
 
 def draw_patches(maps: Tensor, levels: int, generator: torch.Generator) -> PatchDraw:
@@ -46,15 +47,14 @@ def draw_patches(maps: Tensor, levels: int, generator: torch.Generator) -> Patch
     levels : L.
     generator : of the CPU.
     """
-    directions = torch.randn((_DIRECTIONS, 3, _PATCH_PX, _PATCH_PX), generator=generator)
-    directions = directions / directions.flatten(1).norm(dim=1)[:, None, None, None]
-    positions = []
+    directions = torch.randn((len(maps), _DIRECTIONS, 3, _PATCH_PX, _PATCH_PX), generator=generator)
+    directions = directions / directions.flatten(2).norm(dim=2)[:, :, None, None, None]
+    positions = {}
     for scale in _SCALES:
         flat = maps[:, scale // 2 :: scale, scale // 2 :: scale].flatten(1)
-        for level in range(levels):
-            where = torch.rand((len(maps), _PATCHES), generator=generator).to(maps.device)
-            positions.append((scale, _positions(flat == level, where)))
-    return PatchDraw(directions.to(maps.device), tuple(positions))
+        where = torch.rand((levels, len(maps), _PATCHES), generator=generator).to(maps.device)
+        positions[scale] = torch.stack([_positions(flat == level, where[level]) for level in range(levels)], dim=1)
+    return PatchDraw(directions.to(maps.device), positions)
 
 
 def texture_distance(rendered: Tensor, real: Tensor, draw: PatchDraw) -> Tensor:
@@ -64,10 +64,12 @@ def texture_distance(rendered: Tensor, real: Tensor, draw: PatchDraw) -> Tensor:
     ----------
     rendered, real : (N, 3, S, S) float in [-1, 1].
     """
-    terms = []
-    shrunk = {scale: (F.avg_pool2d(rendered, scale), F.avg_pool2d(real, scale)) for scale in _SCALES}
-    for scale, positions in draw.positions:
-        terms.append(patch_distribution_distance(*shrunk[scale], draw.directions, positions))
+    terms = [
+        patch_distribution_distance(
+            F.avg_pool2d(rendered, scale), F.avg_pool2d(real, scale), draw.directions, positions
+        )
+        for scale, positions in draw.positions.items()
+    ]
     return torch.stack(terms).mean()
 
 
