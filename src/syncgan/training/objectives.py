@@ -7,7 +7,7 @@ everything random in them already drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from syncgan import rng
 from syncgan.config import GANConfig, ImageGANConfig, MaskGANConfig
 from syncgan.training import losses
+from syncgan.training.precision import full_precision
 
 __all__ = ["ImageBatch", "ImageObjective", "MaskBatch", "MaskObjective"]
 
@@ -30,12 +31,15 @@ class MaskBatch:
     real : (N, L, R, R) float in [-1, 1], level probabilities of real masks.
     noise : the generator's input.
     conditions : further keyword arguments of both networks (``label``), empty for a GAN of one class.
+    real_target, fake_target : (N, 1, 1, 1) labels for D, drawn for the whole batch so that it can be cut.
     """
 
     step: int
     real: Tensor
     noise: Tensor
     conditions: dict[str, Tensor] = field(default_factory=dict)
+    real_target: Tensor | float = 1.0
+    fake_target: Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,10 @@ class MaskObjective:
         self._address = address
 
     def draw(self, step: int) -> MaskBatch:
-        """Return the batch of `step`."""
-        return self._batches(step)
+        """Return the batch of `step`, with the labels of its items for D."""
+        batch = self._batches(step)
+        real, fake = self._targets(step, batch.real)
+        return replace(batch, real_target=real, fake_target=fake)
 
     def render(self, batch: MaskBatch) -> Tensor:
         """Return level probabilities of generated masks, scaled to [-1, 1]."""
@@ -99,13 +105,12 @@ class MaskObjective:
         """Return Eq. 5 with smoothed, sometimes flipped labels, plus R1 when it is on."""
         real_logits, penalty = _real_logits(self.discriminator, batch.real, batch.conditions, batch.step, self._config)
         fake_logits = self.discriminator(fake, **batch.conditions)
-        real_target, fake_target = self._targets(batch.step, real_logits)
         adversarial = losses.discriminator_loss(
             real_logits,
             fake_logits,
             kind=self._config.adversarial,
-            real_target=real_target,
-            fake_target=fake_target,
+            real_target=batch.real_target,
+            fake_target=batch.fake_target,
         )
         return adversarial + penalty
 
@@ -114,9 +119,9 @@ class MaskObjective:
         logits = self.discriminator(fake, **batch.conditions)
         return {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
 
-    def validate(self, generator: nn.Module) -> float | None:
-        """Return None: the paper's mask GAN stops by saturation, not by validation."""
-        return None
+    def validate(self, generator: nn.Module) -> dict[str, float]:
+        """Return nothing: the paper's mask GAN stops by saturation, not by validation."""
+        return {}
 
     def saturated(self, history: list[float], interval: int) -> bool:
         """Tell whether G's mean loss over the last window moved less than the tolerance against the window before."""
@@ -126,15 +131,15 @@ class MaskObjective:
         before, after = (sum(part) / window for part in (history[-2 * window : -window], history[-window:]))
         return abs(after - before) <= self._config.saturation_tolerance * abs(before)
 
-    def _targets(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _targets(self, step: int, items: Tensor) -> tuple[Tensor, Tensor]:
         """Draw smoothed labels per item; at random steps real is labelled fake and vice versa."""
         generator = rng.torch_generator(self._seed, *self._address, "labels", step)
-        count = logits.shape[0]
+        count = items.shape[0]
         real = _uniform(self._config.real_label_range, count, generator)
         fake = _uniform(self._config.fake_label_range, count, generator)
         if float(torch.rand((), generator=generator)) < self._config.flip_probability:
             real, fake = fake, real
-        return real.to(logits.device), fake.to(logits.device)
+        return real.to(items.device), fake.to(items.device)
 
 
 class ImageObjective:
@@ -199,11 +204,11 @@ class ImageObjective:
         return terms
 
     @torch.no_grad()
-    def validate(self, generator: nn.Module) -> float | None:
-        """Return the mean generator loss (Eq. 3) over held-out pairs, in eval mode; None when nothing is held out."""
+    def validate(self, generator: nn.Module) -> dict[str, float]:
+        """Return the mean generator loss (Eq. 3) over held-out pairs, in eval mode; empty when nothing is held out."""
         batches = self._validation()
         if not batches:
-            return None
+            return {}
         modes = generator.training, self.discriminator.training
         generator.eval()
         self.discriminator.eval()
@@ -213,7 +218,7 @@ class ImageObjective:
             total += float(sum(terms.values())) * len(batch.maps)
         generator.train(modes[0])
         self.discriminator.train(modes[1])
-        return total / sum(len(batch.maps) for batch in batches)
+        return {"generator": total / sum(len(batch.maps) for batch in batches)}
 
     def saturated(self, history: list[float], interval: int) -> bool:
         """Return False: the renderer stops after its epochs."""
@@ -237,7 +242,8 @@ def _real_logits(
     if not penalised:
         return discriminator(real, **told), real.new_zeros(())
     real = real.detach().requires_grad_(True)
-    logits = discriminator(real, **told)
+    with full_precision(real.device):
+        logits = discriminator(real, **told)
     return logits, losses.r1_penalty(logits, real) * (config.r1_weight / 2 * config.r1_every)
 
 
