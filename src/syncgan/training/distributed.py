@@ -70,9 +70,8 @@ class Ranks:
         # Buffers are not broadcast: that would change them in place between the two passes of one update of D.
         known = inspect.signature(DistributedDataParallel).parameters
         quiet = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        return DistributedDataParallel(
-            network, device_ids=[device] if device.type == "cuda" else None, **{quiet: False}
-        )
+        options: dict[str, Any] = {"device_ids": [device] if device.type == "cuda" else None, quiet: False}
+        return DistributedDataParallel(network, **options)
 
     def any_of(self, flags: Tensor) -> Tensor:
         """Return flags (a boolean tensor on the training device) that are true where any process has them so."""

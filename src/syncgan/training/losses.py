@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from syncgan.training.precision import widened
+
 __all__ = ["discriminator_loss", "feature_matching", "generator_loss", "r1_penalty", "reconstruction_loss"]
 
 
@@ -72,12 +74,12 @@ def r1_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
     ----------
     Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018.
     """
-    per_item = real_logits.float().mean(dim=(1, 2, 3)).sum()
+    per_item = widened(real_logits).mean(dim=(1, 2, 3)).sum()
     (gradient,) = torch.autograd.grad(per_item, real, create_graph=True)
-    return gradient.float().square().sum(dim=(1, 2, 3)).mean()
+    return widened(gradient).square().sum(dim=(1, 2, 3)).mean()
 
 
 def _bce(logits: Tensor, target: Tensor | float) -> Tensor:
-    logits = logits.float()
+    logits = widened(logits)
     labels = torch.as_tensor(target, dtype=logits.dtype, device=logits.device).expand_as(logits)
     return F.binary_cross_entropy_with_logits(logits, labels)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from syncgan import rng
 from syncgan.config import GANConfig, ImageGANConfig, MaskGANConfig
 from syncgan.training import losses
-from syncgan.training.precision import full_precision
+from syncgan.training.precision import full_precision, widened
 
 __all__ = ["ImageBatch", "ImageObjective", "MaskBatch", "MaskObjective"]
 
@@ -99,7 +99,7 @@ class MaskObjective:
     def render(self, batch: MaskBatch) -> Tensor:
         """Return level probabilities of generated masks, scaled to [-1, 1]."""
         logits: Tensor = self.generator(batch.noise, **batch.conditions)
-        return logits.float().softmax(dim=1) * 2 - 1
+        return widened(logits).softmax(dim=1) * 2 - 1
 
     def discriminator_loss(self, batch: MaskBatch, fake: Tensor) -> Tensor:
         """Return Eq. 5 with smoothed, sometimes flipped labels, plus R1 when it is on."""
@@ -227,7 +227,7 @@ class ImageObjective:
 
 def _render(generator: nn.Module, batch: ImageBatch) -> Tensor:
     out: Tensor = generator(batch.maps, **batch.conditions)
-    return torch.tanh(out.float())
+    return torch.tanh(widened(out))
 
 
 def _told(label: Tensor | None) -> dict[str, Tensor]:

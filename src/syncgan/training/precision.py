@@ -11,7 +11,7 @@ import warnings
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from syncgan.config import GANConfig, TrainingConfig
 from syncgan.errors import ConfigError
@@ -24,6 +24,7 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "undo_compilation",
+    "widened",
 ]
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,11 @@ class Precision:
         """Return the context in which networks run."""
         dtype = self.dtype or torch.bfloat16
         return torch.autocast(self._device.type, dtype=dtype, enabled=self.dtype is not None)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return `x` in float32, where autocast left it narrower; float64 stays."""
+    return x if x.dtype is torch.float64 else x.float()
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
