@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from small_games import CPU, ITEMS, objective, run, store, weights
 from torch import Tensor, nn
 
+from small_games import CPU, ITEMS, objective, run, store, weights
 from syncgan.errors import ConfigError, TrainingError
 from syncgan.training.batches import batch_length, cut, parts_of
 from syncgan.training.objectives import ImageBatch

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # what every optimiser imports when it is made; here once instead of in every process
 from safetensors.torch import save_file
-from small_games import objective, run, store
 
+from small_games import objective, run, store
 from syncgan.errors import TrainingError
+from syncgan.training.batches import cut
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -107,7 +109,7 @@ def uneven(rank: int, folder: Path) -> None:
     """Try a batch that two processes cannot share."""
     game, config = objective("mask", batch_size=6)
     original = game.draw
-    game.draw = lambda number: __import__("syncgan.training.batches", fromlist=["cut"]).cut(original(number), 0, 5)
+    game.draw = lambda number: cut(original(number), 0, 5)
     try:
         run(game, config, steps=1, training={"distributed_timeout_seconds": 20.0})
     except ValueError as error:

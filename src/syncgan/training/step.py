@@ -78,7 +78,8 @@ class Stepper:
         buffers = [buffer.clone() for buffer in self._buffers()] if device.type == "cpu" else []
         failed = skipped = torch.zeros((), dtype=torch.bool, device=device)
         number = state.attempt * _ATTEMPT + state.step * self._discriminator_steps
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        if self._compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with self._ranks.waiting(), rng.seeded(device, *self._address, number, self._ranks.rank):
             for turn in range(self._discriminator_steps):
                 batch = self._draw(number + turn)
