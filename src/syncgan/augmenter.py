@@ -43,7 +43,9 @@ from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
 from syncgan.training.checkpoint import CheckpointStore
+from syncgan.training.distributed import Ranks, process_group
 from syncgan.training.events import FitEvent, Forecast, Notifier
+from syncgan.training.launch import is_main_process
 from syncgan.training.loop import Progress, resolve_device
 from syncgan.training.run_folder import RunFolder
 
@@ -137,19 +139,20 @@ class SynCGANAugmenter:
         """
         if resume not in ("auto", "never"):
             raise ConfigError(f"expected resume='auto' or 'never', got {resume!r}")
-        run = None if run_dir is None else RunFolder(run_dir)
+        main = is_main_process()
+        run = RunFolder(run_dir) if run_dir is not None and main else None
         if run is not None and not (resume == "auto" and run.holds_run):
             run.require_free()
         require_plugins(self.config.plugin_names())
         self.device_ = resolve_device(self.device)
         vars(self).pop("image_gan_", None)  # what fails from here on leaves no half-new model
-        notifier = Notifier(self, callbacks)
+        notifier = Notifier(self, callbacks if main else ())
         raw = read_dataset(dataset)
         require_trainable(raw)
         self._prepare(raw, masks, notifier)
         training, held_out = self._split(validation, groups, len(raw))
         identity = {
-            "config": self.config_.model_dump(mode="json"),
+            "config": self.config_.identity(),
             "seed": self.seed,
             "data": self.fingerprint_,
             "classes": list(self.classes_),
@@ -161,14 +164,21 @@ class SynCGANAugmenter:
             "threads": torch.get_num_threads(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         }
-        claim = (
-            nullcontext() if run is None else run.claim(identity, self.config_, resume=resume == "auto", record=record)
-        )
-        with claim:
-            self._train(training, held_out, run, notifier)
-            if run is not None:
-                self.save(run.path / "model")
-            notifier.tell("fitted", seconds_left=0.0)
+        with process_group(self.device_, self.config_.training.distributed_timeout_seconds) as ranks:
+            if ranks.share(self.fingerprint_) != self.fingerprint_:
+                raise DataError(f"process {ranks.rank} reads other training data than process 0; give all the same")
+            with (
+                nullcontext()
+                if run is None
+                else run.claim(
+                    identity, self.config_, resume=resume == "auto", record=record, items=self.pairs_.digests(raw.names)
+                )
+            ):
+                self._train(training, held_out, run, notifier, ranks)
+                if run is not None:
+                    self.save(run.path / "model")
+                notifier.tell("fitted", seconds_left=0.0)
+            ranks.agree(0)  # no process goes on before the model is there
         return self
 
     def sample(self, class_name: str | int, n: int, *, seed: int = 0) -> Samples:
@@ -409,7 +419,12 @@ class SynCGANAugmenter:
         return other.pairs_
 
     def _train(
-        self, training: TrainingPairs, held_out: TrainingPairs | None, run: RunFolder | None, notifier: Notifier
+        self,
+        training: TrainingPairs,
+        held_out: TrainingPairs | None,
+        run: RunFolder | None,
+        notifier: Notifier,
+        ranks: Ranks,
     ) -> None:
         """Train the mask GANs (Sec. 3.4), then the renderer (Sec. 3.3)."""
         config = self.config_
@@ -421,7 +436,7 @@ class SynCGANAugmenter:
         folders = {_WARM_START: "mask_gan-start", "image_gan": "image_gan"}
         folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
         stores = {} if run is None else {stage: run.checkpoints(folder, config) for stage, folder in folders.items()}
-        observe = notifier.observer(run, self._forecast(steps, stores, training, notifier))
+        observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
         start = None
         if _WARM_START in steps:
             warm = config.merged({"mask_gan": {"steps": steps[_WARM_START]}})
@@ -458,11 +473,13 @@ class SynCGANAugmenter:
         stores: Mapping[str, CheckpointStore],
         training: TrainingPairs,
         notifier: Notifier,
+        ranks: Ranks,
     ) -> Forecast | None:
         """Tell the plan, with the time that is left of it; nothing is measured when nobody listens."""
-        if not notifier:
+        if not ranks.share(bool(notifier)):
             return None
         left = {stage: count - min(count, stores[stage].last_step() if stores else 0) for stage, count in steps.items()}
+        left = ranks.share(left)
         to_do = [stage for stage, count in left.items() if count]
         forecast = Forecast(left, {**dict.fromkeys(steps, 0.0), **self._seconds_per_step(to_do, training)})
         notifier.tell("plan", total=sum(steps.values()), stages=steps, seconds_left=forecast.seconds_left())
@@ -503,7 +520,8 @@ class SynCGANAugmenter:
                 image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
             else:
                 MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
-            seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks)))
+            # Of several processes only the main one is told.
+            seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 0.0
         return seconds
 
     def _sampler(self) -> ClassSampler:

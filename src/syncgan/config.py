@@ -156,6 +156,9 @@ class GANConfig(ConfigSection):
     ema_half_life_images: float = Field(
         2000.0, ge=0, description="Half-life of the generator's moving average, in images; 0 turns it off (paper)."
     )
+    discriminator_steps: int = Field(
+        1, ge=1, le=100, description="Updates of D for each of G, each on a batch of its own (paper: 1)."
+    )
 
     def total_steps(self, items: int) -> int:
         """Return the number of updates for `items` items: `steps`, or `epochs` passes within the bounds."""
@@ -259,14 +262,37 @@ class FiltersConfig(ConfigSection):
 
 
 class TrainingConfig(ConfigSection):
-    """The engine: precision, threads of the log, checkpoints."""
+    """The engine: precision, memory, log, checkpoints, several processes."""
 
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16 autocast where the hardware multiplies bf16, else fp32."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Autocast; 'auto': bf16 where the hardware multiplies bf16, else fp32; fp16 has a loss scale and "
+        "needs CUDA.",
     )
     log_every: int = Field(10, ge=1, description="Write losses to stats.jsonl every so many steps.")
     checkpoint_seconds: float = Field(60.0, ge=0, description="Write a checkpoint when so many seconds have passed.")
     keep_checkpoints: int = Field(2, ge=1, le=100, description="Keep the last so many checkpoints of a stage.")
+    validate_every: Annotated[int, Field(ge=1)] | Literal["epoch"] = Field(
+        "epoch", description="Steps between two validations, where something is held out."
+    )
+    accumulation: int = Field(
+        1, ge=1, le=4096, description="Parts in which a batch passes through the networks, to save memory."
+    )
+    channels_last: bool = Field(True, description="Keep the channels of a pixel side by side in memory.")
+    compile: bool = Field(False, description="Compile the networks with torch.compile.")
+    cuda_graphs: bool = Field(False, description="Compile, and replay CUDA graphs; no effect elsewhere.")
+    data_device: Literal["auto", "device", "host"] = Field(
+        "auto", description="Where training items lie: on the device if they fit (auto), always, or never."
+    )
+    max_rollbacks: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="Returns to the last good state after losses that are not finite, before giving up.",
+    )
+    distributed_timeout_seconds: float = Field(
+        600.0, gt=0, description="Under torchrun: how long a process waits for the others."
+    )
 
 
 class SynCGANConfig(ConfigSection):
@@ -360,6 +386,12 @@ class SynCGANConfig(ConfigSection):
         """Return the settings as indented JSON."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
 
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two runs the same run: all settings but those of the engine that change no result."""
+        values = self.model_dump(mode="json")
+        values["training"] = {key: value for key, value in values["training"].items() if key not in _FREE_TO_CHANGE}
+        return values
+
     def merged(self, values: Mapping[str, Any]) -> SynCGANConfig:
         """Return a copy with nested `values` laid over it, validated as a whole."""
         return type(self).from_mapping(_overlay(self.model_dump(), values))
@@ -386,6 +418,18 @@ class SynCGANConfig(ConfigSection):
         """Side in pixels at which masks are learned."""
         resolution = self.mask_gan.resolution
         return self.image_size if resolution == "image" else resolution
+
+
+_FREE_TO_CHANGE = frozenset(
+    {
+        "accumulation",
+        "checkpoint_seconds",
+        "data_device",
+        "distributed_timeout_seconds",
+        "keep_checkpoints",
+        "max_rollbacks",
+    }
+)
 
 
 def checked(config: object) -> SynCGANConfig:

@@ -30,10 +30,11 @@ from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
-from syncgan.training.batches import batch_indices
+from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import ImageBatch, ImageObjective
+from syncgan.training.precision import memory_format
 from syncgan.training.texture import draw_patches
 
 __all__ = ["MaskToImageCGAN"]
@@ -337,7 +338,7 @@ class MaskToImageCGAN:
         observe: Callable[[Progress], None] | None,
         stage: str,
     ) -> None:
-        gan, device = self.config.image_gan, self.device_
+        gan, training, device = self.config.image_gan, self.config.training, self.device_
         discriminator = rng.build(
             lambda: make(
                 DISCRIMINATORS.get(gan.discriminator),
@@ -356,12 +357,13 @@ class MaskToImageCGAN:
                 "set image_gan.feature_matching_weight to 0 or choose another"
             )
         self._require_image_output()
-        resident = pairs.to(device)
+        if not stay_on_host([pairs.images, pairs.maps], device, training.data_device):
+            pairs = pairs.to(device)
         objective = ImageObjective(
-            self.generator_.to(device, memory_format=torch.channels_last),
-            discriminator.to(device, memory_format=torch.channels_last),
+            self.generator_.to(device, memory_format=memory_format(training)),
+            discriminator.to(device, memory_format=memory_format(training)),
             config=gan,
-            batches=lambda step: self._batch(resident, step, stage),
+            batches=lambda step: self._batch(pairs, step, stage),
             validation=lambda: self._validation_batches(held_out),
         )
         state = train(
@@ -370,8 +372,10 @@ class MaskToImageCGAN:
             steps=gan.total_steps(len(pairs)),
             steps_per_epoch=max(1, len(pairs) // gan.batch_size),
             gan=gan,
-            training=self.config.training,
+            training=training,
             device=device,
+            seed=self.seed,
+            select_by=None if held_out is None else "generator",
             checkpoints=checkpoints,
             observe=observe,
         )
@@ -385,7 +389,7 @@ class MaskToImageCGAN:
         gan = self.config.image_gan
         indices = batch_indices(step, items=len(pairs), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
         generator = rng.torch_generator(self.seed, stage, "batch", step)
-        chosen = pairs.take(indices.to(pairs.images.device))
+        chosen = pairs.take(indices.to(pairs.images.device)).to(self.device_)
         if gan.dihedral:
             # Mean colours do not change under a flip or a turn, so the stain codes stay.
             elements = draw_dihedral(len(chosen), generator)

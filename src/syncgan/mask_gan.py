@@ -17,10 +17,11 @@ from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNa
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
-from syncgan.training.batches import batch_indices
+from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
+from syncgan.training.precision import memory_format
 
 __all__ = ["MaskGAN"]
 
@@ -246,7 +247,7 @@ class MaskGAN:
         stage: str,
         start: MaskGAN | None,
     ) -> None:
-        gan, device = self.config.mask_gan, self.device_
+        gan, training, device = self.config.mask_gan, self.config.training, self.device_
         resolution = self._output_resolution()
         discriminator = rng.build(
             lambda: make(
@@ -263,11 +264,13 @@ class MaskGAN:
         if start is not None:
             self.generator_.load_state_dict(start.generator_.state_dict())
             discriminator.load_state_dict(start.discriminator_.state_dict())
+        if not stay_on_host([maps], device, training.data_device):
+            maps = maps.to(device)
         objective = MaskObjective(
-            self.generator_.to(device, memory_format=torch.channels_last),
-            discriminator.to(device, memory_format=torch.channels_last),
+            self.generator_.to(device, memory_format=memory_format(training)),
+            discriminator.to(device, memory_format=memory_format(training)),
             config=gan,
-            batches=self._batches(maps.to(device), classes, resolution, stage),
+            batches=self._batches(maps, classes, resolution, stage),
             seed=self.seed,
             address=(stage,),
         )
@@ -277,8 +280,9 @@ class MaskGAN:
             steps=gan.total_steps(len(maps)),
             steps_per_epoch=max(1, len(maps) // gan.batch_size),
             gan=gan,
-            training=self.config.training,
+            training=training,
             device=device,
+            seed=self.seed,
             checkpoints=checkpoints,
             observe=observe,
         )
@@ -294,7 +298,7 @@ class MaskGAN:
         def batch(step: int) -> MaskBatch:
             indices = batch_indices(step, items=len(maps), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
             generator = rng.torch_generator(self.seed, stage, "batch", step)
-            chosen = maps[indices.to(device)]
+            chosen = maps[indices.to(maps.device)].to(device)
             if gan.dihedral:
                 chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
             noise = torch.randn((len(chosen), *self._noise_shape()), generator=generator).to(device)

@@ -27,6 +27,7 @@ from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 from syncgan.evaluation.report import ReportFacts, draw_figures, spoken_duration, write_report
 from syncgan.extractor import MaskExtractor
 from syncgan.registry import require_plugins
+from syncgan.training.launch import is_main_process
 from syncgan.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def fit_run(
     return RunResult(
         folder=out,
         model=out / "model",
-        report=_report(augmenter, source, out, seconds),
+        report=_report(augmenter, source, out, seconds) if is_main_process() else None,
         augmenter=augmenter,
         classes=_training_counts(augmenter),
         excluded=dict(augmenter.excluded_),
@@ -247,6 +248,8 @@ def check_run_folder(out: str | PathLike[str], *, resume: bool, data: str | Path
     """Refuse a run folder that is taken, cannot be written or lies in `data`; imports no torch and changes nothing."""
     if data is not None:
         require_outside(out, data)
+    if not is_main_process():
+        return  # the folder is the main process's, which may have begun by now
     run = RunFolder(Path(out))
     if not (resume and run.holds_run):
         run.require_free()
