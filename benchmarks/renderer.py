@@ -6,8 +6,8 @@
 45 training images a class (or half of the class), the images of all other slides held out (``image_sets.py``). Printed
 for each source of images, as many as there are training images, with the same number from each class:
 
-* KID: the unbiased kernel distance to held-out real images, in features of EfficientNet-Lite0 (ImageNet) at 128 px, with
-  a 95 % interval over resampled images; beside it ``real``: the distance of the training images themselves, and the
+* KID: the unbiased kernel distance to held-out real images, in features of EfficientNet-Lite0 (ImageNet) at 128 px,
+  with a 95 % interval over resampled images; beside it ``real``: the distance of the training images themselves, and the
   95th percentile of its size over 200 random pairs of disjoint real sets of that size, by group;
 * probe: balanced accuracy on held-out real images of a logistic regression on those features, trained on the
   source's images alone (``alone``) and together with the real training images (``with real``).
