@@ -46,7 +46,7 @@ from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.distributed import Ranks, process_group
 from syncgan.training.events import FitEvent, Forecast, Notifier
 from syncgan.training.launch import is_main_process
-from syncgan.training.loop import Progress, resolve_device
+from syncgan.training.loop import Progress, resolve_device, resolve_precision
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -134,8 +134,10 @@ class SynCGANAugmenter:
             numbers of masks or groups.
         RunExistsError
             `run_dir` holds another run, or another process writes there.
+        ConfigError
+            A device or precision that is not here, or batches that the processes of ``torchrun`` cannot share evenly.
         TrainingError
-            A loss became NaN or infinite.
+            Losses stayed NaN or infinite, memory ran out with one item at a time, or another process died.
         """
         if resume not in ("auto", "never"):
             raise ConfigError(f"expected resume='auto' or 'never', got {resume!r}")
@@ -145,6 +147,7 @@ class SynCGANAugmenter:
             run.require_free()
         require_plugins(self.config.plugin_names())
         self.device_ = resolve_device(self.device)
+        resolve_precision(self.config.training.precision, self.device_)  # refused before anything is read
         vars(self).pop("image_gan_", None)  # what fails from here on leaves no half-new model
         notifier = Notifier(self, callbacks if main else ())
         raw = read_dataset(dataset)
@@ -165,6 +168,8 @@ class SynCGANAugmenter:
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         }
         with process_group(self.device_, self.config_.training.distributed_timeout_seconds) as ranks:
+            for section in (self.config_.mask_gan, self.config_.image_gan):
+                ranks.slice_of(section.batch_size)
             if ranks.share(self.fingerprint_) != self.fingerprint_:
                 raise DataError(f"process {ranks.rank} reads other training data than process 0; give all the same")
             with (

@@ -30,7 +30,7 @@ from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
-from syncgan.training.batches import batch_indices, stay_on_host
+from syncgan.training.batches import batch_indices, moved, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import ImageBatch, ImageObjective
@@ -58,7 +58,7 @@ class _Pairs:
         return self._each(lambda tensor: tensor[indices])
 
     def to(self, device: torch.device) -> _Pairs:
-        return self._each(lambda tensor: tensor.to(device))
+        return self._each(lambda tensor: moved(tensor, device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> _Pairs:
         codes = None if self.codes is None else change(self.codes)
@@ -142,7 +142,7 @@ class MaskToImageCGAN:
         DataError
             Wrong shape, dtype or values, or images, masks and labels that differ in number.
         TrainingError
-            A loss became NaN or infinite.
+            Losses stayed NaN or infinite, or memory ran out with one item at a time.
         """
         pairs, found, values = self._collect(images, masks, labels, levels or self.config.levels)
         levels = levels or found

@@ -17,7 +17,7 @@ from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNa
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
-from syncgan.training.batches import batch_indices, stay_on_host
+from syncgan.training.batches import batch_indices, moved, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
@@ -103,7 +103,7 @@ class MaskGAN:
         DataError
             No masks, wrong shape, dtype or values, or a wrong number of labels.
         TrainingError
-            A loss became NaN or infinite.
+            Losses stayed NaN or infinite, or memory ran out with one item at a time.
         """
         config = self.config
         maps, found = collect_masks(masks, config.image_size, config.geometry, levels or config.levels)
@@ -298,7 +298,7 @@ class MaskGAN:
         def batch(step: int) -> MaskBatch:
             indices = batch_indices(step, items=len(maps), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
             generator = rng.torch_generator(self.seed, stage, "batch", step)
-            chosen = maps[indices.to(maps.device)].to(device)
+            chosen = moved(maps[indices.to(maps.device)], device)
             if gan.dihedral:
                 chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
             noise = torch.randn((len(chosen), *self._noise_shape()), generator=generator).to(device)

@@ -77,10 +77,14 @@ class Keeper:
                 self._state.load(*saved)
 
     def record(self, event: Mapping[str, Any]) -> None:
-        """Add an event to the stage's log."""
+        """Add an event to the stage's log; a log that fails does not stop the training."""
         _log.info("%s: %s", self._stage, event)
-        if self._store is not None:
+        if self._store is None:
+            return
+        try:
             self._store.record({"stage": self._stage, **event})
+        except Exception:
+            _log.exception("the log of the training failed; training goes on")
 
     def recovered(self) -> bool:
         """Look for skipped steps; after too many in a row return to a good state, and say so.
