@@ -36,7 +36,7 @@ from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
 from syncgan.extractor import MaskExtractor, Masks
-from syncgan.image_cgan import MaskToImageCGAN
+from syncgan.image_cgan import MaskToImageCGAN, Score
 from syncgan.mask_gan import MaskGAN
 from syncgan.registry import SAMPLE_FILTERS, require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
@@ -113,6 +113,7 @@ class SynCGANAugmenter:
         run_dir: Path | str | None = None,
         resume: Literal["auto", "never"] = "auto",
         callbacks: Iterable[Callback] = (),
+        score: Score | None = None,
     ) -> Self:
         """Learn masks and images of every class.
 
@@ -120,12 +121,13 @@ class SynCGANAugmenter:
         ----------
         dataset : map-style dataset of (image, label), as torchvision's; read without its transforms, never changed.
         masks : one (H, W) mask an item, of the item's size, when they are known; None extracts them.
-        validation : held-out dataset to choose the renderer by (``image_gan.selection = "validation"``); None holds
+        validation : held-out dataset to choose the renderer by (``image_gan.selection`` not "last"); None holds
             out a share of `dataset`.
         groups : one patient or slide an item; a held-out share then never shares a group with the rest.
         run_dir : folder for configuration, log, checkpoints and model; None keeps nothing on disk.
         resume : "auto" goes on with the same run in `run_dir` if there is one; "never" refuses a folder with a run.
         callbacks : called with each `FitEvent`; a callback that fails is logged and does not stop the training.
+        score : of renderings of held-out masks, for ``image_gan.selection = "utility"``; see `MaskToImageCGAN.fit`.
 
         Raises
         ------
@@ -179,7 +181,7 @@ class SynCGANAugmenter:
                     identity, self.config_, resume=resume == "auto", record=record, items=self.pairs_.digests(raw.names)
                 )
             ):
-                self._train(training, held_out, run, notifier, ranks)
+                self._train(training, held_out, run, notifier, ranks, score)
                 if run is not None:
                     self.save(run.path / "model")
                 notifier.tell("fitted", seconds_left=0.0)
@@ -399,11 +401,11 @@ class SynCGANAugmenter:
         if groups is not None and len(groups) != items:
             raise DataError(f"expected one group an item, got {len(groups)} groups and {items} items")
         section = self.config_.image_gan
-        if section.selection != "validation":
+        if section.selection == "last":
             if validation is not None or groups is not None:
                 warnings.warn(
                     "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
-                    "set it to 'validation' to choose the renderer by held-out pairs",
+                    "set it to 'validation' or 'utility' to choose the renderer by held-out pairs",
                     stacklevel=3,
                 )
             return self.pairs_, None
@@ -430,6 +432,7 @@ class SynCGANAugmenter:
         run: RunFolder | None,
         notifier: Notifier,
         ranks: Ranks,
+        score: Score | None,
     ) -> None:
         """Train the mask GANs (Sec. 3.4), then the renderer (Sec. 3.3)."""
         config = self.config_
@@ -457,6 +460,7 @@ class SynCGANAugmenter:
             checkpoints=stores.get("image_gan"),
             observe=observe,
             levels=self.levels_,
+            score=score,
         )
 
     def _fit_mask_gan(

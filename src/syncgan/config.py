@@ -237,8 +237,10 @@ class ImageGANConfig(GANConfig):
     feature_matching_weight: float = Field(
         0.0, ge=0, description="Weight of the L1 distance between D's features of real and rendered; 0: off (paper)."
     )
-    selection: Literal["validation", "last"] = Field(
-        "last", description="Keep the model with the lowest validation generator loss (paper), or the last."
+    selection: Literal["validation", "utility", "last"] = Field(
+        "last",
+        description="Keep the model with the lowest validation generator loss (paper), with the best utility score on "
+        "validation images, or the last.",
     )
     validation_share: float = Field(
         0.25, gt=0, lt=0.9, description="Share of the items held out when selection needs them and none were given."

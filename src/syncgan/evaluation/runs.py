@@ -156,6 +156,7 @@ def fit_run(
         run_dir=out,
         resume="auto" if resume else "never",
         callbacks=callbacks,
+        score=_score(config),
     )
     seconds = time.monotonic() - started
     return RunResult(
@@ -308,6 +309,15 @@ def _as_run_data(data: Any) -> RunData:
     if isinstance(data, str | PathLike):
         return load_run_data(data)
     return RunData(dataset=data, skipped={})
+
+
+def _score(config: SynCGANConfig | None) -> Any:
+    """Return what ``image_gan.selection = "utility"`` scores with, None where it is not asked for."""
+    if config is None or config.image_gan.selection != "utility":
+        return None
+    from syncgan.evaluation.utility import UtilityScore
+
+    return UtilityScore()
 
 
 # --- masks that are given ------------------------------------------------------------------------------------------

@@ -176,6 +176,7 @@ class ImageObjective:
     discriminator : ``forward(x, label=None)`` on mask and image concatenated -> logits (N, 1, h, w).
     batches : step -> `ImageBatch`.
     validation : batches of held-out pairs, empty for none.
+    score : further score of all renderings of the held-out maps, (n, 3, S, S) in [-1, 1]; lower is better.
     """
 
     def __init__(
@@ -186,12 +187,14 @@ class ImageObjective:
         config: ImageGANConfig,
         batches: Callable[[int], ImageBatch],
         validation: Callable[[], list[ImageBatch]] = list,
+        score: Callable[[Tensor], float] | None = None,
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
         self._config = config
         self._batches = batches
         self._validation = validation
+        self._score = score
 
     def draw(self, step: int) -> ImageBatch:
         """Return the batch of `step`."""
@@ -247,20 +250,26 @@ class ImageObjective:
 
     @torch.no_grad()
     def validate(self, generator: nn.Module) -> dict[str, float]:
-        """Return the mean generator loss (Eq. 3) over held-out pairs, in eval mode; empty when nothing is held out."""
+        """Return scores on held-out pairs, in eval mode; empty when nothing is held out.
+
+        "generator" is the mean generator loss (Eq. 3), "utility" the further score, if there is one.
+        """
         batches = self._validation()
         if not batches:
             return {}
         modes = generator.training, self.discriminator.training
         generator.eval()
         self.discriminator.eval()
-        total = 0.0
+        total, rendered = 0.0, []
         for batch in batches:
-            terms = self.generator_losses(batch, _render(generator, batch))
-            total += float(sum(terms.values())) * len(batch.maps)
+            rendered.append(_render(generator, batch))
+            total += float(sum(self.generator_losses(batch, rendered[-1]).values())) * len(batch.maps)
         generator.train(modes[0])
         self.discriminator.train(modes[1])
-        return {"generator": total / sum(len(batch.maps) for batch in batches)}
+        values = {"generator": total / sum(len(batch.maps) for batch in batches)}
+        if self._score is not None:
+            values["utility"] = self._score(torch.cat(rendered))
+        return values
 
     def saturated(self, history: list[float], interval: int) -> bool:
         """Return False: the renderer stops after its epochs."""
