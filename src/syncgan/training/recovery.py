@@ -68,7 +68,7 @@ class Keeper:
         restored = self._store is not None and self._store.restore(self._state)
         if self._ranks.share(restored):
             self.synchronise()
-        else:
+        elif self._ranks.main:
             self._memory = _copy(self._state)
         self._skipped = int(self._state.skips[0])
 
@@ -102,8 +102,8 @@ class Keeper:
         if total > self._skipped:
             self.record({"event": "skipped", "step": state.step, "skipped": total})
             _log.warning("%s: %d steps skipped until step %d: a loss was not finite", self._stage, total, state.step)
-            if longest < _IN_A_ROW and not state.is_finite():
-                longest = _IN_A_ROW
+            # Running statistics may have caught what was not finite, each process its own.
+            longest = self._ranks.agree(longest if state.is_finite() else _IN_A_ROW)
         self._skipped = total
         state.skips[2] = 0
         if longest >= _IN_A_ROW:
