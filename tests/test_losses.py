@@ -157,7 +157,7 @@ def mask_objective(**settings):
 
 def targets(objective, steps):
     drawn = [objective._targets(step, torch.zeros(6, 1, 2, 2)) for step in range(steps)]
-    return torch.stack([real for real, _ in drawn]), torch.stack([fake for _, fake in drawn])
+    return torch.stack([real for real, _, _ in drawn]), torch.stack([fake for _, fake, _ in drawn])
 
 
 def test_smoothed_labels_fill_the_papers_ranges_and_do_not_leave_them():

@@ -249,3 +249,41 @@ def test_the_paper_preset_builds_its_networks() -> None:
     model = MaskToImageCGAN(paper, device="cpu").fit(IMAGES, binary, LABELS)
     assert model.label_values_ == ()
     assert model.generate(binary).shape == (6, 3, 32, 32)
+
+
+def test_the_plain_gan_takes_no_notice_of_masks_but_of_the_class(tmp_path: Path) -> None:
+    few = config("image_gan.generator=plain_gan", "image_gan.steps=20")
+    model = MaskToImageCGAN(few, seed=1, device="cpu").fit(IMAGES, maps(), LABELS)
+    blank = np.zeros((2, 32, 32), np.uint8)
+    drawn = model.generate(blank, [3, 3], seed=5)
+    assert torch.equal(drawn, model.generate(maps(2), [3, 3], seed=5))
+    assert not torch.equal(drawn, model.generate(blank, [7, 7], seed=5))
+    model.save(tmp_path / "plain")
+    assert torch.equal(MaskToImageCGAN.load(tmp_path / "plain", device="cpu").generate(blank, [3, 3], seed=5), drawn)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "adversarial=wasserstein-gp",
+        "adversarial=hinge",
+        'augmentation=["translation", "scaling", "colour", "cutout"]',
+        "texture_weight=10",
+        "mode_seeking_weight=1",
+        "feature_matching_weight=1",
+        "reconstruction_weight=0",
+        "reconstruction_cell=4",
+        "noise_at_every_scale=true",
+        "head_width=4",
+    ],
+)
+def test_every_ingredient_changes_what_is_learned_and_the_seed_still_decides(setting: str) -> None:
+    def weights(*settings: str) -> Tensor:
+        model = MaskToImageCGAN(config("image_gan.steps=2", *settings), device="cpu").fit(IMAGES, maps(), LABELS)
+        return torch.cat([value.flatten() for value in model.generator_.state_dict().values()])
+
+    changed = weights(f"image_gan.{setting}")
+    assert torch.isfinite(changed).all()
+    assert torch.equal(changed, weights(f"image_gan.{setting}"))
+    plain = weights()
+    assert changed.shape != plain.shape or not torch.equal(changed, plain)

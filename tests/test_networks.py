@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from syncgan.config import ImageGANConfig, MaskGANConfig, SynCGANConfig
 from syncgan.networks.image_generators import unet as image_unet
-from syncgan.networks.layers import ConditionalNorm, InstanceNorm, UpsampleConv, init_weights
+from syncgan.networks.layers import ConditionalNorm, InstanceNorm, NoiseInjection, UpsampleConv, init_weights
 from syncgan.networks.mask_generators import decoder
 from syncgan.networks.mask_generators import unet as mask_unet
 from syncgan.networks.patchgan import PatchGAN
@@ -74,6 +74,16 @@ def test_conditional_norm_scales_and_shifts_as_the_condition_says():
     assert torch.allclose(out[1, 1], plain[1, 1] + 6, atol=1e-4)
 
 
+def test_injected_noise_starts_silent_and_keeps_its_variance_at_every_scale():
+    layer, noise = NoiseInjection(1, 2), torch.randn(8, 1, 64, 64)
+    for side in (64, 16):
+        x = torch.randn(8, 2, side, side)
+        assert torch.equal(layer(x, noise), x)
+    nn.init.ones_(layer.weight)
+    for side in (64, 32, 16):
+        assert layer(torch.zeros(8, 2, side, side), noise).var().item() == pytest.approx(1, rel=0.1)
+
+
 def test_weights_start_as_in_pix2pix():
     layer = nn.Conv2d(64, 64, 4)
     init_weights(layer)
@@ -137,6 +147,26 @@ def test_unet_keeps_the_size_and_every_weight_gets_a_gradient(downsamplings, nor
     assert out.shape == (2, 3, 64, 96)
     out.square().sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_a_head_lets_detail_of_one_pixel_through():
+    x = torch.zeros(1, 1, 16, 16)
+    x[..., 8, 8] = 1
+
+    def sharpest_edge(network):
+        out = network(x)[0, 0] - network(torch.zeros_like(x))[0, 0]
+        return (out.diff(dim=0).abs().max() / out.abs().max()).item()
+
+    plain, headed = UNet(1, 1, width=4, downsamplings=2), UNet(1, 1, width=4, downsamplings=2, head_width=4)
+    with torch.no_grad():
+        for network in (plain, headed):
+            for parameter in network.parameters():
+                parameter.fill_(0.01)
+            network.train(False)
+        headed.head.weight[:, -1].fill_(0)
+        headed.head.weight[:, -1, 1, 1] = 1
+    assert sharpest_edge(headed) > 0.9
+    assert sharpest_edge(plain) < 0.6
 
 
 def test_the_bottleneck_reaches_every_pixel_and_the_outer_skip_stays_local():

@@ -130,10 +130,19 @@ class GANConfig(ConfigSection):
         "instance", description="Normalisation in the discriminator (paper: batch)."
     )
     width: int = Field(24, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
-    adversarial: Literal["bce", "hinge"] = Field("bce", description="Adversarial loss (paper: bce).")
+    adversarial: Literal["bce", "hinge", "wasserstein-gp"] = Field(
+        "bce", description="Adversarial loss (paper: bce; its outlook: wasserstein-gp)."
+    )
+    gradient_penalty_weight: float = Field(10.0, ge=0, description="Weight of wasserstein-gp's gradient penalty.")
     r1_weight: float = Field(0.0, ge=0, description="Weight of the R1 penalty; 0 turns it off (paper).")
     r1_every: int = Field(8, ge=1, description="Apply R1 every so many steps, scaled up to keep its strength.")
     dihedral: bool = Field(True, description="Flip and quarter-turn training items at random (8 symmetries).")
+    augmentation: tuple[Literal["translation", "scaling", "colour", "cutout"], ...] = Field(
+        (), description="What D sees is changed at random, real and generated alike, map and image alike (paper: none)."
+    )
+    augmentation_probability: Probability = Field(
+        0.6, description="Probability of each such change for an item; below 1, so that none leaks into samples."
+    )
     batch_size: int = Field(16, ge=1, le=4096, description="Items in one update.")
     steps: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Generator updates; 'auto': as many as `epochs` passes take, within the bounds below."
@@ -206,12 +215,25 @@ class ImageGANConfig(GANConfig):
     normalisation: Literal["batch", "instance"] = Field("instance", description="Normalisation in the generator.")
     dropout: Probability = Field(0.0, description="Dropout where the U-Net no longer widens, in training only.")
     noise_channels: int = Field(1, ge=0, le=64, description="Gaussian noise channels at the renderer's input.")
+    noise_at_every_scale: bool = Field(False, description="Add the noise at every scale of the decoder as well.")
+    head_width: int = Field(
+        0, ge=0, le=256, description="Filters of one more convolution at full resolution; 0 for none (paper)."
+    )
     class_conditional: bool = Field(True, description="Tell renderer and discriminator the class besides the mask.")
     stain_code: bool = Field(
         True, description="Condition on the mean colours of the levels, sampled per class when rendering."
     )
     reconstruction: Literal["mse", "l1"] = Field("l1", description="Reconstruction loss (paper: mse).")
     reconstruction_weight: float = Field(10.0, ge=0, description="Its weight, on the [-1, 1] range (paper: 100).")
+    reconstruction_cell: int = Field(
+        1, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
+    )
+    texture_weight: float = Field(
+        0.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
+    )
+    mode_seeking_weight: float = Field(
+        0.0, ge=0, description="Weight of the term that keeps renderings of one mask apart; 0: off (paper)."
+    )
     feature_matching_weight: float = Field(
         0.0, ge=0, description="Weight of the L1 distance between D's features of real and rendered; 0: off (paper)."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,12 +29,13 @@ from syncgan.data.tensors import (
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
-from syncgan.training.augmentation import dihedral, draw_dihedral
+from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
 from syncgan.training.batches import batch_indices, moved, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import ImageBatch, ImageObjective
 from syncgan.training.precision import memory_format
+from syncgan.training.texture import draw_patches
 
 __all__ = ["MaskToImageCGAN"]
 
@@ -155,7 +157,14 @@ class MaskToImageCGAN:
         if isinstance(self.generator_, nn.Module):
             self._train(pairs, held_out, checkpoints, observe, stage)
         else:
-            self.generator_.fit(pairs.images.numpy(), pairs.maps.numpy(), labels=pairs.classes.numpy(), seed=self.seed)
+            make(
+                partial(self.generator_.fit, pairs.images.numpy(), pairs.maps.numpy()),
+                labels=pairs.classes.numpy(),
+                seed=self.seed,
+                training=self.config.training,
+                checkpoints=checkpoints,
+                observe=observe,
+            )
             self.stop_reason_ = "fitted by the plug-in"
         return self
 
@@ -314,6 +323,7 @@ class MaskToImageCGAN:
             "image_size": self.config.image_size,
             "classes": len(label_values),
             "style_dim": 3 * levels if self.config.image_gan.stain_code else 0,
+            "device": self.device_,
         }
         self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, _KIND, "generator")
         self.style_dim_ = int(getattr(self.generator_, "style_dim", 0))
@@ -384,7 +394,7 @@ class MaskToImageCGAN:
             # Mean colours do not change under a flip or a turn, so the stain codes stay.
             elements = draw_dihedral(len(chosen), generator)
             chosen = replace(chosen, images=dihedral(chosen.images, elements), maps=dihedral(chosen.maps, elements))
-        return self._image_batch(step, chosen, generator)
+        return self._with_draws(self._image_batch(step, chosen, generator), chosen.maps, generator)
 
     def _validation_batches(self, held_out: _Pairs | None) -> list[ImageBatch]:
         """Return the held-out pairs in batches, with the same noise every time."""
@@ -410,6 +420,28 @@ class MaskToImageCGAN:
             conditions["style"] = pairs.codes
         label = pairs.classes if self.label_values_ else None
         return ImageBatch(step, one_hot(pairs.maps, self.levels_), to_model(pairs.images), conditions, label)
+
+    def _with_draws(self, batch: ImageBatch, maps: Tensor, generator: torch.Generator) -> ImageBatch:
+        """Add what only training draws: augmentation of D's view, and what single terms of the loss need."""
+        gan, device = self.config.image_gan, maps.device
+        noise = batch.conditions.get("noise")
+        second = None
+        if gan.mode_seeking_weight and noise is not None:
+            second = torch.randn(noise.shape, generator=generator).to(device)
+        return replace(
+            batch,
+            augmentation=draw_augmentation(
+                gan.augmentation,
+                len(maps),
+                maps.shape[-1],
+                probability=gan.augmentation_probability,
+                generator=generator,
+                device=device,
+            ),
+            mixing=torch.rand((len(maps), 1, 1, 1), generator=generator).to(device),
+            second_noise=second,
+            patches=draw_patches(maps, self.levels_, generator) if gan.texture_weight else None,
+        )
 
     def _with_codes(self, pairs: _Pairs) -> _Pairs:
         if self.stain_prior_ is None:

@@ -243,7 +243,10 @@ MASK_GENERATORS = Registry(
 IMAGE_GENERATORS = Registry(
     "image generator",
     group="syncgan.image_generators",
-    builtins={"unet": "syncgan.networks.image_generators:unet"},
+    builtins={
+        "plain_gan": "syncgan.evaluation.plain_gan:plain_gan",
+        "unet": "syncgan.networks.image_generators:unet",
+    },
 )
 DISCRIMINATORS = Registry(
     "discriminator",

@@ -41,6 +41,8 @@ class UNetRenderer(nn.Module):
             normalisation=config.normalisation,
             dropout=config.dropout,
             condition_dim=self.mix.out_features if self.mix is not None else 0,
+            noise_planes=config.noise_channels if config.noise_at_every_scale else 0,
+            head_width=config.head_width,
         )
         self.apply(init_weights)
         if self.embedding is not None:
@@ -53,7 +55,7 @@ class UNetRenderer(nn.Module):
     ) -> Tensor:
         """Return (N, 3, S, S) before tanh from `onehot` (N, L, S, S), noise, class indices (N,) and stain codes."""
         x = onehot if noise is None else torch.cat([onehot, noise], dim=1)
-        out: Tensor = self.unet(x, self._condition(label, style))
+        out: Tensor = self.unet(x, self._condition(label, style), noise)
         return out
 
     def _condition(self, label: Tensor | None, style: Tensor | None) -> Tensor | None:

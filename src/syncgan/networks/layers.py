@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConditionalNorm", "InstanceNorm", "UpsampleConv", "init_weights"]
+__all__ = ["ConditionalNorm", "InstanceNorm", "NoiseInjection", "UpsampleConv", "init_weights"]
 
 
 class UpsampleConv(nn.Module):
@@ -84,6 +84,32 @@ class ConditionalNorm(nn.Module):
         else:
             scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
         return torch.addcmul(shift.to(x.dtype), normalised, 1 + scale.to(x.dtype))
+
+
+class NoiseInjection(nn.Module):
+    """Add noise planes to a feature map, each channel with learned weights that start at zero.
+
+    Fine texture is random: a plane at every scale lets the network draw it instead of inventing a pattern from
+    position alone.
+
+    Parameters
+    ----------
+    planes, channels : noise planes, and channels of the feature map.
+
+    References
+    ----------
+    Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019.
+    """
+
+    def __init__(self, planes: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, planes))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Return `x` (N, channels, H, W) with `noise` (N, planes, k * H, k * W) pooled to its size, variance kept."""
+        factor = noise.shape[-1] // x.shape[-1]
+        plane = F.avg_pool2d(noise, factor) * factor if factor > 1 else noise
+        return x + F.conv2d(plane.to(x.dtype), self.weight[:, :, None, None].to(x.dtype))
 
 
 def init_weights(module: nn.Module) -> None:

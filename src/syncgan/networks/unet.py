@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from syncgan.networks.layers import ConditionalNorm, UpsampleConv
+from syncgan.networks.layers import ConditionalNorm, NoiseInjection, UpsampleConv
 
 __all__ = ["UNet", "halvings"]
 
@@ -24,6 +24,9 @@ class UNet(nn.Module):
     normalisation : "batch" (pix2pix) or "instance".
     dropout : probability in up to three inner decoder scales, in training only (pix2pix: 0.5).
     condition_dim : length of the condition vector that scales and shifts every normalised feature; 0 for none.
+    noise_planes : noise planes added at every scale of the decoder; 0 for none (pix2pix).
+    head_width : filters of one more convolution at full resolution, which sees the input again; 0 for none (pix2pix).
+        Without it the output is a bilinear enlargement followed by one convolution and holds no detail of one pixel.
 
     Notes
     -----
@@ -45,6 +48,8 @@ class UNet(nn.Module):
         normalisation: Literal["batch", "instance"] = "batch",
         dropout: float = 0.0,
         condition_dim: int = 0,
+        noise_planes: int = 0,
+        head_width: int = 0,
     ) -> None:
         super().__init__()
         widths = [width * min(2**depth, 8) for depth in range(downsamplings)]
@@ -65,12 +70,16 @@ class UNet(nn.Module):
             before = widths[depth] if depth == downsamplings - 1 else 2 * widths[depth]
             self.up.append(UpsampleConv(before, widths[depth - 1], bias=False))
             self.up_norm.append(ConditionalNorm(widths[depth - 1], kind=normalisation, condition_dim=condition_dim))
-        self.out = UpsampleConv(2 * widths[0], out_channels)
+        self.out = UpsampleConv(2 * widths[0], head_width or out_channels)
+        self.head = nn.Conv2d(head_width + in_channels, out_channels, 3, padding=1) if head_width else None
+        scales = [*widths[-2::-1], *([head_width] if head_width else [])] if noise_planes else []
+        self.noise = nn.ModuleList(NoiseInjection(noise_planes, channels) for channels in scales)
         inner = range(1, min(4, downsamplings - 4))  # pix2pix: the scales whose width no longer grows
         self.dropout = dict.fromkeys(inner, dropout) if dropout else {}
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Return (N, out_channels, S, S) before the output non-linearity."""
+    def forward(self, x: Tensor, condition: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """Return (N, out_channels, S, S) before the output non-linearity; `noise` (N, noise_planes, S, S)."""
+        given = x
         skips = []
         for depth, (convolution, norm) in enumerate(zip(self.down, self.down_norm, strict=True)):
             x = convolution(x if depth == 0 else F.leaky_relu(x, 0.2))
@@ -82,8 +91,15 @@ class UNet(nn.Module):
             x = norm(convolution(F.relu(x)), condition)
             if scale in self.dropout:
                 x = F.dropout(x, self.dropout[scale], training=self.training)
+            if self.noise and noise is not None:
+                x = self.noise[scale](x, noise)
             x = torch.cat([x, skips.pop()], dim=1)
-        out: Tensor = self.out(F.relu(x))
+        x = self.out(F.relu(x))
+        if self.head is None:
+            return x
+        if self.noise and noise is not None:
+            x = self.noise[-1](x, noise)
+        out: Tensor = self.head(torch.cat([F.leaky_relu(x, 0.2), given], dim=1))
         return out
 
 

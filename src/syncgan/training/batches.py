@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -52,6 +52,8 @@ def cut(batch: Batch, first: int, last: int) -> Batch:
     def part(value: Any) -> Any:
         if isinstance(value, Tensor) and value.dim():
             return value[first:last]
+        if is_dataclass(value):
+            return cut(value, first, last)
         return {key: part(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
     changed = {field.name: part(getattr(batch, field.name)) for field in fields(batch)}  # type: ignore[arg-type]

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from syncgan import rng
 from syncgan.config import GANConfig, ImageGANConfig, MaskGANConfig
 from syncgan.training import losses
+from syncgan.training.augmentation import Augmentation
 from syncgan.training.precision import full_precision, widened
+from syncgan.training.texture import PatchDraw, texture_distance
 
 __all__ = ["ImageBatch", "ImageObjective", "MaskBatch", "MaskObjective"]
 
@@ -32,6 +34,9 @@ class MaskBatch:
     noise : the generator's input.
     conditions : further keyword arguments of both networks (``label``), empty for a GAN of one class.
     real_target, fake_target : (N, 1, 1, 1) labels for D, drawn for the whole batch so that it can be cut.
+    flipped : whether real is labelled fake in this step and vice versa.
+    augmentation : what D's items go through, real and generated alike; None for nothing.
+    mixing : (N, 1, 1, 1) in [0, 1], where between real and generated the gradient penalty is taken.
     """
 
     step: int
@@ -40,6 +45,9 @@ class MaskBatch:
     conditions: dict[str, Tensor] = field(default_factory=dict)
     real_target: Tensor | float = 1.0
     fake_target: Tensor | float = 0.0
+    flipped: bool = False
+    augmentation: Augmentation | None = None
+    mixing: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ class ImageBatch:
     images : (N, 3, S, S) float in [-1, 1], the real images of those maps.
     conditions : further keyword arguments of the generator (``noise``, ``label``, ``style``).
     label : (N,) class indices for the discriminator, or None when it is not told.
+    augmentation, mixing : as in `MaskBatch`.
+    second_noise : noise like that in `conditions`, but other, for the mode-seeking term.
+    patches : where and along which directions textures are compared, for the texture term.
     """
 
     step: int
@@ -60,6 +71,10 @@ class ImageBatch:
     images: Tensor
     conditions: dict[str, Tensor]
     label: Tensor | None
+    augmentation: Augmentation | None = None
+    mixing: Tensor | None = None
+    second_noise: Tensor | None = None
+    patches: PatchDraw | None = None
 
 
 class MaskObjective:
@@ -93,8 +108,8 @@ class MaskObjective:
     def draw(self, step: int) -> MaskBatch:
         """Return the batch of `step`, with the labels of its items for D."""
         batch = self._batches(step)
-        real, fake = self._targets(step, batch.real)
-        return replace(batch, real_target=real, fake_target=fake)
+        real, fake, flipped = self._targets(step, batch.real)
+        return replace(batch, real_target=real, fake_target=fake, flipped=flipped)
 
     def render(self, batch: MaskBatch) -> Tensor:
         """Return level probabilities of generated masks, scaled to [-1, 1]."""
@@ -103,12 +118,17 @@ class MaskObjective:
 
     def discriminator_loss(self, batch: MaskBatch, fake: Tensor) -> Tensor:
         """Return Eq. 5 with smoothed, sometimes flipped labels, plus R1 when it is on."""
-        real_logits, penalty = _real_logits(self.discriminator, batch.real, batch.conditions, batch.step, self._config)
-        fake_logits = self.discriminator(fake, **batch.conditions)
+        config, told = self._config, batch.conditions
+        real, fake = self._seen(batch, batch.real), self._seen(batch, fake)
+        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
+        fake_logits = self.discriminator(fake, **told)
+        penalty = penalty + _mixed_penalty(self.discriminator, real, fake, told, batch.mixing, config)
+        if batch.flipped and config.adversarial != "bce":
+            real_logits, fake_logits = fake_logits, real_logits
         adversarial = losses.discriminator_loss(
             real_logits,
             fake_logits,
-            kind=self._config.adversarial,
+            kind=config.adversarial,
             real_target=batch.real_target,
             fake_target=batch.fake_target,
         )
@@ -116,7 +136,7 @@ class MaskObjective:
 
     def generator_losses(self, batch: MaskBatch, fake: Tensor) -> dict[str, Tensor]:
         """Return Eq. 6: the non-saturating loss with hard labels."""
-        logits = self.discriminator(fake, **batch.conditions)
+        logits = self.discriminator(self._seen(batch, fake), **batch.conditions)
         return {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
 
     def validate(self, generator: nn.Module) -> dict[str, float]:
@@ -131,15 +151,20 @@ class MaskObjective:
         before, after = (sum(part) / window for part in (history[-2 * window : -window], history[-window:]))
         return abs(after - before) <= self._config.saturation_tolerance * abs(before)
 
-    def _targets(self, step: int, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw smoothed labels per item; at random steps real is labelled fake and vice versa."""
+    def _seen(self, batch: MaskBatch, shares: Tensor) -> Tensor:
+        """Return what D sees of real or generated level shares."""
+        return shares if batch.augmentation is None else batch.augmentation.masks(shares)
+
+    def _targets(self, step: int, items: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Draw smoothed labels per item, and whether real is labelled fake in this step and vice versa."""
         generator = rng.torch_generator(self._seed, *self._address, "labels", step)
         count = items.shape[0]
         real = _uniform(self._config.real_label_range, count, generator)
         fake = _uniform(self._config.fake_label_range, count, generator)
-        if float(torch.rand((), generator=generator)) < self._config.flip_probability:
+        flipped = float(torch.rand((), generator=generator)) < self._config.flip_probability
+        if flipped:
             real, fake = fake, real
-        return real.to(items.device), fake.to(items.device)
+        return real.to(items.device), fake.to(items.device), flipped
 
 
 class ImageObjective:
@@ -178,30 +203,47 @@ class ImageObjective:
 
     def discriminator_loss(self, batch: ImageBatch, fake: Tensor) -> Tensor:
         """Return D's loss on mask and image concatenated (Eq. 2), plus R1 when it is on."""
-        told = _told(batch.label)
-        real = torch.cat([batch.maps, batch.images], dim=1)
-        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, self._config)
-        fake_logits = self.discriminator(torch.cat([batch.maps, fake], dim=1), **told)
-        return losses.discriminator_loss(real_logits, fake_logits, kind=self._config.adversarial) + penalty
+        config, told = self._config, _told(batch.label)
+        real, fake = _seen(batch, batch.images), _seen(batch, fake)
+        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
+        fake_logits = self.discriminator(fake, **told)
+        penalty = penalty + _mixed_penalty(self.discriminator, real, fake, told, batch.mixing, config)
+        return losses.discriminator_loss(real_logits, fake_logits, kind=config.adversarial) + penalty
 
     def generator_losses(self, batch: ImageBatch, fake: Tensor) -> dict[str, Tensor]:
-        """Return Eq. 3: adversarial and weighted reconstruction terms, and feature matching when it is on."""
+        """Return Eq. 3, adversarial and weighted reconstruction terms, and those further terms that are on."""
         config = self._config
-        pair = torch.cat([batch.maps, fake], dim=1)
-        terms = {}
-        if config.feature_matching_weight:
-            fake_features, logits = self.discriminator.features_and_logits(pair, batch.label)  # type: ignore[operator]
-            with torch.no_grad():
-                real = torch.cat([batch.maps, batch.images], dim=1)
-                real_features, _ = self.discriminator.features_and_logits(real, batch.label)  # type: ignore[operator]
-            matching = losses.feature_matching(fake_features, real_features)
-            terms["feature_matching"] = config.feature_matching_weight * matching
-        else:
-            logits = self.discriminator(pair, **_told(batch.label))
-        terms["adversarial"] = losses.generator_loss(logits, kind=config.adversarial)
-        reconstruction = losses.reconstruction_loss(fake, batch.images, kind=config.reconstruction)
-        terms["reconstruction"] = config.reconstruction_weight * reconstruction
+        terms = self._adversarial_terms(batch, _seen(batch, fake))
+        if config.reconstruction_weight:
+            reconstruction = losses.reconstruction_loss(
+                fake, batch.images, kind=config.reconstruction, cell=config.reconstruction_cell
+            )
+            terms["reconstruction"] = config.reconstruction_weight * reconstruction
+        if batch.patches is not None:
+            terms["texture"] = config.texture_weight * texture_distance(fake, batch.images, batch.patches)
+        if batch.second_noise is not None:
+            terms["mode_seeking"] = config.mode_seeking_weight * self._mode_seeking(batch, fake, batch.second_noise)
         return terms
+
+    def _adversarial_terms(self, batch: ImageBatch, fake: Tensor) -> dict[str, Tensor]:
+        """Return the adversarial term and, when it is on, feature matching, from one pass of D."""
+        config = self._config
+        if not config.feature_matching_weight:
+            logits = self.discriminator(fake, **_told(batch.label))
+            return {"adversarial": losses.generator_loss(logits, kind=config.adversarial)}
+        fake_features, logits = self.discriminator.features_and_logits(fake, batch.label)  # type: ignore[operator]
+        with torch.no_grad():
+            real = _seen(batch, batch.images)
+            real_features, _ = self.discriminator.features_and_logits(real, batch.label)  # type: ignore[operator]
+        matching = losses.feature_matching(fake_features, real_features)
+        return {
+            "adversarial": losses.generator_loss(logits, kind=config.adversarial),
+            "feature_matching": config.feature_matching_weight * matching,
+        }
+
+    def _mode_seeking(self, batch: ImageBatch, fake: Tensor, second_noise: Tensor) -> Tensor:
+        again = _render(self.generator, replace(batch, conditions={**batch.conditions, "noise": second_noise}))
+        return losses.mode_seeking(fake, again, batch.conditions["noise"], second_noise)
 
     @torch.no_grad()
     def validate(self, generator: nn.Module) -> dict[str, float]:
@@ -230,6 +272,13 @@ def _render(generator: nn.Module, batch: ImageBatch) -> Tensor:
     return torch.tanh(widened(out))
 
 
+def _seen(batch: ImageBatch, images: Tensor) -> Tensor:
+    """Return what D sees of real or rendered images: map and image concatenated, both augmented alike."""
+    if batch.augmentation is None:
+        return torch.cat([batch.maps, images], dim=1)
+    return batch.augmentation.pair(batch.maps, images)
+
+
 def _told(label: Tensor | None) -> dict[str, Tensor]:
     return {} if label is None else {"label": label}
 
@@ -245,6 +294,24 @@ def _real_logits(
     with full_precision(real.device):
         logits = discriminator(real, **told)
     return logits, losses.r1_penalty(logits, real) * (config.r1_weight / 2 * config.r1_every)
+
+
+def _mixed_penalty(
+    discriminator: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    told: dict[str, Any],
+    mixing: Tensor | None,
+    config: GANConfig,
+) -> Tensor:
+    """Return the weighted gradient penalty of ``wasserstein-gp``, zero for the other losses."""
+    if config.adversarial != "wasserstein-gp" or mixing is None:
+        return real.new_zeros(())
+    mixed = (mixing * real + (1 - mixing) * fake).detach().requires_grad_(True)
+    with full_precision(mixed.device):
+        logits = discriminator(mixed, **told)
+    penalty = losses.gradient_penalty(logits, mixed)
+    return config.gradient_penalty_weight * penalty
 
 
 def _uniform(bounds: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
