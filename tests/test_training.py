@@ -201,6 +201,17 @@ def test_where_items_lie_and_how_weights_do_changes_no_result(fit: Any) -> None:
     assert all(torch.allclose(expected[name].float(), got[name].float(), atol=1e-4) for name in expected)
 
 
+@pytest.mark.parametrize("adversarial", ["bce", "hinge", "wasserstein-gp"])
+def test_everything_random_is_drawn_for_the_whole_batch_so_that_it_may_pass_in_parts(adversarial: str) -> None:
+    terms = ["texture_weight=1", "mode_seeking_weight=1", "feature_matching_weight=1", "r1_weight=1", "r1_every=1"]
+    settings = [f"image_gan.{term}" for term in (*terms, f"adversarial={adversarial}", "steps=3", "batch_size=4")]
+    settings += ['image_gan.augmentation=["translation", "scaling", "colour", "cutout"]', "training.log_every=1"]
+    whole = fit_image_gan(None, settings=settings).history_
+    assert fit_image_gan(None, settings=[*settings, "training.accumulation=3"]).history_ == pytest.approx(
+        whole, rel=1e-3
+    )
+
+
 def test_dropout_is_drawn_by_seed_and_step_and_leaves_the_global_random_state_alone() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
