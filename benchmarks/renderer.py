@@ -51,7 +51,7 @@ ABLATION: dict[str, list[str]] = {
     "default": [],
     "batch 16, a quarter of the steps": ["image_gan.batch_size=16"],
     "without textures": ["image_gan.texture_weight=0"],
-    "without noise at every scale": ["image_gan.noise_at_every_scale=false"],
+    "without noise at every scale": ["image_gan.noise=input"],
     "without the head": ["image_gan.head_width=0"],
     "reconstruction of pixels": ["image_gan.reconstruction_cell=1"],
     "without the stain code": ["image_gan.stain_code=false"],
