@@ -220,8 +220,8 @@ class ImageGANConfig(GANConfig):
     dropout: Probability = Field(0.0, description="Dropout where the U-Net no longer widens, in training only.")
     noise: Literal["none", "input", "scales"] = Field(
         "scales",
-        description="Where Gaussian noise enters the renderer: nowhere (paper), as an input channel, or at every scale of "
-        "the decoder, as strongly as the features there say.",
+        description="Where Gaussian noise enters the renderer: nowhere (paper), as an input channel, or at every scale "
+        "of the decoder, as strongly as the features there say.",
     )
     head_width: int = Field(
         16, ge=0, le=256, description="Filters of one more convolution at full resolution; 0 for none (paper)."
