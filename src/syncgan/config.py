@@ -208,10 +208,10 @@ class MaskGANConfig(GANConfig):
 class ImageGANConfig(GANConfig):
     """The mask-to-image conditional GAN (Sec. 3.3)."""
 
-    batch_size: int = Field(4, ge=1, le=4096, description="Items in one update (paper: left open; preset: 16).")
-    epochs: int = Field(60, ge=1, description="Passes over the training items when steps is 'auto' (paper: 200).")
-    min_steps: int = Field(1200, ge=1, description="At least so many updates when steps is 'auto'.")
-    max_steps: int = Field(3000, ge=1, description="At most so many updates when steps is 'auto'.")
+    batch_size: int = Field(2, ge=1, le=4096, description="Items in one update (paper: left open; preset: 16).")
+    epochs: int = Field(40, ge=1, description="Passes over the training items when steps is 'auto' (paper: 200).")
+    min_steps: int = Field(2000, ge=1, description="At least so many updates when steps is 'auto'.")
+    max_steps: int = Field(4000, ge=1, description="At most so many updates when steps is 'auto'.")
     generator: str = Field("unet", min_length=1, description="Name in IMAGE_GENERATORS.")
     downsamplings: Annotated[int, Field(ge=2, le=10)] | Literal["full"] = Field(
         5, description="Halvings in the U-Net; 'full': down to one pixel (pix2pix)."
@@ -233,10 +233,10 @@ class ImageGANConfig(GANConfig):
     reconstruction: Literal["mse", "l1"] = Field("l1", description="Reconstruction loss (paper: mse).")
     reconstruction_weight: float = Field(10.0, ge=0, description="Its weight, on the [-1, 1] range (paper: 100).")
     reconstruction_cell: int = Field(
-        4, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
+        2, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
     )
     texture_weight: float = Field(
-        3.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
+        10.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
     )
     mode_seeking_weight: float = Field(
         0.0, ge=0, description="Weight of the term that keeps renderings of one mask apart; 0: off (paper)."
