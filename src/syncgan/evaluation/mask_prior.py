@@ -54,7 +54,8 @@ class MaskStatistics:
 
     def mean_overlap(self, masks: Sequence[int] | NDArray[np.int64] | None = None) -> float:
         """Return the mean intersection over union of every two of some masks, or of all: high when they collapse."""
-        part = self.overlaps if masks is None else self.overlaps[np.ix_(masks, masks)]
+        chosen = np.arange(len(self)) if masks is None else np.asarray(masks, dtype=np.int64)
+        part = self.overlaps[np.ix_(chosen, chosen)]
         pairs = len(part) * (len(part) - 1)
         return float((part.sum() - np.trace(part)) / pairs) if pairs else float("nan")
 
@@ -170,7 +171,7 @@ def compare_masks(
 
 
 def _measure(nucleus: NDArray[np.bool_]) -> dict[str, Values]:
-    regions = regionprops(label_regions(nucleus, connectivity=2))
+    regions = regionprops(label_regions(nucleus, connectivity=2))  # type: ignore[no-untyped-call]
     shaped = [region for region in regions if region.area >= _SMALLEST_SHAPE_PX]
     centres = np.array([region.centroid for region in regions]).reshape(-1, 2) / max(nucleus.shape)
     return {
