@@ -34,6 +34,7 @@ class ImageSet:
     classes: tuple[str, ...]
 
     def take(self, indices: Sequence[int] | Indices) -> ImageSet:
+        """Return some of the images."""
         chosen = np.asarray(indices)
         return ImageSet(self.images[chosen], self.maps[chosen], self.labels[chosen], self.groups[chosen], self.classes)
 

@@ -1,24 +1,24 @@
-"""How near are synthetic images to real ones, and what does each ingredient of preset ``default`` bring?
+"""Measure how near synthetic images are to real ones, and what each ingredient of preset ``default`` brings.
 
-    python benchmarks/renderer.py [--sets NAME ...] [--seeds N] [--steps N] [--out DIR] [--without paper]
+    python benchmarks/renderer.py [--sets NAME ...] [--seeds N] [--steps N] [--only SOURCE ...] [--out DIR]
     python benchmarks/renderer.py --ablation [--sets NAME ...] [--seeds N] [--size 64] [--steps N] [--out DIR]
 
 45 training images a class (or half of the class), the images of all other slides held out (``image_sets.py``). Printed
 for each source of images, as many as there are training images, with the same number from each class:
 
-* KID: the unbiased kernel distance to held-out real images, in features of EfficientNet-Lite0 (ImageNet) at 128 px, with
-  a 95 % interval over resampled images; beside it ``real``: the distance of the training images themselves, and the
-  95th percentile of its size over 200 random pairs of disjoint real sets of that size, by group;
+* KID: the unbiased kernel distance to held-out real images, in features of EfficientNet-Lite0 (ImageNet) at 128 px,
+  with a 95 % interval over resampled images; beside it ``real``, the distance of the training images themselves, and
+  the 95th percentile of its size over 200 random pairs of disjoint real sets of that size, by group;
 * probe: balanced accuracy on held-out real images of a logistic regression on those features, trained on the
   source's images alone (``alone``) and together with the real training images (``with real``).
 
 Sources: ``default``, all of it; ``real masks``, the renderer of ``default`` fed the masks of the training images;
 ``plain GAN``, colour images from noise without masks (the paper's control), with the generator updates of ``default``;
-``paper``, that preset at the size and with the generator updates of ``default``, masks and renderer (at full length it
-wants a GPU: leave --steps out and say --full-paper).
+``paper``, that preset at the size and with the generator updates of ``default``, masks and renderer (at full length,
+``--full-paper``, it wants a GPU).
 
-The ablation trains renderers alone and feeds them the masks of their training images: it measures the renderer, not the
-mask GAN. Every row is ``default`` with one thing changed.
+The ablation trains renderers alone and feeds them the masks of their training images: it measures the renderer, not
+the mask GAN. Every row is ``default`` with one thing changed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ABLATION: dict[str, list[str]] = {
     "default": [],
     "batch 16, a quarter of the steps": ["image_gan.batch_size=16"],
     "without textures": ["image_gan.texture_weight=0"],
-    "without noise at every scale": ["image_gan.noise_at_every_scale=false"],
+    "without noise at every scale": ["image_gan.noise=input"],
     "without the head": ["image_gan.head_width=0"],
     "reconstruction of pixels": ["image_gan.reconstruction_cell=1"],
     "without the stain code": ["image_gan.stain_code=false"],

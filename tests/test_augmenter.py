@@ -134,11 +134,42 @@ def test_another_run_in_the_same_folder_is_refused_with_the_difference(
         SynCGANAugmenter(config(), device="cpu", seed=2).fit(phantom, run_dir=run[1])
     with pytest.raises(RunExistsError, match=r"mask_gan\.steps: was 3, is 4"):
         SynCGANAugmenter(config("mask_gan.steps=4"), device="cpu", seed=1).fit(phantom, run_dir=run[1])
-    with pytest.raises(RunExistsError, match="holds another run"):
+    with pytest.raises(RunExistsError, match="the training items changed: removed benign/0005, malignant/0005"):
         SynCGANAugmenter(config(), device="cpu", seed=1).fit(Phantom(5, image_size=48), run_dir=run[1])
     with pytest.raises(RunExistsError, match="already holds a run"):
         SynCGANAugmenter(config(), device="cpu", seed=1).fit(phantom, run_dir=run[1], resume="never")
     assert {path: path.read_bytes() for path in run[1].rglob("*") if path.is_file()} == before
+
+
+def test_changed_files_are_named_when_a_run_is_resumed(phantom: Phantom, tmp_path: Path) -> None:
+    data = image_folder(tmp_path / "data", phantom)
+    SynCGANAugmenter(config(), device="cpu").fit(ImageFolder(data), run_dir=tmp_path / "run")
+    (data / "benign" / "0.png").rename(data / "benign" / "00.png")
+    (data / "malignant" / "7.png").write_bytes((data / "malignant" / "8.png").read_bytes())
+    with pytest.raises(RunExistsError) as caught:
+        SynCGANAugmenter(config(), device="cpu").fit(ImageFolder(data), run_dir=tmp_path / "run")
+    changes = "added benign/00.png, removed benign/0.png, edited malignant/7.png"
+    assert f"the training items changed: {changes}" in str(caught.value)
+    assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_settings_that_change_no_result_may_differ_on_resume(phantom: Phantom, tmp_path: Path) -> None:
+    first = SynCGANAugmenter(config(), device="cpu").fit(phantom, run_dir=tmp_path / "run")
+    orphan = tmp_path / "run" / "checkpoints" / ".syncgan-0.tmp"
+    orphan.write_bytes(b"what a killed writer leaves")
+    other = config("training.checkpoint_seconds=5", "training.keep_checkpoints=4", "training.data_device=host")
+    again = SynCGANAugmenter(other, device="cpu").fit(phantom, run_dir=tmp_path / "run")
+    assert torch.equal(first.sample(0, 2).images, again.sample(0, 2).images)
+    assert not orphan.exists()
+
+
+def test_the_log_tells_speed_time_memory_and_why_each_stage_ended(run: tuple[SynCGANAugmenter, Path]) -> None:
+    lines = [json.loads(line) for line in (run[1] / "stats.jsonl").read_text().splitlines()]
+    losses = [line for line in lines if "event" not in line]
+    assert all(line["images_per_second"] > 0 and line["seconds"] >= 0 for line in losses)
+    assert all(line["peak_memory_mb"] > 50 for line in losses)  # torch alone takes more
+    ended = {line["stage"]: (line["reason"], line["kept_step"]) for line in lines if line.get("event") == "stopped"}
+    assert ended == dict.fromkeys(("mask_gan/benign", "mask_gan/malignant", "image_gan"), ("all steps done", 3))
 
 
 def test_a_folder_with_something_else_in_it_is_refused(phantom: Phantom, tmp_path: Path) -> None:

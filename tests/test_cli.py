@@ -363,6 +363,22 @@ def test_an_interrupted_command_that_wrote_nothing_says_so(data, tmp_path, monke
     assert outcome.err == "stopped; nothing was written\n"
 
 
+def test_two_processes_of_torchrun_leave_one_run_and_speak_with_one_voice(data, tmp_path):
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "syncgan", "fit"]
+    done = subprocess.run(
+        [sys.executable, *command, data, "--out", tmp_path / "run", *FEW_STEPS, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    (told,) = done.stdout.splitlines()
+    assert json.loads(told)["run"] == str(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").is_file()
+    stats = [json.loads(line) for line in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
+    assert sum(line.get("event") == "stopped" for line in stats) == 3
+
+
 # --- in a process of its own -----------------------------------------------------------------------------------------
 
 _TORCH_FREE = """

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.fft import dctn
 from scipy.stats import wasserstein_distance
 
 from syncgan.training import losses
@@ -70,13 +71,33 @@ def all_positions(count, size):
     return torch.arange(size * size).repeat(count, 1, 1)
 
 
-def test_patch_distance_of_single_pixels_is_the_wasserstein_distance_of_their_colours():
+def test_patch_distance_of_single_pixels_is_the_wasserstein_distance_of_their_colours_in_spreads_of_the_real():
     first, second = noise(1, 3, 6, 6), noise(1, 3, 6, 6, seed=1)
     directions = torch.nn.functional.normalize(noise(4, 3, seed=2), dim=1).float()
     found = losses.patch_distribution_distance(first, second, directions[None, :, :, None, None], all_positions(1, 6))
-    projected = [(x.flatten(2)[0].T.float() @ directions.T).numpy() for x in (first, second)]
-    expected = np.mean([wasserstein_distance(*columns) for columns in zip(*(p.T for p in projected), strict=True)])
+    mine, theirs = ((x.flatten(2)[0].T.float() @ directions.T).numpy() for x in (first, second))
+    expected = np.mean(
+        [wasserstein_distance(m, t) / (t.std(ddof=1) + 0.02) for m, t in zip(mine.T, theirs.T, strict=True)]
+    )
     assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_directions_are_unit_vectors_of_one_frequency_each():
+    maps = torch.zeros(2, 16, 16, dtype=torch.uint8)
+    directions = draw_patches(maps, 2, generator()).directions
+    torch.testing.assert_close(directions.flatten(2).norm(dim=2), torch.ones(2, directions.shape[1]))
+    spectra = torch.from_numpy(dctn(directions.numpy(), axes=(-2, -1), norm="ortho")).square().sum(dim=2).flatten(2)
+    torch.testing.assert_close(spectra.amax(dim=2), torch.ones(2, directions.shape[1]))
+
+
+def test_speckle_is_far_from_smooth_shading_of_the_same_colours():
+    smooth = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)
+    speckled = smooth[..., torch.randperm(32, generator=generator())].transpose(2, 3)[
+        ..., torch.randperm(32, generator=generator(1))
+    ]
+    draw = draw_patches(torch.zeros(1, 32, 32, dtype=torch.uint8), 2, generator())
+    moved = smooth.flip(-1)
+    assert texture_distance(speckled, smooth, draw) > 3 * texture_distance(moved, smooth, draw)
 
 
 def test_patch_distance_does_not_ask_where_a_detail_stands():

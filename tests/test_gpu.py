@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan import MaskToImageCGAN, Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan.training.checkpoint import CheckpointStore
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,3 +45,65 @@ def test_batches_stay_on_the_gpu(saved: Path) -> None:
     mixed, labels = mix(images, torch.arange(8, device="cuda") % 2)
     assert mixed.device.type == labels.device.type == "cuda"
     assert (mixed != images).any()
+
+
+def fit_renderer(*settings: str, **options: Any) -> MaskToImageCGAN:
+    base = ["image_gan.steps=12", "image_gan.width=8", "image_gan.discriminator_width=8", "image_gan.batch_size=4"]
+    config = SynCGANConfig.preset("tiny").updated([*base, "training.log_every=4", *settings])
+    phantom = Phantom(4, image_size=32)
+    images = torch.stack([torch.from_numpy(phantom.image(index)).permute(2, 0, 1) for index in range(8)])
+    masks = torch.stack([torch.from_numpy(phantom.mask(index)) for index in range(8)])
+    return MaskToImageCGAN(config, seed=1, device="cuda").fit(images, masks, list(phantom.targets), **options)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_trains_with_finite_losses_near_those_of_float32(precision: str) -> None:
+    expected, model = fit_renderer("training.precision=fp32"), fit_renderer(f"training.precision={precision}")
+    assert all(math.isfinite(value) for value in model.history_)
+    assert model.history_ == pytest.approx(expected.history_, rel=0.1)
+
+
+def test_the_loss_scale_is_in_the_checkpoint_and_an_overflow_is_no_failure(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, identity={}, every_seconds=1e9, keep=1)
+    fit_renderer("training.precision=fp16", "image_gan.r1_weight=1", checkpoints=store)
+    (manifest,) = tmp_path.glob("step-*/manifest.json")
+    state = json.loads(manifest.read_text())["state"]
+    assert state["scaler"]["scale"] > 0
+    assert state["skips"][0] == 0
+
+
+@pytest.mark.parametrize("setting", ["training.compile=true", "training.cuda_graphs=true", "image_gan.r1_weight=1"])
+def test_compiled_networks_keep_the_names_of_their_weights_and_learn_alike(setting: str) -> None:
+    plain = fit_renderer("training.precision=fp32", *([setting] if "r1" in setting else []))
+    compiled = fit_renderer("training.precision=fp32", "training.compile=true", setting)
+    assert compiled.state()[0]["generator"].keys() == plain.state()[0]["generator"].keys()
+    assert compiled.history_ == pytest.approx(plain.history_, rel=0.05)
+
+
+def test_items_on_the_host_give_the_same_result_as_items_on_the_device() -> None:
+    torch.backends.cudnn.deterministic = True
+    try:
+        host, device = (fit_renderer(f"training.data_device={where}").history_ for where in ("host", "device"))
+    finally:
+        torch.backends.cudnn.deterministic = False
+    assert host == pytest.approx(device, rel=1e-3)
+
+
+def test_peak_memory_is_that_of_the_device() -> None:
+    seen: list[Any] = []
+    fit_renderer(observe=seen.append)
+    assert 0 < seen[-1].peak_memory_mb < torch.cuda.get_device_properties(0).total_memory / 2**20
+
+
+def test_steps_that_are_not_finite_are_skipped_without_a_look_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from syncgan.training.objectives import ImageObjective
+
+    original = ImageObjective.discriminator_loss
+    monkeypatch.setattr(
+        ImageObjective,
+        "discriminator_loss",
+        lambda self, batch, fake: original(self, batch, fake) * (math.nan if batch.step in (4, 5, 6) else 1.0),
+    )
+    model = fit_renderer("training.precision=fp32")
+    assert model.stop_reason_ == "all steps done"
+    assert all(bool(torch.isfinite(value).all()) for value in model.state()[0]["generator"].values())

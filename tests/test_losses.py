@@ -273,7 +273,7 @@ def test_the_discriminator_sees_mask_and_image_concatenated():
 def test_validation_is_the_mean_loss_in_eval_mode_without_a_graph_and_restores_the_mode():
     objective, batch = image_objective()
     terms = objective.generator_losses(batch, objective.render(batch))
-    value = objective.validate(objective.generator)
+    value = objective.validate(objective.generator)["generator"]
     assert value == pytest.approx(number(sum(terms.values())), rel=1e-5)
     assert objective.generator.training
     assert objective.discriminator.training

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import torch
 
 from syncgan import MaskGAN, MaskToImageCGAN, SynCGANConfig
 from syncgan.errors import ArtefactError, ConfigError, TrainingError
-from syncgan.training.batches import batch_indices
+from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, resolve_precision
+from syncgan.training.objectives import ImageObjective, MaskObjective
 from syncgan.training.state import TrainingState
 
 IDENTITY = {"config": "a", "seed": 0}
@@ -88,6 +91,15 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit: Any, stop_a
     assert newest(tmp_path / "parts") == newest(tmp_path / "whole")
 
 
+def test_a_run_killed_at_ten_random_moments_equals_the_undisturbed_one(project: Path) -> None:
+    script = project / "benchmarks" / "kill_and_resume.py"
+    done = subprocess.run([sys.executable, script, "--kills", "10"], capture_output=True, text=True, timeout=280)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["differences"] == []
+    assert told["kills"] == 10
+    assert told["compared"] >= 28
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     fit_mask_gan(store(tmp_path, every_seconds=0.0))
     folders = sorted(tmp_path.glob("step-*"))
@@ -114,9 +126,34 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_is_never_saved(tmp_pat
                 next(state.generator.parameters()).fill_(math.nan)
             return False
 
-    with pytest.raises(TrainingError, match=r"loss became nan at step 1\b"):
+    with pytest.raises(TrainingError, match=r"NaN or infinite again and again, last at step 1,.*lower learning_rate"):
         fit_mask_gan(Poisoned(tmp_path, identity=IDENTITY, every_seconds=0.0, keep=2))
     assert not list(tmp_path.glob("step-*"))
+
+
+@pytest.mark.parametrize(("fit", "game"), [(fit_mask_gan, MaskObjective), (fit_image_gan, ImageObjective)])
+def test_a_run_goes_on_past_losses_that_are_not_finite(
+    fit: Any, game: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = game.discriminator_loss
+    bad = {5, 6, 7}
+    monkeypatch.setattr(
+        game,
+        "discriminator_loss",
+        lambda self, batch, fake: original(self, batch, fake) * (math.nan if batch.step in bad else 1.0),
+    )
+    events: list[Any] = []
+    model = fit(store(tmp_path, every_seconds=0.0, log=events.append), settings=("training.log_every=4",))
+    assert model.stop_reason_ == "all steps done"
+    assert [event["event"] for event in events] == ["skipped", "skipped", "skipped", "rolled_back", "stopped"]
+    assert all(bool(torch.isfinite(value).all()) for value in model.state()[0]["generator"].values())
+    assert all(math.isfinite(value) for value in model.history_)
+
+
+@pytest.mark.parametrize("fit", [fit_mask_gan, fit_image_gan])
+def test_bfloat16_trains_like_float32_for_a_few_steps(fit: Any) -> None:
+    expected = fit(None, settings=("training.precision=fp32",)).history_
+    assert fit(None, settings=("training.precision=bf16",)).history_ == pytest.approx(expected, rel=0.1)
 
 
 def test_a_failing_observer_does_not_stop_the_training() -> None:
@@ -151,6 +188,40 @@ def test_the_best_model_by_validation_is_kept() -> None:
     assert 1 <= model.best_step_ <= 12
 
 
+def test_items_stay_on_the_host_only_where_they_are_asked_to_or_do_not_fit() -> None:
+    tensors = [torch.zeros(10, dtype=torch.uint8)]
+    cpu = torch.device("cpu")
+    assert [stay_on_host(tensors, cpu, where) for where in ("auto", "device", "host")] == [False, False, True]
+
+
+@pytest.mark.parametrize("fit", [fit_mask_gan, fit_image_gan])
+def test_where_items_lie_and_how_weights_do_changes_no_result(fit: Any) -> None:
+    expected = fit(None).state()[0]["generator"]
+    got = fit(None, settings=("training.data_device=host", "training.channels_last=false")).state()[0]["generator"]
+    assert all(torch.allclose(expected[name].float(), got[name].float(), atol=1e-4) for name in expected)
+
+
+@pytest.mark.parametrize("adversarial", ["bce", "hinge", "wasserstein-gp"])
+def test_everything_random_is_drawn_for_the_whole_batch_so_that_it_may_pass_in_parts(adversarial: str) -> None:
+    terms = ["texture_weight=1", "mode_seeking_weight=1", "feature_matching_weight=1", "r1_weight=1", "r1_every=1"]
+    settings = [f"image_gan.{term}" for term in (*terms, f"adversarial={adversarial}", "steps=3", "batch_size=4")]
+    settings += ['image_gan.augmentation=["translation", "scaling", "colour", "cutout"]', "training.log_every=1"]
+    whole = fit_image_gan(None, settings=settings).history_
+    assert fit_image_gan(None, settings=[*settings, "training.accumulation=3"]).history_ == pytest.approx(
+        whole, rel=1e-3
+    )
+
+
+def test_dropout_is_drawn_by_seed_and_step_and_leaves_the_global_random_state_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = fit_image_gan(None, settings=("image_gan.dropout=0.5",)).state()[0]["generator"]
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(6)
+    again = fit_image_gan(None, settings=("image_gan.dropout=0.5",)).state()[0]["generator"]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
 def test_every_item_is_seen_equally_often_and_batches_need_no_memory() -> None:
     drawn = [batch_indices(step, items=5, batch_size=3, seed=1, address=("x",)) for step in range(10)]
     assert torch.bincount(torch.cat(drawn)).tolist() == [6] * 5
@@ -173,6 +244,9 @@ def test_precision_names_resolve_to_autocast_types() -> None:
     assert resolve_precision("fp32", torch.device("cpu")) is None
     assert resolve_precision("bf16", torch.device("cpu")) is torch.bfloat16
     assert resolve_precision("auto", torch.device("mps")) is None
+    assert resolve_precision("fp16", torch.device("cuda")) is torch.float16
+    with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
+        resolve_precision("fp16", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["cuda:77", "gpu", ""])

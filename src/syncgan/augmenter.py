@@ -36,15 +36,17 @@ from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
 from syncgan.extractor import MaskExtractor, Masks
-from syncgan.image_cgan import MaskToImageCGAN
+from syncgan.image_cgan import MaskToImageCGAN, Score
 from syncgan.mask_gan import MaskGAN
 from syncgan.registry import SAMPLE_FILTERS, require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
 from syncgan.training.checkpoint import CheckpointStore
+from syncgan.training.distributed import Ranks, process_group
 from syncgan.training.events import FitEvent, Forecast, Notifier
-from syncgan.training.loop import Progress, resolve_device
+from syncgan.training.launch import is_main_process
+from syncgan.training.loop import Progress, resolve_device, resolve_precision
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -111,6 +113,7 @@ class SynCGANAugmenter:
         run_dir: Path | str | None = None,
         resume: Literal["auto", "never"] = "auto",
         callbacks: Iterable[Callback] = (),
+        score: Score | None = None,
     ) -> Self:
         """Learn masks and images of every class.
 
@@ -118,12 +121,13 @@ class SynCGANAugmenter:
         ----------
         dataset : map-style dataset of (image, label), as torchvision's; read without its transforms, never changed.
         masks : one (H, W) mask an item, of the item's size, when they are known; None extracts them.
-        validation : held-out dataset to choose the renderer by (``image_gan.selection = "validation"``); None holds
+        validation : held-out dataset to choose the renderer by (``image_gan.selection`` not "last"); None holds
             out a share of `dataset`.
         groups : one patient or slide an item; a held-out share then never shares a group with the rest.
         run_dir : folder for configuration, log, checkpoints and model; None keeps nothing on disk.
         resume : "auto" goes on with the same run in `run_dir` if there is one; "never" refuses a folder with a run.
         callbacks : called with each `FitEvent`; a callback that fails is logged and does not stop the training.
+        score : of renderings of held-out masks, for ``image_gan.selection = "utility"``; see `MaskToImageCGAN.fit`.
 
         Raises
         ------
@@ -132,24 +136,28 @@ class SynCGANAugmenter:
             numbers of masks or groups.
         RunExistsError
             `run_dir` holds another run, or another process writes there.
+        ConfigError
+            A device or precision that is not here, or batches that the processes of ``torchrun`` cannot share evenly.
         TrainingError
-            A loss became NaN or infinite.
+            Losses stayed NaN or infinite, memory ran out with one item at a time, or another process died.
         """
         if resume not in ("auto", "never"):
             raise ConfigError(f"expected resume='auto' or 'never', got {resume!r}")
-        run = None if run_dir is None else RunFolder(run_dir)
+        main = is_main_process()
+        run = RunFolder(run_dir) if run_dir is not None and main else None
         if run is not None and not (resume == "auto" and run.holds_run):
             run.require_free()
         require_plugins(self.config.plugin_names())
         self.device_ = resolve_device(self.device)
+        resolve_precision(self.config.training.precision, self.device_)  # refused before anything is read
         vars(self).pop("image_gan_", None)  # what fails from here on leaves no half-new model
-        notifier = Notifier(self, callbacks)
+        notifier = Notifier(self, callbacks if main else ())
         raw = read_dataset(dataset)
         require_trainable(raw)
         self._prepare(raw, masks, notifier)
         training, held_out = self._split(validation, groups, len(raw))
         identity = {
-            "config": self.config_.model_dump(mode="json"),
+            "config": self.config_.identity(),
             "seed": self.seed,
             "data": self.fingerprint_,
             "classes": list(self.classes_),
@@ -161,14 +169,23 @@ class SynCGANAugmenter:
             "threads": torch.get_num_threads(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         }
-        claim = (
-            nullcontext() if run is None else run.claim(identity, self.config_, resume=resume == "auto", record=record)
-        )
-        with claim:
-            self._train(training, held_out, run, notifier)
-            if run is not None:
-                self.save(run.path / "model")
-            notifier.tell("fitted", seconds_left=0.0)
+        with process_group(self.device_, self.config_.training.distributed_timeout_seconds) as ranks:
+            for section in (self.config_.mask_gan, self.config_.image_gan):
+                ranks.slice_of(section.batch_size)
+            if ranks.share(self.fingerprint_) != self.fingerprint_:
+                raise DataError(f"process {ranks.rank} reads other training data than process 0; give all the same")
+            with (
+                nullcontext()
+                if run is None
+                else run.claim(
+                    identity, self.config_, resume=resume == "auto", record=record, items=self.pairs_.digests(raw.names)
+                )
+            ):
+                self._train(training, held_out, run, notifier, ranks, score)
+                if run is not None:
+                    self.save(run.path / "model")
+                notifier.tell("fitted", seconds_left=0.0)
+            ranks.agree(0)  # no process goes on before the model is there
         return self
 
     def sample(self, class_name: str | int, n: int, *, seed: int = 0) -> Samples:
@@ -384,11 +401,11 @@ class SynCGANAugmenter:
         if groups is not None and len(groups) != items:
             raise DataError(f"expected one group an item, got {len(groups)} groups and {items} items")
         section = self.config_.image_gan
-        if section.selection != "validation":
+        if section.selection == "last":
             if validation is not None or groups is not None:
                 warnings.warn(
                     "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
-                    "set it to 'validation' to choose the renderer by held-out pairs",
+                    "set it to 'validation' or 'utility' to choose the renderer by held-out pairs",
                     stacklevel=3,
                 )
             return self.pairs_, None
@@ -409,7 +426,13 @@ class SynCGANAugmenter:
         return other.pairs_
 
     def _train(
-        self, training: TrainingPairs, held_out: TrainingPairs | None, run: RunFolder | None, notifier: Notifier
+        self,
+        training: TrainingPairs,
+        held_out: TrainingPairs | None,
+        run: RunFolder | None,
+        notifier: Notifier,
+        ranks: Ranks,
+        score: Score | None,
     ) -> None:
         """Train the mask GANs (Sec. 3.4), then the renderer (Sec. 3.3)."""
         config = self.config_
@@ -421,7 +444,7 @@ class SynCGANAugmenter:
         folders = {_WARM_START: "mask_gan-start", "image_gan": "image_gan"}
         folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
         stores = {} if run is None else {stage: run.checkpoints(folder, config) for stage, folder in folders.items()}
-        observe = notifier.observer(run, self._forecast(steps, stores, training, notifier))
+        observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
         start = None
         if _WARM_START in steps:
             warm = config.merged({"mask_gan": {"steps": steps[_WARM_START]}})
@@ -437,6 +460,7 @@ class SynCGANAugmenter:
             checkpoints=stores.get("image_gan"),
             observe=observe,
             levels=self.levels_,
+            score=score,
         )
 
     def _fit_mask_gan(
@@ -458,11 +482,13 @@ class SynCGANAugmenter:
         stores: Mapping[str, CheckpointStore],
         training: TrainingPairs,
         notifier: Notifier,
+        ranks: Ranks,
     ) -> Forecast | None:
         """Tell the plan, with the time that is left of it; nothing is measured when nobody listens."""
-        if not notifier:
+        if not ranks.share(bool(notifier)):
             return None
         left = {stage: count - min(count, stores[stage].last_step() if stores else 0) for stage, count in steps.items()}
+        left = ranks.share(left)
         to_do = [stage for stage, count in left.items() if count]
         forecast = Forecast(left, {**dict.fromkeys(steps, 0.0), **self._seconds_per_step(to_do, training)})
         notifier.tell("plan", total=sum(steps.values()), stages=steps, seconds_left=forecast.seconds_left())
@@ -503,7 +529,8 @@ class SynCGANAugmenter:
                 image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
             else:
                 MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
-            seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks)))
+            # Of several processes only the main one is told.
+            seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 0.0
         return seconds
 
     def _sampler(self) -> ClassSampler:

@@ -156,6 +156,9 @@ class GANConfig(ConfigSection):
     ema_half_life_images: float = Field(
         2000.0, ge=0, description="Half-life of the generator's moving average, in images; 0 turns it off (paper)."
     )
+    discriminator_steps: int = Field(
+        1, ge=1, le=100, description="Updates of D for each of G, each on a batch of its own (paper: 1)."
+    )
 
     def total_steps(self, items: int) -> int:
         """Return the number of updates for `items` items: `steps`, or `epochs` passes within the bounds."""
@@ -205,16 +208,23 @@ class MaskGANConfig(GANConfig):
 class ImageGANConfig(GANConfig):
     """The mask-to-image conditional GAN (Sec. 3.3)."""
 
+    batch_size: int = Field(4, ge=1, le=4096, description="Items in one update (paper: left open; preset: 16).")
+    epochs: int = Field(60, ge=1, description="Passes over the training items when steps is 'auto' (paper: 200).")
+    min_steps: int = Field(1200, ge=1, description="At least so many updates when steps is 'auto'.")
+    max_steps: int = Field(3000, ge=1, description="At most so many updates when steps is 'auto'.")
     generator: str = Field("unet", min_length=1, description="Name in IMAGE_GENERATORS.")
     downsamplings: Annotated[int, Field(ge=2, le=10)] | Literal["full"] = Field(
         5, description="Halvings in the U-Net; 'full': down to one pixel (pix2pix)."
     )
     normalisation: Literal["batch", "instance"] = Field("instance", description="Normalisation in the generator.")
     dropout: Probability = Field(0.0, description="Dropout where the U-Net no longer widens, in training only.")
-    noise_channels: int = Field(1, ge=0, le=64, description="Gaussian noise channels at the renderer's input.")
-    noise_at_every_scale: bool = Field(False, description="Add the noise at every scale of the decoder as well.")
+    noise: Literal["none", "input", "scales"] = Field(
+        "scales",
+        description="Where Gaussian noise enters the renderer: nowhere (paper), as an input channel, or at every scale of "
+        "the decoder, as strongly as the features there say.",
+    )
     head_width: int = Field(
-        0, ge=0, le=256, description="Filters of one more convolution at full resolution; 0 for none (paper)."
+        16, ge=0, le=256, description="Filters of one more convolution at full resolution; 0 for none (paper)."
     )
     class_conditional: bool = Field(True, description="Tell renderer and discriminator the class besides the mask.")
     stain_code: bool = Field(
@@ -223,10 +233,10 @@ class ImageGANConfig(GANConfig):
     reconstruction: Literal["mse", "l1"] = Field("l1", description="Reconstruction loss (paper: mse).")
     reconstruction_weight: float = Field(10.0, ge=0, description="Its weight, on the [-1, 1] range (paper: 100).")
     reconstruction_cell: int = Field(
-        1, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
+        4, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
     )
     texture_weight: float = Field(
-        0.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
+        3.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
     )
     mode_seeking_weight: float = Field(
         0.0, ge=0, description="Weight of the term that keeps renderings of one mask apart; 0: off (paper)."
@@ -234,8 +244,10 @@ class ImageGANConfig(GANConfig):
     feature_matching_weight: float = Field(
         0.0, ge=0, description="Weight of the L1 distance between D's features of real and rendered; 0: off (paper)."
     )
-    selection: Literal["validation", "last"] = Field(
-        "last", description="Keep the model with the lowest validation generator loss (paper), or the last."
+    selection: Literal["validation", "utility", "last"] = Field(
+        "last",
+        description="Keep the model with the lowest validation generator loss (paper), with the best utility score on "
+        "validation images, or the last.",
     )
     validation_share: float = Field(
         0.25, gt=0, lt=0.9, description="Share of the items held out when selection needs them and none were given."
@@ -259,14 +271,37 @@ class FiltersConfig(ConfigSection):
 
 
 class TrainingConfig(ConfigSection):
-    """The engine: precision, threads of the log, checkpoints."""
+    """The engine: precision, memory, log, checkpoints, several processes."""
 
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16 autocast where the hardware multiplies bf16, else fp32."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Autocast; 'auto': bf16 where the hardware multiplies bf16, else fp32; fp16 has a loss scale and "
+        "needs CUDA.",
     )
     log_every: int = Field(10, ge=1, description="Write losses to stats.jsonl every so many steps.")
     checkpoint_seconds: float = Field(60.0, ge=0, description="Write a checkpoint when so many seconds have passed.")
     keep_checkpoints: int = Field(2, ge=1, le=100, description="Keep the last so many checkpoints of a stage.")
+    validate_every: Annotated[int, Field(ge=1)] | Literal["epoch"] = Field(
+        "epoch", description="Steps between two validations, where something is held out."
+    )
+    accumulation: int = Field(
+        1, ge=1, le=4096, description="Parts in which a batch passes through the networks, to save memory."
+    )
+    channels_last: bool = Field(True, description="Keep the channels of a pixel side by side in memory.")
+    compile: bool = Field(False, description="Compile the networks with torch.compile.")
+    cuda_graphs: bool = Field(False, description="Compile, and replay CUDA graphs; no effect elsewhere.")
+    data_device: Literal["auto", "device", "host"] = Field(
+        "auto", description="Where training items lie: on the device if they fit (auto), always, or never."
+    )
+    max_rollbacks: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="Returns to the last good state after losses that are not finite, before giving up.",
+    )
+    distributed_timeout_seconds: float = Field(
+        600.0, gt=0, description="Under torchrun: how long a process waits for the others."
+    )
 
 
 class SynCGANConfig(ConfigSection):
@@ -360,6 +395,12 @@ class SynCGANConfig(ConfigSection):
         """Return the settings as indented JSON."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
 
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two runs the same run: all settings but those of the engine that change no result."""
+        values = self.model_dump(mode="json")
+        values["training"] = {key: value for key, value in values["training"].items() if key not in _FREE_TO_CHANGE}
+        return values
+
     def merged(self, values: Mapping[str, Any]) -> SynCGANConfig:
         """Return a copy with nested `values` laid over it, validated as a whole."""
         return type(self).from_mapping(_overlay(self.model_dump(), values))
@@ -386,6 +427,18 @@ class SynCGANConfig(ConfigSection):
         """Side in pixels at which masks are learned."""
         resolution = self.mask_gan.resolution
         return self.image_size if resolution == "image" else resolution
+
+
+_FREE_TO_CHANGE = frozenset(
+    {
+        "accumulation",
+        "checkpoint_seconds",
+        "data_device",
+        "distributed_timeout_seconds",
+        "keep_checkpoints",
+        "max_rollbacks",
+    }
+)
 
 
 def checked(config: object) -> SynCGANConfig:
@@ -513,7 +566,11 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "discriminator_width": 64,
             "discriminator_normalisation": "batch",
             "dropout": 0.5,
-            "noise_channels": 0,
+            "batch_size": 16,
+            "noise": "none",
+            "head_width": 0,
+            "reconstruction_cell": 1,
+            "texture_weight": 0.0,
             "class_conditional": False,
             "stain_code": False,
             "reconstruction": "mse",
@@ -534,7 +591,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "downsamplings": 3,
             "width": 16,
             "discriminator_width": 16,
-            "steps": 450,
+            "steps": 900,
         },
         "training": {"precision": "fp32"},
     },

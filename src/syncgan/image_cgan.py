@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -14,54 +14,27 @@ from torch import Tensor, nn
 
 from syncgan import rng
 from syncgan.config import ImageGANConfig, SynCGANConfig, checked
+from syncgan.data.image_pairs import ImagePairs, collect_image_pairs, hold_out
 from syncgan.data.stain import StainPrior
-from syncgan.data.tensors import (
-    check_mask,
-    collect_images,
-    collect_masks,
-    fit_mask,
-    index_labels,
-    one_hot,
-    to_model,
-    to_uint8,
-    unify_masks,
-)
+from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
-from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
-from syncgan.training.batches import batch_indices
+from syncgan.training.augmentation import dihedral, draw_dihedral
+from syncgan.training.batches import batch_indices, moved, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
+from syncgan.training.draws import with_draws
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import ImageBatch, ImageObjective
-from syncgan.training.texture import draw_patches
+from syncgan.training.precision import memory_format
 
-__all__ = ["MaskToImageCGAN"]
+__all__ = ["MaskToImageCGAN", "Score"]
 
 _KIND = "image_gan"
+_SELECT_BY = {"validation": "generator", "utility": "utility", "last": None}
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Images and maps of one size, with class indices and, once they are measured, stain codes."""
-
-    images: Tensor
-    maps: Tensor
-    classes: Tensor
-    codes: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, indices: Tensor) -> _Pairs:
-        return self._each(lambda tensor: tensor[indices])
-
-    def to(self, device: torch.device) -> _Pairs:
-        return self._each(lambda tensor: tensor.to(device))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> _Pairs:
-        codes = None if self.codes is None else change(self.codes)
-        return _Pairs(change(self.images), change(self.maps), change(self.classes), codes)
+Score = Callable[[Tensor, Tensor, Tensor], float]
 
 
 class MaskToImageCGAN:
@@ -121,6 +94,7 @@ class MaskToImageCGAN:
         observe: Callable[[Progress], None] | None = None,
         stage: str = _KIND,
         levels: int | None = None,
+        score: Score | None = None,
     ) -> Self:
         """Learn from pairs.
 
@@ -130,23 +104,29 @@ class MaskToImageCGAN:
         masks : their maps, as for `MaskGAN.fit`.
         labels : (N,) integers; used when ``image_gan.class_conditional`` is on.
         validation : held-out ``(images, masks)`` or ``(images, masks, labels)`` to choose the best model by
-            (``image_gan.selection = "validation"``); None holds out ``image_gan.validation_share`` of the pairs.
+            (``image_gan.selection`` "validation" or "utility"); None holds out ``image_gan.validation_share`` of the
+            pairs.
         checkpoints : where to save to and resume from.
         observe : called with a `Progress` every ``training.log_every`` steps.
         stage : name in log and checkpoints.
         levels : L; None takes the configuration's, or 2 when nothing but nucleus and background occurs.
+        score : called with rendered held-out maps, their images and the training images, all uint8 (n, 3, S, S), for
+            ``image_gan.selection = "utility"``; lower is better. `syncgan.evaluation.utility.UtilityScore` is one.
 
         Raises
         ------
+        ConfigError
+            ``image_gan.selection`` is "utility" and there is no `score`.
         DataError
             Wrong shape, dtype or values, or images, masks and labels that differ in number.
         TrainingError
-            A loss became NaN or infinite.
+            Losses stayed NaN or infinite, or memory ran out with one item at a time.
         """
         pairs, found, values = self._collect(images, masks, labels, levels or self.config.levels)
         levels = levels or found
         held_out = None
-        if self.config.image_gan.selection == "validation":
+        self._require_score(score)
+        if self.config.image_gan.selection != "last":
             pairs, held_out = self._split(pairs, validation, values, levels)
         self._start(levels, values if self.config.image_gan.class_conditional else ())
         if self.style_dim_:
@@ -154,7 +134,7 @@ class MaskToImageCGAN:
             pairs = self._with_codes(pairs)
             held_out = None if held_out is None else self._with_codes(held_out)
         if isinstance(self.generator_, nn.Module):
-            self._train(pairs, held_out, checkpoints, observe, stage)
+            self._train(pairs, held_out, checkpoints, observe, stage, score)
         else:
             make(
                 partial(self.generator_.fit, pairs.images.numpy(), pairs.maps.numpy()),
@@ -263,44 +243,25 @@ class MaskToImageCGAN:
             model.generator_.to(model.device_).eval()
         return model
 
-    def _collect(self, images: Any, masks: Any, labels: Any, levels: int) -> tuple[_Pairs, int, tuple[int, ...]]:
-        config = self.config
-        if len(images) != len(masks):
-            raise DataError(f"expected one mask an image, got {len(images)} images and {len(masks)} masks")
-        pixels = collect_images(images, config.image_size, config.geometry)
-        maps, levels = collect_masks(masks, config.image_size, config.geometry, levels)
-        values, classes = index_labels(labels, len(pixels))
-        return _Pairs(pixels, maps, classes), levels, values
+    def _collect(self, images: Any, masks: Any, labels: Any, levels: int) -> tuple[ImagePairs, int, tuple[int, ...]]:
+        size, geometry = self.config.image_size, self.config.geometry
+        return collect_image_pairs(images, masks, labels, size=size, geometry=geometry, levels=levels)
 
     def _split(
-        self, pairs: _Pairs, validation: tuple[Any, ...] | None, values: tuple[int, ...], levels: int
-    ) -> tuple[_Pairs, _Pairs]:
+        self, pairs: ImagePairs, validation: tuple[Any, ...] | None, values: tuple[int, ...], levels: int
+    ) -> tuple[ImagePairs, ImagePairs]:
         """Return training and held-out pairs; without given ones, the share of each class that the config says."""
-        if validation is not None:
-            labels = validation[2] if len(validation) > 2 else None
-            if labels is None and values:
-                raise DataError("expected validation pairs with labels, as the training pairs have; got none")
-            held_out, _, held_values = self._collect(validation[0], validation[1], labels, levels)
-            if not set(held_values) <= set(values):
-                raise DataError("expected validation pairs with the labels of the training pairs")
-            classes = torch.tensor(
-                [values.index(held_values[index]) if held_values else 0 for index in held_out.classes]
-            )
-            return pairs, _Pairs(held_out.images, held_out.maps, classes)
-        chosen: list[int] = []
-        for index in range(max(1, len(values))):
-            members = torch.nonzero(pairs.classes == index).flatten()
-            order = torch.randperm(len(members), generator=rng.torch_generator(self.seed, "validation", index))
-            count = min(len(members) - 1, max(1, round(self.config.image_gan.validation_share * len(members))))
-            chosen.extend(members[order[: max(0, count)]].tolist())
-        if not chosen:
-            raise DataError(
-                f"expected at least two pairs to hold one out for validation, got {len(pairs)}; "
-                'use image_gan.selection = "last"'
-            )
-        held = torch.zeros(len(pairs), dtype=torch.bool)
-        held[chosen] = True
-        return pairs.take(torch.nonzero(~held).flatten()), pairs.take(torch.nonzero(held).flatten())
+        if validation is None:
+            share = self.config.image_gan.validation_share
+            return hold_out(pairs, classes=len(values), share=share, seed=self.seed)
+        labels = validation[2] if len(validation) > 2 else None
+        if labels is None and values:
+            raise DataError("expected validation pairs with labels, as the training pairs have; got none")
+        held_out, _, held_values = self._collect(validation[0], validation[1], labels, levels)
+        if not set(held_values) <= set(values):
+            raise DataError("expected validation pairs with the labels of the training pairs")
+        classes = [values.index(held_values[index]) if held_values else 0 for index in held_out.classes]
+        return pairs, replace(held_out, classes=torch.tensor(classes))
 
     def is_network(self, levels: int) -> bool:
         """Tell whether the configured generator is a network for our loop, not an object that fits itself."""
@@ -331,13 +292,14 @@ class MaskToImageCGAN:
 
     def _train(
         self,
-        pairs: _Pairs,
-        held_out: _Pairs | None,
+        pairs: ImagePairs,
+        held_out: ImagePairs | None,
         checkpoints: CheckpointStore | None,
         observe: Callable[[Progress], None] | None,
         stage: str,
+        score: Score | None,
     ) -> None:
-        gan, device = self.config.image_gan, self.device_
+        gan, training, device = self.config.image_gan, self.config.training, self.device_
         discriminator = rng.build(
             lambda: make(
                 DISCRIMINATORS.get(gan.discriminator),
@@ -356,13 +318,16 @@ class MaskToImageCGAN:
                 "set image_gan.feature_matching_weight to 0 or choose another"
             )
         self._require_image_output()
-        resident = pairs.to(device)
+        utility = None if score is None or held_out is None else _utility(score, held_out.images, pairs.images)
+        if not stay_on_host([pairs.images, pairs.maps], device, training.data_device):
+            pairs = pairs.each(self._moved)
         objective = ImageObjective(
-            self.generator_.to(device, memory_format=torch.channels_last),
-            discriminator.to(device, memory_format=torch.channels_last),
+            self.generator_.to(device, memory_format=memory_format(training)),
+            discriminator.to(device, memory_format=memory_format(training)),
             config=gan,
-            batches=lambda step: self._batch(resident, step, stage),
+            batches=lambda step: self._batch(pairs, step, stage),
             validation=lambda: self._validation_batches(held_out),
+            score=utility,
         )
         state = train(
             objective,
@@ -370,8 +335,10 @@ class MaskToImageCGAN:
             steps=gan.total_steps(len(pairs)),
             steps_per_epoch=max(1, len(pairs) // gan.batch_size),
             gan=gan,
-            training=self.config.training,
+            training=training,
             device=device,
+            seed=self.seed,
+            select_by=_SELECT_BY[gan.selection],
             checkpoints=checkpoints,
             observe=observe,
         )
@@ -380,19 +347,20 @@ class MaskToImageCGAN:
         self.history_, self.stop_reason_ = state.history, state.stop_reason
         self.best_step_ = state.best_step
 
-    def _batch(self, pairs: _Pairs, step: int, stage: str) -> ImageBatch:
+    def _batch(self, pairs: ImagePairs, step: int, stage: str) -> ImageBatch:
         """Make the batch of a step: a pure function of (seed, step)."""
         gan = self.config.image_gan
         indices = batch_indices(step, items=len(pairs), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
         generator = rng.torch_generator(self.seed, stage, "batch", step)
-        chosen = pairs.take(indices.to(pairs.images.device))
+        chosen = pairs.take(indices.to(pairs.images.device)).each(self._moved)
         if gan.dihedral:
             # Mean colours do not change under a flip or a turn, so the stain codes stay.
             elements = draw_dihedral(len(chosen), generator)
             chosen = replace(chosen, images=dihedral(chosen.images, elements), maps=dihedral(chosen.maps, elements))
-        return self._with_draws(self._image_batch(step, chosen, generator), chosen.maps, generator)
+        batch = self._image_batch(step, chosen, generator)
+        return with_draws(batch, chosen.maps, config=gan, levels=self.levels_, generator=generator)
 
-    def _validation_batches(self, held_out: _Pairs | None) -> list[ImageBatch]:
+    def _validation_batches(self, held_out: ImagePairs | None) -> list[ImageBatch]:
         """Return the held-out pairs in batches, with the same noise every time."""
         if held_out is None:
             return []
@@ -400,13 +368,13 @@ class MaskToImageCGAN:
         return [
             self._image_batch(
                 start,
-                held_out.take(torch.arange(start, min(start + size, len(held_out)))).to(self.device_),
+                held_out.take(torch.arange(start, min(start + size, len(held_out)))).each(self._moved),
                 rng.torch_generator(self.seed, "validation noise", start),
             )
             for start in range(0, len(held_out), size)
         ]
 
-    def _image_batch(self, step: int, pairs: _Pairs, generator: torch.Generator) -> ImageBatch:
+    def _image_batch(self, step: int, pairs: ImagePairs, generator: torch.Generator) -> ImageBatch:
         device = pairs.images.device
         conditions = self._told(pairs.classes)
         shape = self._noise_shape()
@@ -417,29 +385,10 @@ class MaskToImageCGAN:
         label = pairs.classes if self.label_values_ else None
         return ImageBatch(step, one_hot(pairs.maps, self.levels_), to_model(pairs.images), conditions, label)
 
-    def _with_draws(self, batch: ImageBatch, maps: Tensor, generator: torch.Generator) -> ImageBatch:
-        """Add what only training draws: augmentation of D's view, and what single terms of the loss need."""
-        gan, device = self.config.image_gan, maps.device
-        noise = batch.conditions.get("noise")
-        second = None
-        if gan.mode_seeking_weight and noise is not None:
-            second = torch.randn(noise.shape, generator=generator).to(device)
-        return replace(
-            batch,
-            augmentation=draw_augmentation(
-                gan.augmentation,
-                len(maps),
-                maps.shape[-1],
-                probability=gan.augmentation_probability,
-                generator=generator,
-                device=device,
-            ),
-            mixing=torch.rand((len(maps), 1, 1, 1), generator=generator).to(device),
-            second_noise=second,
-            patches=draw_patches(maps, self.levels_, generator) if gan.texture_weight else None,
-        )
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return moved(tensor, self.device_)
 
-    def _with_codes(self, pairs: _Pairs) -> _Pairs:
+    def _with_codes(self, pairs: ImagePairs) -> ImagePairs:
         if self.stain_prior_ is None:
             return pairs
         return replace(pairs, codes=self.stain_prior_.encode(pairs.images, pairs.maps, self.levels_))
@@ -511,8 +460,20 @@ class MaskToImageCGAN:
                 f"image generator {self.config.image_gan.generator!r}: expected (N, 3, {size}, {size}), got {out}"
             )
 
+    def _require_score(self, score: Score | None) -> None:
+        if self.config.image_gan.selection == "utility" and score is None:
+            raise ConfigError(
+                'image_gan.selection is "utility", but there is nothing to score with; call '
+                "fit(..., score=syncgan.evaluation.utility.UtilityScore())"
+            )
+
     def _require_fitted(self) -> None:
         if getattr(self, "stop_reason_", None) is None:
             raise NotFittedError(
                 "this MaskToImageCGAN is not fitted; call fit(images, masks) or MaskToImageCGAN.load(folder) first"
             )
+
+
+def _utility(score: Score, real: Tensor, training: Tensor) -> Callable[[Tensor], float]:
+    """Return a function of rendered held-out maps in [-1, 1]."""
+    return lambda rendered: float(score(to_uint8(rendered).cpu(), real, training))

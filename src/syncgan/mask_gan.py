@@ -16,11 +16,12 @@ from syncgan.data.tensors import binarise, collect_masks, index_labels, level_sh
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
-from syncgan.training.augmentation import dihedral, draw_dihedral
-from syncgan.training.batches import batch_indices
+from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
+from syncgan.training.batches import batch_indices, moved, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
+from syncgan.training.precision import memory_format
 
 __all__ = ["MaskGAN"]
 
@@ -102,7 +103,7 @@ class MaskGAN:
         DataError
             No masks, wrong shape, dtype or values, or a wrong number of labels.
         TrainingError
-            A loss became NaN or infinite.
+            Losses stayed NaN or infinite, or memory ran out with one item at a time.
         """
         config = self.config
         maps, found = collect_masks(masks, config.image_size, config.geometry, levels or config.levels)
@@ -246,7 +247,7 @@ class MaskGAN:
         stage: str,
         start: MaskGAN | None,
     ) -> None:
-        gan, device = self.config.mask_gan, self.device_
+        gan, training, device = self.config.mask_gan, self.config.training, self.device_
         resolution = self._output_resolution()
         discriminator = rng.build(
             lambda: make(
@@ -263,11 +264,13 @@ class MaskGAN:
         if start is not None:
             self.generator_.load_state_dict(start.generator_.state_dict())
             discriminator.load_state_dict(start.discriminator_.state_dict())
+        if not stay_on_host([maps], device, training.data_device):
+            maps = maps.to(device)
         objective = MaskObjective(
-            self.generator_.to(device, memory_format=torch.channels_last),
-            discriminator.to(device, memory_format=torch.channels_last),
+            self.generator_.to(device, memory_format=memory_format(training)),
+            discriminator.to(device, memory_format=memory_format(training)),
             config=gan,
-            batches=self._batches(maps.to(device), classes, resolution, stage),
+            batches=self._batches(maps, classes, resolution, stage),
             seed=self.seed,
             address=(stage,),
         )
@@ -277,8 +280,9 @@ class MaskGAN:
             steps=gan.total_steps(len(maps)),
             steps_per_epoch=max(1, len(maps) // gan.batch_size),
             gan=gan,
-            training=self.config.training,
+            training=training,
             device=device,
+            seed=self.seed,
             checkpoints=checkpoints,
             observe=observe,
         )
@@ -294,12 +298,22 @@ class MaskGAN:
         def batch(step: int) -> MaskBatch:
             indices = batch_indices(step, items=len(maps), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
             generator = rng.torch_generator(self.seed, stage, "batch", step)
-            chosen = maps[indices.to(device)]
+            chosen = moved(maps[indices.to(maps.device)], device)
             if gan.dihedral:
                 chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
             noise = torch.randn((len(chosen), *self._noise_shape()), generator=generator).to(device)
             told = {"label": classes[indices].to(device)} if self.label_values_ else {}
-            return MaskBatch(step, level_shares(chosen, self.levels_, resolution) * 2 - 1, noise, told)
+            shares = level_shares(chosen, self.levels_, resolution) * 2 - 1
+            augmentation = draw_augmentation(
+                gan.augmentation,
+                len(chosen),
+                resolution,
+                probability=gan.augmentation_probability,
+                generator=generator,
+                device=device,
+            )
+            mixing = torch.rand((len(chosen), 1, 1, 1), generator=generator).to(device)
+            return MaskBatch(step, shares, noise, told, augmentation=augmentation, mixing=mixing)
 
         return batch
 

@@ -7,16 +7,17 @@ or written.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     import torch
 
-__all__ = ["build", "numpy_generator", "seed_for", "torch_generator"]
+__all__ = ["build", "numpy_generator", "seed_for", "seeded", "torch_generator"]
 
 T = TypeVar("T")
 
@@ -62,13 +63,26 @@ def torch_generator(seed: int, *address: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_for(seed, *address))
 
 
-def build(factory: Callable[[], T], seed: int, *address: str | int) -> T:
-    """Call `factory` with torch's global generator seeded from the address, and restore the global state after.
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int, *address: str | int) -> Iterator[None]:
+    """Seed torch's global generators (CPU and `device`) from the address inside the block, and restore them after.
 
-    The initialisers of ``nn.Module`` draw from the global generator; this is the only place that lets them.
+    For what can draw from nowhere else: the initialisers of ``nn.Module``, and dropout.
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed_for(seed, *address))
+        for own in devices:
+            with torch.cuda.device(own):
+                torch.cuda.manual_seed(seed_for(seed, *address))
+        yield
+
+
+def build(factory: Callable[[], T], seed: int, *address: str | int) -> T:
+    """Call `factory`, which makes a network, with the initial weights that the address names."""
+    import torch
+
+    with seeded(torch.device("cpu"), seed, *address):
         return factory()

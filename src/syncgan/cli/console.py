@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TextIO
 import typer
 
 from syncgan.errors import SyncganError
+from syncgan.training.launch import is_main_process
 
 if TYPE_CHECKING:
     from syncgan.evaluation.progress import Display
@@ -66,7 +67,7 @@ def display_for(as_json: bool, quiet: bool) -> Display:
     from syncgan.evaluation.progress import PlainDisplay, SilentDisplay, TerminalDisplay
 
     stream: TextIO = sys.stderr if as_json else sys.stdout
-    if quiet:
+    if quiet or not is_main_process():
         return SilentDisplay()
     return TerminalDisplay(stream) if stream.isatty() else PlainDisplay(stream)
 
@@ -88,7 +89,7 @@ def conclude(display: Display, as_json: bool, summary: dict[str, Any], lines: li
     """Print the result: for people, and as one line of JSON if asked for."""
     for line in lines:
         display.say(line)
-    if as_json:
+    if as_json and is_main_process():
         typer.echo(json.dumps(summary))
 
 

@@ -11,6 +11,7 @@ import typer
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
 from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Resume, Seed, Settings, configuration
 from syncgan.errors import ConfigError
+from syncgan.training.launch import is_main_process
 
 if TYPE_CHECKING:
     from syncgan.evaluation.runs import RunResult
@@ -43,6 +44,8 @@ def demo(
         source, told = demo_data(tree, seed=seed), [FitProgress(display)]
         say_what_was_read(display, source)
         result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
+        if not is_main_process():
+            return
         samples = result.augmenter.export(
             out / "samples",
             _DEMO_SAMPLES_PER_CLASS,

@@ -56,6 +56,21 @@ class TrainingPairs:
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def digests(self, names: Sequence[str]) -> dict[str, str]:
+        """Return item -> the first digits of a sha256 over its image, map and label; to name what has changed.
+
+        Parameters
+        ----------
+        names : one an item of the dataset; a name that occurs twice is told apart by the item's number.
+        """
+        found: dict[str, str] = {}
+        for position, index in enumerate(self.indices):
+            parts = (self.images[position], self.maps[position], self.labels[position])
+            digest = hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in parts)).hexdigest()
+            name = names[index] if names[index] not in found else f"{names[index]} (item {index})"
+            found[name] = digest[:12]
+        return found
+
     def take(self, positions: Sequence[int]) -> TrainingPairs:
         """Return some of the pairs."""
         chosen = torch.tensor(list(positions), dtype=torch.int64)

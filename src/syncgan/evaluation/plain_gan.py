@@ -140,7 +140,7 @@ class PlainGAN:
         )
         mixing = torch.rand((len(chosen), 1, 1, 1), generator=generator).to(self.device)
         told = {"label": labels[indices].to(self.device)} if self.classes else {}
-        return MaskBatch(step, to_model(chosen), noise, told, augmentation, mixing)
+        return MaskBatch(step, to_model(chosen), noise, told, augmentation=augmentation, mixing=mixing)
 
 
 class _PlainObjective(MaskObjective):

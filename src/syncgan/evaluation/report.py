@@ -144,7 +144,7 @@ def draw_figures(
 
     Parameters
     ----------
-    stats : lines of ``stats.jsonl``.
+    stats : lines of ``stats.jsonl``; those of events are passed over.
     folder : where the PNG files go; made if needed.
     """
     names = safe_folder_names(augmenter.classes_)
@@ -269,7 +269,7 @@ def _loss_figures(
     stages["image_gan"] = ("Renderer, from masks to images", "losses-image-gan.png")
     figures = []
     for stage, (title, file) in stages.items():
-        lines = [line for line in stats if line.get("stage") == stage]
+        lines = [line for line in stats if line.get("stage") == stage and "event" not in line]
         healthy = f"{_HEALTHY_GAME}, {_HEALTHY_RENDERER}." if stage == "image_gan" else f"{_HEALTHY_GAME}."
         if lines:
             figures.append(FigureEntry("Training", title, healthy, draw_losses(title, lines), file))

@@ -27,6 +27,7 @@ from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 from syncgan.evaluation.report import ReportFacts, draw_figures, spoken_duration, write_report
 from syncgan.extractor import MaskExtractor
 from syncgan.registry import require_plugins
+from syncgan.training.launch import is_main_process
 from syncgan.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -155,12 +156,13 @@ def fit_run(
         run_dir=out,
         resume="auto" if resume else "never",
         callbacks=callbacks,
+        score=_score(config),
     )
     seconds = time.monotonic() - started
     return RunResult(
         folder=out,
         model=out / "model",
-        report=_report(augmenter, source, out, seconds),
+        report=_report(augmenter, source, out, seconds) if is_main_process() else None,
         augmenter=augmenter,
         classes=_training_counts(augmenter),
         excluded=dict(augmenter.excluded_),
@@ -247,6 +249,8 @@ def check_run_folder(out: str | PathLike[str], *, resume: bool, data: str | Path
     """Refuse a run folder that is taken, cannot be written or lies in `data`; imports no torch and changes nothing."""
     if data is not None:
         require_outside(out, data)
+    if not is_main_process():
+        return  # the folder is the main process's, which may have begun by now
     run = RunFolder(Path(out))
     if not (resume and run.holds_run):
         run.require_free()
@@ -305,6 +309,15 @@ def _as_run_data(data: Any) -> RunData:
     if isinstance(data, str | PathLike):
         return load_run_data(data)
     return RunData(dataset=data, skipped={})
+
+
+def _score(config: SynCGANConfig | None) -> Any:
+    """Return what ``image_gan.selection = "utility"`` scores with, None where it is not asked for."""
+    if config is None or config.image_gan.selection != "utility":
+        return None
+    from syncgan.evaluation.utility import UtilityScore
+
+    return UtilityScore()
 
 
 # --- masks that are given ------------------------------------------------------------------------------------------

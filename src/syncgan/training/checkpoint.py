@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,30 @@ class CheckpointStore:
     identity : what the checkpoints must have been made with (configuration, data fingerprint, seed); a checkpoint of
         another identity is refused.
     every_seconds : how often `due` says yes.
-    keep : how many checkpoints stay.
+    keep : how many checkpoints stay. Each holds the best weights so far as well, so the best are never lost.
+    log : called with each event of the stage.
     """
 
-    def __init__(self, folder: Path, *, identity: dict[str, Any], every_seconds: float, keep: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        identity: dict[str, Any],
+        every_seconds: float,
+        keep: int,
+        log: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
         self._folder = folder
         self._identity = identity
         self._every_seconds = every_seconds
         self._keep = keep
+        self._log = log
         self._saved_at = time.monotonic()
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Add an event to the log of the run."""
+        if self._log is not None:
+            self._log(event)
 
     def last_step(self) -> int:
         """Return the step of the newest checkpoint, 0 without one; it is not checked for damage."""

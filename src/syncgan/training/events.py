@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from syncgan.training.loop import Progress
+from syncgan.training.clock import Progress
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "Forecast", "Notifier"]

@@ -35,12 +35,12 @@ class Signals:
             signal.signal(number, handler)
         self._previous.clear()
 
-    def raise_if_received(self) -> None:
-        """Act on a remembered signal: `KeyboardInterrupt`, or `SystemExit` with 143 for SIGTERM."""
-        if self.received == signal.SIGINT:
+    def act_on(self, number: int) -> None:
+        """Act on a signal, 0 for none: `KeyboardInterrupt`, or `SystemExit` with 143 for SIGTERM."""
+        if number == signal.SIGINT:
             raise KeyboardInterrupt
-        if self.received is not None:
-            raise SystemExit(128 + self.received)
+        if number:
+            raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from syncgan.training.precision import widened
+
 __all__ = [
     "discriminator_loss",
     "feature_matching",
@@ -16,6 +18,9 @@ __all__ = [
     "r1_penalty",
     "reconstruction_loss",
 ]
+
+
+_FAINT = 0.02  # two and a half gray levels of 255: what is fainter need not be matched
 
 
 def discriminator_loss(
@@ -41,15 +46,15 @@ def discriminator_loss(
     Scalar tensor: mean over patches and items, halves summed (not averaged, as pix2pix would).
     """
     if kind == "hinge":
-        return F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
+        return F.relu(1 - widened(real_logits)).mean() + F.relu(1 + widened(fake_logits)).mean()
     if kind == "wasserstein-gp":
-        return fake_logits.float().mean() - real_logits.float().mean()
+        return widened(fake_logits).mean() - widened(real_logits).mean()
     return _bce(real_logits, real_target) + _bce(fake_logits, fake_target)
 
 
 def generator_loss(fake_logits: Tensor, *, kind: str = "bce") -> Tensor:
     """Return G's non-saturating loss: ``-log D(G(.))`` for ``bce`` (Eq. 3 and 6), else ``-D(G(.))``."""
-    return _bce(fake_logits, 1.0) if kind == "bce" else -fake_logits.float().mean()
+    return _bce(fake_logits, 1.0) if kind == "bce" else -widened(fake_logits).mean()
 
 
 def reconstruction_loss(rendered: Tensor, real: Tensor, *, kind: str = "mse", cell: int = 1) -> Tensor:
@@ -94,9 +99,9 @@ def r1_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
     ----------
     Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018.
     """
-    per_item = real_logits.float().mean(dim=(1, 2, 3)).sum()
+    per_item = widened(real_logits).mean(dim=(1, 2, 3)).sum()
     (gradient,) = torch.autograd.grad(per_item, real, create_graph=True)
-    return gradient.float().square().sum(dim=(1, 2, 3)).mean()
+    return widened(gradient).square().sum(dim=(1, 2, 3)).mean()
 
 
 def gradient_penalty(mixed_logits: Tensor, mixed: Tensor) -> Tensor:
@@ -116,10 +121,10 @@ def gradient_penalty(mixed_logits: Tensor, mixed: Tensor) -> Tensor:
     Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, Eq. 3. The score of an item is the mean
     over its patches.
     """
-    per_item = mixed_logits.float().mean(dim=(1, 2, 3)).sum()
+    per_item = widened(mixed_logits).mean(dim=(1, 2, 3)).sum()
     (gradient,) = torch.autograd.grad(per_item, mixed, create_graph=True)
     # The root of zero has no gradient.
-    norm = (gradient.float().square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
+    norm = (widened(gradient).square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
     return (norm - 1).square().mean()
 
 
@@ -140,16 +145,17 @@ def mode_seeking(first: Tensor, second: Tensor, first_noise: Tensor, second_nois
     Mao et al., "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis", CVPR 2019, Eq. 4, as a
     quotient to be minimised.
     """
-    apart = (first - second).float().abs().flatten(1).mean(dim=1)
-    noise = (first_noise - second_noise).float().abs().flatten(1).mean(dim=1)
+    apart = widened(first - second).abs().flatten(1).mean(dim=1)
+    noise = widened(first_noise - second_noise).abs().flatten(1).mean(dim=1)
     return (noise / (apart + 1e-2)).mean()
 
 
 def patch_distribution_distance(rendered: Tensor, real: Tensor, directions: Tensor, positions: Tensor) -> Tensor:
     """Return how far the patches of each rendered image are distributed from those of its real image.
 
-    The sliced Wasserstein distance: patches are projected on random directions, and the sorted projections compared.
-    Unlike a pixel-wise loss it has no opinion on where a detail stands, so it does not blur what the mask cannot tell.
+    The sliced Wasserstein distance: patches are projected on directions, and the sorted projections compared, in
+    standard deviations of the real ones. Unlike a pixel-wise loss it has no opinion on where a detail stands, so it
+    does not blur what the mask cannot tell.
 
     Parameters
     ----------
@@ -164,16 +170,19 @@ def patch_distribution_distance(rendered: Tensor, real: Tensor, directions: Tens
 
     References
     ----------
-    Elnekave and Weiss, "Generating Natural Images with Direct Patch Distributions Matching", ECCV 2022.
+    Elnekave and Weiss, "Generating Natural Images with Direct Patch Distributions Matching", ECCV 2022; the division
+    by the spread is ours.
     """
-    mine, theirs = (_ranked_projections(images.float(), directions, positions) for images in (rendered, real.detach()))
-    return (mine - theirs).abs().mean()
+    mine, theirs = (_ranked_projections(widened(images), directions, positions) for images in (rendered, real.detach()))
+    # Relative to the spread of the real projections, so that faint fine detail counts as much as coarse contrast.
+    spread = theirs.std(dim=2, keepdim=True) + _FAINT
+    return ((mine - theirs) / spread).abs().mean()
 
 
 def _ranked_projections(images: Tensor, directions: Tensor, positions: Tensor) -> Tensor:
     """Return the sorted projections of the patches of each group: (N, G, M, K)."""
     patches = _patches(images, directions.shape[-1], positions.flatten(1))
-    projected = patches @ directions.flatten(2).transpose(1, 2)
+    projected = patches @ directions.flatten(2).transpose(1, 2).to(patches.dtype)
     return projected.reshape(*positions.shape, -1).sort(dim=2).values
 
 
@@ -191,6 +200,6 @@ def _patches(images: Tensor, side: int, positions: Tensor) -> Tensor:
 
 
 def _bce(logits: Tensor, target: Tensor | float) -> Tensor:
-    logits = logits.float()
+    logits = widened(logits)
     labels = torch.as_tensor(target, dtype=logits.dtype, device=logits.device).expand_as(logits)
     return F.binary_cross_entropy_with_logits(logits, labels)

@@ -17,6 +17,7 @@ from syncgan import rng
 from syncgan.config import GANConfig, ImageGANConfig, MaskGANConfig
 from syncgan.training import losses
 from syncgan.training.augmentation import Augmentation
+from syncgan.training.precision import full_precision, widened
 from syncgan.training.texture import PatchDraw, texture_distance
 
 __all__ = ["ImageBatch", "ImageObjective", "MaskBatch", "MaskObjective"]
@@ -32,6 +33,8 @@ class MaskBatch:
     real : (N, L, R, R) float in [-1, 1], level probabilities of real masks.
     noise : the generator's input.
     conditions : further keyword arguments of both networks (``label``), empty for a GAN of one class.
+    real_target, fake_target : (N, 1, 1, 1) labels for D, drawn for the whole batch so that it can be cut.
+    flipped : whether real is labelled fake in this step and vice versa.
     augmentation : what D's items go through, real and generated alike; None for nothing.
     mixing : (N, 1, 1, 1) in [0, 1], where between real and generated the gradient penalty is taken.
     """
@@ -40,6 +43,9 @@ class MaskBatch:
     real: Tensor
     noise: Tensor
     conditions: dict[str, Tensor] = field(default_factory=dict)
+    real_target: Tensor | float = 1.0
+    fake_target: Tensor | float = 0.0
+    flipped: bool = False
     augmentation: Augmentation | None = None
     mixing: Tensor | None = None
 
@@ -100,13 +106,15 @@ class MaskObjective:
         self._address = address
 
     def draw(self, step: int) -> MaskBatch:
-        """Return the batch of `step`."""
-        return self._batches(step)
+        """Return the batch of `step`, with the labels of its items for D."""
+        batch = self._batches(step)
+        real, fake, flipped = self._targets(step, batch.real)
+        return replace(batch, real_target=real, fake_target=fake, flipped=flipped)
 
     def render(self, batch: MaskBatch) -> Tensor:
         """Return level probabilities of generated masks, scaled to [-1, 1]."""
         logits: Tensor = self.generator(batch.noise, **batch.conditions)
-        return logits.float().softmax(dim=1) * 2 - 1
+        return widened(logits).softmax(dim=1) * 2 - 1
 
     def discriminator_loss(self, batch: MaskBatch, fake: Tensor) -> Tensor:
         """Return Eq. 5 with smoothed, sometimes flipped labels, plus R1 when it is on."""
@@ -115,11 +123,14 @@ class MaskObjective:
         real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
         fake_logits = self.discriminator(fake, **told)
         penalty = penalty + _mixed_penalty(self.discriminator, real, fake, told, batch.mixing, config)
-        real_target, fake_target, flipped = self._targets(batch.step, real_logits)
-        if flipped and config.adversarial != "bce":
+        if batch.flipped and config.adversarial != "bce":
             real_logits, fake_logits = fake_logits, real_logits
         adversarial = losses.discriminator_loss(
-            real_logits, fake_logits, kind=config.adversarial, real_target=real_target, fake_target=fake_target
+            real_logits,
+            fake_logits,
+            kind=config.adversarial,
+            real_target=batch.real_target,
+            fake_target=batch.fake_target,
         )
         return adversarial + penalty
 
@@ -128,9 +139,9 @@ class MaskObjective:
         logits = self.discriminator(self._seen(batch, fake), **batch.conditions)
         return {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
 
-    def validate(self, generator: nn.Module) -> float | None:
-        """Return None: the paper's mask GAN stops by saturation, not by validation."""
-        return None
+    def validate(self, generator: nn.Module) -> dict[str, float]:
+        """Return nothing: the paper's mask GAN stops by saturation, not by validation."""
+        return {}
 
     def saturated(self, history: list[float], interval: int) -> bool:
         """Tell whether G's mean loss over the last window moved less than the tolerance against the window before."""
@@ -144,16 +155,16 @@ class MaskObjective:
         """Return what D sees of real or generated level shares."""
         return shares if batch.augmentation is None else batch.augmentation.masks(shares)
 
-    def _targets(self, step: int, logits: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def _targets(self, step: int, items: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Draw smoothed labels per item, and whether real is labelled fake in this step and vice versa."""
         generator = rng.torch_generator(self._seed, *self._address, "labels", step)
-        count = logits.shape[0]
+        count = items.shape[0]
         real = _uniform(self._config.real_label_range, count, generator)
         fake = _uniform(self._config.fake_label_range, count, generator)
         flipped = float(torch.rand((), generator=generator)) < self._config.flip_probability
         if flipped:
             real, fake = fake, real
-        return real.to(logits.device), fake.to(logits.device), flipped
+        return real.to(items.device), fake.to(items.device), flipped
 
 
 class ImageObjective:
@@ -165,6 +176,7 @@ class ImageObjective:
     discriminator : ``forward(x, label=None)`` on mask and image concatenated -> logits (N, 1, h, w).
     batches : step -> `ImageBatch`.
     validation : batches of held-out pairs, empty for none.
+    score : further score of all renderings of the held-out maps, (n, 3, S, S) in [-1, 1]; lower is better.
     """
 
     def __init__(
@@ -175,12 +187,14 @@ class ImageObjective:
         config: ImageGANConfig,
         batches: Callable[[int], ImageBatch],
         validation: Callable[[], list[ImageBatch]] = list,
+        score: Callable[[Tensor], float] | None = None,
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
         self._config = config
         self._batches = batches
         self._validation = validation
+        self._score = score
 
     def draw(self, step: int) -> ImageBatch:
         """Return the batch of `step`."""
@@ -235,21 +249,27 @@ class ImageObjective:
         return losses.mode_seeking(fake, again, batch.conditions["noise"], second_noise)
 
     @torch.no_grad()
-    def validate(self, generator: nn.Module) -> float | None:
-        """Return the mean generator loss (Eq. 3) over held-out pairs, in eval mode; None when nothing is held out."""
+    def validate(self, generator: nn.Module) -> dict[str, float]:
+        """Return scores on held-out pairs, in eval mode; empty when nothing is held out.
+
+        "generator" is the mean generator loss (Eq. 3), "utility" the further score, if there is one.
+        """
         batches = self._validation()
         if not batches:
-            return None
+            return {}
         modes = generator.training, self.discriminator.training
         generator.eval()
         self.discriminator.eval()
-        total = 0.0
+        total, rendered = 0.0, []
         for batch in batches:
-            terms = self.generator_losses(batch, _render(generator, batch))
-            total += float(sum(terms.values())) * len(batch.maps)
+            rendered.append(_render(generator, batch))
+            total += float(sum(self.generator_losses(batch, rendered[-1]).values())) * len(batch.maps)
         generator.train(modes[0])
         self.discriminator.train(modes[1])
-        return total / sum(len(batch.maps) for batch in batches)
+        values = {"generator": total / sum(len(batch.maps) for batch in batches)}
+        if self._score is not None:
+            values["utility"] = self._score(torch.cat(rendered))
+        return values
 
     def saturated(self, history: list[float], interval: int) -> bool:
         """Return False: the renderer stops after its epochs."""
@@ -258,7 +278,7 @@ class ImageObjective:
 
 def _render(generator: nn.Module, batch: ImageBatch) -> Tensor:
     out: Tensor = generator(batch.maps, **batch.conditions)
-    return torch.tanh(out.float())
+    return torch.tanh(widened(out))
 
 
 def _seen(batch: ImageBatch, images: Tensor) -> Tensor:
@@ -280,7 +300,8 @@ def _real_logits(
     if not penalised:
         return discriminator(real, **told), real.new_zeros(())
     real = real.detach().requires_grad_(True)
-    logits = discriminator(real, **told)
+    with full_precision(real.device):
+        logits = discriminator(real, **told)
     return logits, losses.r1_penalty(logits, real) * (config.r1_weight / 2 * config.r1_every)
 
 
@@ -296,7 +317,9 @@ def _mixed_penalty(
     if config.adversarial != "wasserstein-gp" or mixing is None:
         return real.new_zeros(())
     mixed = (mixing * real + (1 - mixing) * fake).detach().requires_grad_(True)
-    penalty = losses.gradient_penalty(discriminator(mixed, **told), mixed)
+    with full_precision(mixed.device):
+        logits = discriminator(mixed, **told)
+    penalty = losses.gradient_penalty(logits, mixed)
     return config.gradient_penalty_weight * penalty
 
 

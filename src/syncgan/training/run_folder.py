@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ from syncgan.storage import read_json, sweep_temporaries, write_json, write_text
 
 if TYPE_CHECKING:
     from syncgan.training.checkpoint import CheckpointStore
-    from syncgan.training.loop import Progress
+    from syncgan.training.clock import Progress
 
 __all__ = ["RunFolder"]
 
 _LOCK, _OWNER = ".lock", ".owner"
 _RUN = "run.json"
 _STATS = "stats.jsonl"
+_SHOWN = 3
 
 
 class RunFolder:
@@ -64,13 +65,20 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claim(
-        self, identity: Mapping[str, Any], config: SynCGANConfig, *, resume: bool, record: Mapping[str, Any]
+        self,
+        identity: Mapping[str, Any],
+        config: SynCGANConfig,
+        *,
+        resume: bool,
+        record: Mapping[str, Any],
+        items: Mapping[str, str] | None = None,
     ) -> Iterator[None]:
         """Own the folder inside the block.
 
         Parameters
         ----------
         identity : what makes two runs the same run (configuration, seed, data); kept in ``run.json``.
+        items : item -> digest, to say which items have changed when ``data`` in the identity has.
         config : written as ``config.json``.
         resume : accept a folder that holds the same run.
         record : what else ``run.json`` keeps (versions, threads); a run may go on under others.
@@ -89,12 +97,12 @@ class RunFolder:
             raise ArtefactError(f"{self.path}: cannot be made ({error.strerror}); choose a writable folder") from error
         with self._locked():
             if resume and self.holds_run:
-                self._require_same(read_json(self.path / _RUN).get("identity", {}))
+                self._require_same(read_json(self.path / _RUN), items or {})
             else:
                 self.require_free()
             sweep_temporaries(self.path)
             write_json(self.path / "config.json", config.model_dump(mode="json"))
-            write_json(self.path / _RUN, {"identity": self._identity, **record})
+            write_json(self.path / _RUN, {"identity": self._identity, **record, "items": items or {}})
             yield
 
     def checkpoints(self, stage_folder: str, config: SynCGANConfig) -> CheckpointStore:
@@ -107,20 +115,35 @@ class RunFolder:
             identity=self._identity,
             every_seconds=config.training.checkpoint_seconds,
             keep=config.training.keep_checkpoints,
+            log=self.record,
         )
 
     def log(self, progress: Progress) -> None:
-        """Append one line to ``stats.jsonl``; a stage that was resumed first loses the lines that it will repeat."""
-        if progress.stage not in self._logged:
-            self._logged.add(progress.stage)
-            self._drop_lines(progress.stage, progress.step)
+        """Append the losses of one interval to ``stats.jsonl``."""
         line = {
             "stage": progress.stage,
             "step": progress.step,
             "total": progress.total,
             **{f"loss_{name}": value for name, value in progress.losses.items()},
             "images_per_second": round(progress.images_per_second, 2),
+            "seconds": round(progress.seconds, 2),
+            "peak_memory_mb": round(progress.peak_memory_mb, 1),
         }
+        self._append(line)
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Append one event of a stage to ``stats.jsonl``: a line with the keys ``stage``, ``step`` and ``event``."""
+        if event["event"] == "rolled_back":
+            stage, step = event["stage"], event["step"]
+            self._keep_lines(lambda line: line["stage"] != stage or "event" in line or line["step"] <= step)
+        self._append(event)
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        stage, step = line["stage"], line["step"]
+        if stage not in self._logged:
+            # A stage that was resumed first loses the lines that it will repeat.
+            self._logged.add(stage)
+            self._keep_lines(lambda old: old["stage"] != stage or old["step"] < step)
         with (self.path / _STATS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -135,8 +158,8 @@ class RunFolder:
                 lines.append(json.loads(line))
         return lines
 
-    def _drop_lines(self, stage: str, step: int) -> None:
-        kept = [line for line in self.stats() if line["stage"] != stage or line["step"] < step]
+    def _keep_lines(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
+        kept = [line for line in self.stats() if wanted(line)]
         write_text(self.path / _STATS, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     @contextlib.contextmanager
@@ -159,13 +182,31 @@ class RunFolder:
             owner.unlink(missing_ok=True)
             lock.release()
 
-    def _require_same(self, saved: Mapping[str, Any]) -> None:
-        differences = _differences(saved, self._identity)
+    def _require_same(self, saved: Mapping[str, Any], items: Mapping[str, str]) -> None:
+        differences = _differences(saved.get("identity", {}), self._identity)
+        changed = _changed_items(saved.get("items", {}), items)
+        if changed:
+            differences = [changed, *(line for line in differences if not line.startswith("data: "))]
         if differences:
             raise RunExistsError(
                 f"{self.path}: holds another run ({'; '.join(differences[:5])}); "
                 "resume with what it was started with, or choose another folder"
             )
+
+
+def _changed_items(saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say which training items were added, removed or edited; nothing when none were."""
+    found = {
+        "added": [name for name in now if name not in saved],
+        "removed": [name for name in saved if name not in now],
+        "edited": [name for name in now if name in saved and now[name] != saved[name]],
+    }
+    parts = []
+    for what, names in found.items():
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            parts.append(f"{what} {', '.join(names[:_SHOWN])}{more}")
+    return f"the training items changed: {', '.join(parts)}" if parts else ""
 
 
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

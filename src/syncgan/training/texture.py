@@ -7,6 +7,7 @@ of the map, at several scales, says just that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,14 +48,26 @@ def draw_patches(maps: Tensor, levels: int, generator: torch.Generator) -> Patch
     levels : L.
     generator : of the CPU.
     """
-    directions = torch.randn((len(maps), _DIRECTIONS, 3, _PATCH_PX, _PATCH_PX), generator=generator)
-    directions = directions / directions.flatten(2).norm(dim=2)[:, :, None, None, None]
+    directions = _directions(len(maps), generator)
     positions = {}
     for scale in _SCALES:
         flat = maps[:, scale // 2 :: scale, scale // 2 :: scale].flatten(1)
         where = torch.rand((levels, len(maps), _PATCHES), generator=generator).to(maps.device)
         positions[scale] = torch.stack([_positions(flat == level, where[level]) for level in range(levels)], dim=1)
     return PatchDraw(directions.to(maps.device), positions)
+
+
+def _directions(items: int, generator: torch.Generator) -> Tensor:
+    """Draw unit vectors (N, K, 3, p, p): each one frequency of the patch's cosine transform in one random colour.
+
+    Directions that mix all frequencies see the total variance of a patch and hardly tell speckle from smooth shading.
+    """
+    line = torch.arange(_PATCH_PX)
+    waves = torch.cos(math.pi * (line + 0.5) * line[:, None] / _PATCH_PX)
+    waves = waves / waves.norm(dim=1, keepdim=True)
+    down, across = torch.randint(_PATCH_PX, (2, items, _DIRECTIONS), generator=generator)
+    colour = torch.nn.functional.normalize(torch.randn((items, _DIRECTIONS, 3), generator=generator), dim=2)
+    return torch.einsum("nkc,nki,nkj->nkcij", colour, waves[down], waves[across])
 
 
 def texture_distance(rendered: Tensor, real: Tensor, draw: PatchDraw) -> Tensor:

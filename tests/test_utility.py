@@ -1,0 +1,66 @@
+"""The utility score: near to held-out images and no copies; and the choice of a model by it."""
+
+import pytest
+import torch
+
+from syncgan import MaskToImageCGAN, Phantom, SynCGANConfig
+from syncgan.errors import ConfigError
+from syncgan.evaluation.features import TextureFeatures
+from syncgan.evaluation.metrics import kernel_distance
+from syncgan.evaluation.utility import UtilityScore, copy_rate
+
+
+def smears(count, seed=0, size=32):
+    phantom = Phantom(count, image_size=size, seed=seed)
+    images = torch.stack([torch.from_numpy(phantom.image(index).copy()) for index in range(len(phantom))])
+    masks = torch.stack([torch.from_numpy(phantom.mask(index).copy()) for index in range(len(phantom))])
+    return images.permute(0, 3, 1, 2).contiguous(), masks
+
+
+def test_copies_are_found_in_any_orientation_and_new_images_are_not():
+    training, held_out, new = (smears(24, seed)[0] for seed in range(3))
+    copies = torch.cat([training[:12].rot90(1, (2, 3)), training[12:24].flip(3)])
+    brighter = (copies.float() * 0.98 + 2).round().byte()
+    assert copy_rate(brighter, training, held_out) > 0.9
+    assert copy_rate(new, training, held_out) < 0.25
+
+
+def test_the_score_is_distance_plus_weighted_copies():
+    training, held_out, new = (smears(12, seed)[0] for seed in range(3))
+    features = TextureFeatures()
+    distance = kernel_distance(features(new), features(held_out))
+    for weight in (0.0, 2.0):
+        found = UtilityScore(features, copy_weight=weight)(new, held_out, training)
+        assert found == pytest.approx(distance + weight * copy_rate(new, training, held_out))
+
+
+def config(selection):
+    return SynCGANConfig.preset("tiny").updated(
+        ["image_gan.steps=6", "image_gan.width=4", "training.validate_every=2", f"image_gan.selection={selection}"]
+    )
+
+
+def test_the_model_with_the_best_score_is_kept():
+    images, masks = smears(8)
+    values = iter([3.0, 1.0, 2.0])
+    seen = []
+
+    def score(rendered, real, training):
+        seen.append((rendered.dtype, len(rendered), len(real), len(training)))
+        return next(values)
+
+    model = MaskToImageCGAN(config("utility"), device="cpu").fit(images, masks, score=score)
+    assert model.best_step_ == 4
+    assert seen == [(torch.uint8, 4, 4, 12)] * 3
+
+
+def test_without_a_score_utility_says_how_to_give_one():
+    images, masks = smears(4)
+    with pytest.raises(ConfigError, match=r"score=syncgan\.evaluation\.utility\.UtilityScore"):
+        MaskToImageCGAN(config("utility"), device="cpu").fit(images, masks)
+
+
+def test_the_shipped_score_chooses_a_model():
+    images, masks = smears(8)
+    model = MaskToImageCGAN(config("utility"), device="cpu").fit(images, masks, score=UtilityScore(TextureFeatures()))
+    assert model.best_step_ in (2, 4, 6)
