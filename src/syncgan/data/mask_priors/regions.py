@@ -46,7 +46,7 @@ class Nucleus:
     @property
     def centre(self) -> NDArray[np.float64]:
         """Row and column of the nucleus' centroid in its map."""
-        return np.asarray(np.argwhere(self.nucleus).mean(axis=0) + (self.top, self.left))
+        return np.asarray(np.argwhere(self.nucleus).mean(axis=0) + np.array([self.top, self.left]))
 
     def moved(self, rows: int, columns: int) -> Nucleus:
         """Return the same nucleus elsewhere."""

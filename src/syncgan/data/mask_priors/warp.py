@@ -7,7 +7,6 @@ training masks themselves, and so does every model that is saved with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import cv2
 import numpy as np
