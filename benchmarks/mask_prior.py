@@ -127,8 +127,9 @@ def _differs(comparison: PriorComparison) -> dict[str, list[float]]:
 def _sentence(row: dict[str, Any]) -> str:
     differs = ", ".join(f"{name} {pair[0]:.3g} (real {pair[1]:.3g})" for name, pair in row["differs_in"].items())
     return (
-        f"{row['set']}, split {row['seed']}, {row['generator']}, {row['class']}: like real {np.mean(row['alike']):.2f}, "
-        f"held-out {np.mean(row['alike_held_out']):.2f}, overlap {row['excess_overlap']:+.3f}, {row['seconds']} s; "
+        f"{row['set']}, split {row['seed']}, {row['generator']}, {row['class']}: "
+        f"like real {np.mean(row['alike']):.2f}, held-out {np.mean(row['alike_held_out']):.2f}, "
+        f"overlap {row['excess_overlap']:+.3f}, {row['seconds']} s; "
         f"differs in {differs or 'nothing'}"
     )
 

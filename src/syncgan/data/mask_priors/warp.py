@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from syncgan import rng
@@ -114,12 +115,11 @@ def _warped(levels_map: Map, levels: int, spread: float, generator: np.random.Ge
     turn = np.deg2rad(generator.normal(0, _TURN_DEGREES))
     stretch = np.exp(generator.normal(0, _SCALE) + generator.normal(0, _SCALE / 2, 2) * (1, -1))
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    places = np.stack(np.meshgrid(*[np.arange(side) - (side - 1) / 2] * 2, indexing="xy"), axis=-1)
+    places = np.stack(np.meshgrid(*[np.arange(side) - (side - 1) / 2] * 2, indexing="ij"), axis=-1)
     nodes = generator.normal(0, _ELASTIC * side, (_ELASTIC_CELLS, _ELASTIC_CELLS, 2))
     displacement = cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
     shift = generator.normal(0, _SHIFT * spread * side, 2)
-    places = (places @ (rotation * stretch).T + displacement + shift + (side - 1) / 2).astype(np.float32)
+    places = (places @ (rotation * stretch).T + displacement + shift + (side - 1) / 2).transpose(2, 0, 1)
     planes = [(levels_map == level).astype(np.float32) for level in range(levels)]
-    nowhere = np.zeros((0, 0), np.float32)
-    shares = [cv2.remap(p, places, nowhere, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101) for p in planes]
+    shares = [ndimage.map_coordinates(plane, places, order=1, mode="mirror") for plane in planes]
     return np.asarray(np.argmax(shares, axis=0), dtype=np.uint8)
