@@ -168,7 +168,7 @@ class GANConfig(ConfigSection):
 
 
 class MaskGANConfig(GANConfig):
-    """One mask GAN per class (Sec. 3.4)."""
+    """One mask GAN per class (Sec. 3.4), or one for all."""
 
     width: int = Field(16, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
     discriminator_width: int = Field(16, ge=4, le=512, description="Filters of the discriminator's first layer.")
@@ -195,14 +195,21 @@ class MaskGANConfig(GANConfig):
     fake_label_range: LabelRange = Field((0.0, 0.1), description="Label smoothing of D, fake (paper).")
     flip_probability: Probability = Field(0.05, description="Probability that one update of D has its labels flipped.")
     saturation_window: int = Field(
-        0, ge=0, description="Stop when G's mean loss over this many steps no longer moves; 0 turns it off."
+        0,
+        ge=0,
+        description="Stop when G's mean loss no longer moves over three windows of so many steps; 0 turns it off.",
     )
     saturation_tolerance: float = Field(
         0.02,
         ge=0,
         le=1,
-        description="Relative change of G's mean loss from one window to the next that counts as moving.",
+        description="Relative change of G's mean loss over three windows, in trend or mean, that counts as moving.",
     )
+    sharing: Literal["class", "shared", "auto"] = Field(
+        "auto",
+        description="One GAN a class (paper), one that is told the class, or that only where a class has few masks.",
+    )
+    shared_below: int = Field(30, ge=0, description="Masks below which a class has few, when sharing is 'auto'.")
 
 
 class ImageGANConfig(GANConfig):
@@ -545,6 +552,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "extractor": {"segmenter": "gmm"},
         "mask_gan": {
             "generator": "unet",
+            "sharing": "class",
             "warm_start_steps": 0,
             "resolution": "image",
             "width": 64,

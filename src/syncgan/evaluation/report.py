@@ -265,7 +265,8 @@ def _overlay_figure(augmenter: SynCGANAugmenter) -> FigureEntry:
 def _loss_figures(
     augmenter: SynCGANAugmenter, stats: Sequence[Mapping[str, Any]], names: Mapping[str, str]
 ) -> list[FigureEntry]:
-    stages = {f"mask_gan/{name}": (f"Mask GAN of {name}", f"losses-mask-gan-{names[name]}.png") for name in names}
+    stages = {"mask_gan": ("Mask GAN of all classes", "losses-mask-gan.png")}
+    stages |= {f"mask_gan/{name}": (f"Mask GAN of {name}", f"losses-mask-gan-{names[name]}.png") for name in names}
     stages["image_gan"] = ("Renderer, from masks to images", "losses-image-gan.png")
     figures = []
     for stage, (title, file) in stages.items():

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -369,10 +369,13 @@ def _evenly_spaced(mask: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
 
 
 def _report(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> Path | None:
+    from syncgan.evaluation.mask_prior_report import write_mask_prior
+
     try:
         facts = _facts(augmenter, source, out, seconds)
         figures = draw_figures(augmenter, RunFolder(out).stats(), out / "figures")
-        return write_report(out, facts, figures)
+        prior_figures, prior_tables = write_mask_prior(augmenter, out / "figures")
+        return write_report(out, replace(facts, tables=(*facts.tables, *prior_tables)), [*figures, *prior_figures])
     except Exception:
         _log.warning("the report of %s could not be written; the model is complete", out, exc_info=True)
         return None
