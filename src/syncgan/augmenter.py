@@ -47,6 +47,7 @@ from syncgan.training.distributed import Ranks, process_group
 from syncgan.training.events import FitEvent, Forecast, Notifier
 from syncgan.training.launch import is_main_process
 from syncgan.training.loop import Progress, resolve_device, resolve_precision
+from syncgan.training.previews import Preview
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -443,14 +444,18 @@ class SynCGANAugmenter:
         steps = self._steps(maps, len(training))
         folders = {_WARM_START: "mask_gan-start", "image_gan": "image_gan"}
         folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
-        stores = {} if run is None else {stage: run.checkpoints(folder, config) for stage, folder in folders.items()}
+        stores = {}
+        if run is not None:
+            record = notifier.recorder(run)
+            stores = {stage: run.checkpoints(folder, config, record) for stage, folder in folders.items()}
         observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
+        preview = notifier.preview if notifier else None
         start = None
         if _WARM_START in steps:
             warm = config.merged({"mask_gan": {"steps": steps[_WARM_START]}})
-            start = self._fit_mask_gan(warm, training.maps, _WARM_START, stores, observe)
+            start = self._fit_mask_gan(warm, training.maps, _WARM_START, stores, observe, preview=preview)
         self.mask_gans_ = tuple(
-            self._fit_mask_gan(config, part, stage, stores, observe, start) for stage, part in maps.items()
+            self._fit_mask_gan(config, part, stage, stores, observe, start, preview) for stage, part in maps.items()
         )
         self.image_gan_ = MaskToImageCGAN(config, seed=self.seed, device=self.device_).fit(
             training.images,
@@ -461,6 +466,7 @@ class SynCGANAugmenter:
             observe=observe,
             levels=self.levels_,
             score=score,
+            preview=preview,
         )
 
     def _fit_mask_gan(
@@ -471,9 +477,16 @@ class SynCGANAugmenter:
         stores: Mapping[str, CheckpointStore],
         observe: Callable[[Progress], None],
         start: MaskGAN | None = None,
+        preview: Callable[[Preview], None] | None = None,
     ) -> MaskGAN:
         return MaskGAN(config, seed=self.seed, device=self.device_).fit(
-            maps, checkpoints=stores.get(stage), observe=observe, stage=stage, levels=self.levels_, start=start
+            maps,
+            checkpoints=stores.get(stage),
+            observe=observe,
+            stage=stage,
+            levels=self.levels_,
+            start=start,
+            preview=preview,
         )
 
     def _forecast(
