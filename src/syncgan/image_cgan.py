@@ -185,13 +185,21 @@ class MaskToImageCGAN:
         classes = self._class_indices(labels, len(maps))
         return self.render(maps, classes, [rng.seed_for(seed, "render", index) for index in range(len(maps))])
 
-    def render(self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int]) -> Tensor:
-        """Render maps (n, S, S) of class indices (n,), each under its own seed; see `generate`."""
+    def render(
+        self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int], *, stain_seeds: Sequence[int] | None = None
+    ) -> Tensor:
+        """Render maps (n, S, S) of class indices (n,), each under its own seed; see `generate`.
+
+        Parameters
+        ----------
+        stain_seeds : seeds of the stain's colours alone; None takes `item_seeds`.
+        """
         self._require_fitted()
         chunk = self.config_.sampling.chunk_size
+        seeds = list(zip(item_seeds, stain_seeds or item_seeds, strict=True))
         parts = [
-            self._render_chunk(maps[at : at + chunk], classes[at : at + chunk], list(item_seeds[at : at + chunk]))
-            for at in range(0, len(item_seeds), chunk)
+            self._render_chunk(maps[at : at + chunk], classes[at : at + chunk], seeds[at : at + chunk])
+            for at in range(0, len(seeds), chunk)
         ]
         return torch.cat(parts)
 
@@ -410,7 +418,7 @@ class MaskToImageCGAN:
         step: int,
     ) -> None:
         """Call `preview` with the same maps rendered under the same noise and stain every time."""
-        seeds = [rng.seed_for(self.seed, "preview", index) for index in range(len(pairs))]
+        seeds = [(rng.seed_for(self.seed, "preview", index),) * 2 for index in range(len(pairs))]
         with evaluating(network):
             images = self._render_chunk(pairs.maps, pairs.classes, seeds, network)
         preview(Preview(stage, step, total, pairs.maps.cpu(), self.levels_, images.cpu(), pairs.images.cpu()))
@@ -425,12 +433,15 @@ class MaskToImageCGAN:
 
     @torch.no_grad()
     def _render_chunk(
-        self, maps: Tensor, classes: Tensor, seeds: list[int], network: nn.Module | None = None
+        self, maps: Tensor, classes: Tensor, seeds: list[tuple[int, int]], network: nn.Module | None = None
     ) -> Tensor:
-        """Render up to one chunk, padded to its fixed size so that a result does not depend on how many were asked."""
+        """Render up to one chunk, padded to its fixed size so that a result does not depend on how many were asked.
+
+        `seeds` holds those of noise and stain.
+        """
         count = len(seeds)
         if not isinstance(self.generator_, nn.Module):
-            return self._render_by_plugin(maps, classes, seeds)
+            return self._render_by_plugin(maps, classes, [seed for seed, _ in seeds])
         padding = self.config_.sampling.chunk_size - count
         seeds = [*seeds, *[seeds[-1]] * padding]
         maps = torch.cat([maps.to(self.device_), maps[-1:].to(self.device_).expand(padding, -1, -1)])
@@ -438,11 +449,11 @@ class MaskToImageCGAN:
         conditions = self._told(classes.to(self.device_))
         shape = self._noise_shape()
         if shape:
-            rows = [torch.randn(shape, generator=rng.torch_generator(seed, "render noise")) for seed in seeds]
+            rows = [torch.randn(shape, generator=rng.torch_generator(seed, "render noise")) for seed, _ in seeds]
             conditions["noise"] = torch.stack(rows).to(self.device_)
         if self.stain_prior_ is not None:
-            codes = self.stain_prior_.sample(seeds, classes if self.label_values_ else None)
-            conditions["style"] = codes.to(self.device_)
+            told = classes if self.label_values_ else None
+            conditions["style"] = self.stain_prior_.sample([seed for _, seed in seeds], told).to(self.device_)
         rendered = (self.generator_ if network is None else network)(one_hot(maps, self.levels_), **conditions)
         return to_uint8(torch.tanh(rendered[:count].float()))
 
