@@ -32,11 +32,11 @@ import torch._dynamo  # what every optimiser imports when it is made; here once 
 from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
 
 SETTINGS = [
-    "mask_gan.steps=12",
-    "mask_gan.warm_start_steps=6",
+    "mask_gan.steps=8",
+    "mask_gan.warm_start_steps=4",
     "mask_gan.width=4",
     "mask_gan.discriminator_width=4",
-    "image_gan.steps=14",
+    "image_gan.steps=10",
     "image_gan.width=4",
     "image_gan.discriminator_width=4",
     "image_gan.selection=validation",

@@ -155,9 +155,21 @@ def test_changed_files_are_named_when_a_run_is_resumed(phantom: Phantom, tmp_pat
 
 def test_settings_that_change_no_result_may_differ_on_resume(phantom: Phantom, tmp_path: Path) -> None:
     first = SynCGANAugmenter(config(), device="cpu").fit(phantom, run_dir=tmp_path / "run")
+    orphan = tmp_path / "run" / "checkpoints" / ".syncgan-0.tmp"
+    orphan.write_bytes(b"what a killed writer leaves")
     other = config("training.checkpoint_seconds=5", "training.keep_checkpoints=4", "training.data_device=host")
     again = SynCGANAugmenter(other, device="cpu").fit(phantom, run_dir=tmp_path / "run")
     assert torch.equal(first.sample(0, 2).images, again.sample(0, 2).images)
+    assert not orphan.exists()
+
+
+def test_the_log_tells_speed_time_memory_and_why_each_stage_ended(run: tuple[SynCGANAugmenter, Path]) -> None:
+    lines = [json.loads(line) for line in (run[1] / "stats.jsonl").read_text().splitlines()]
+    losses = [line for line in lines if "event" not in line]
+    assert all(line["images_per_second"] > 0 and line["seconds"] >= 0 for line in losses)
+    assert all(line["peak_memory_mb"] > 50 for line in losses)  # torch alone takes more
+    ended = {line["stage"]: (line["reason"], line["kept_step"]) for line in lines if line.get("event") == "stopped"}
+    assert ended == dict.fromkeys(("mask_gan/benign", "mask_gan/malignant", "image_gan"), ("all steps done", 3))
 
 
 def test_a_folder_with_something_else_in_it_is_refused(phantom: Phantom, tmp_path: Path) -> None:

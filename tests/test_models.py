@@ -275,6 +275,7 @@ def test_the_plain_gan_takes_no_notice_of_masks_but_of_the_class(tmp_path: Path)
         "reconstruction_cell=4",
         "noise_at_every_scale=true",
         "head_width=4",
+        "discriminator_steps=2",
     ],
 )
 def test_every_ingredient_changes_what_is_learned_and_the_seed_still_decides(setting: str) -> None:
@@ -287,3 +288,18 @@ def test_every_ingredient_changes_what_is_learned_and_the_seed_still_decides(set
     assert torch.equal(changed, weights(f"image_gan.{setting}"))
     plain = weights()
     assert changed.shape != plain.shape or not torch.equal(changed, plain)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["adversarial=wasserstein-gp", "adversarial=hinge", 'augmentation=["translation", "scaling"]', "r1_weight=1"],
+)
+def test_the_mask_gan_plays_every_game(setting: str) -> None:
+    def weights(*settings: str) -> Tensor:
+        model = MaskGAN(config("mask_gan.steps=2", *settings), device="cpu").fit(maps())
+        return torch.cat([value.flatten().float() for value in model.generator_.state_dict().values()])
+
+    changed = weights(f"mask_gan.{setting}")
+    assert torch.isfinite(changed).all()
+    assert torch.equal(changed, weights(f"mask_gan.{setting}"))
+    assert not torch.equal(changed, weights())

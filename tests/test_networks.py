@@ -75,13 +75,23 @@ def test_conditional_norm_scales_and_shifts_as_the_condition_says():
 
 
 def test_injected_noise_starts_silent_and_keeps_its_variance_at_every_scale():
-    layer, noise = NoiseInjection(1, 2), torch.randn(8, 1, 64, 64)
+    layer, noise = NoiseInjection(2), torch.randn(8, 1, 64, 64)
     for side in (64, 16):
         x = torch.randn(8, 2, side, side)
         assert torch.equal(layer(x, noise), x)
-    nn.init.ones_(layer.weight)
+    nn.init.ones_(layer.base)
     for side in (64, 32, 16):
         assert layer(torch.zeros(8, 2, side, side), noise).var().item() == pytest.approx(1, rel=0.1)
+
+
+def test_injected_noise_is_as_strong_as_the_features_say():
+    layer, noise = NoiseInjection(1), torch.randn(8, 1, 32, 32)
+    nn.init.ones_(layer.slope)
+    x = torch.zeros(8, 1, 32, 32)
+    x[..., 16:] = 3
+    out = layer(x, noise)
+    assert torch.equal(out[..., :16], x[..., :16])
+    assert out[..., 16:].std().item() == pytest.approx(3, rel=0.1)
 
 
 def test_weights_start_as_in_pix2pix():

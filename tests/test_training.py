@@ -20,6 +20,7 @@ from syncgan.errors import ArtefactError, ConfigError, TrainingError
 from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, resolve_precision
+from syncgan.training.objectives import ImageObjective, MaskObjective
 from syncgan.training.state import TrainingState
 
 IDENTITY = {"config": "a", "seed": 0}
@@ -130,6 +131,31 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_is_never_saved(tmp_pat
     assert not list(tmp_path.glob("step-*"))
 
 
+@pytest.mark.parametrize(("fit", "game"), [(fit_mask_gan, MaskObjective), (fit_image_gan, ImageObjective)])
+def test_a_run_goes_on_past_losses_that_are_not_finite(
+    fit: Any, game: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = game.discriminator_loss
+    bad = {5, 6, 7}
+    monkeypatch.setattr(
+        game,
+        "discriminator_loss",
+        lambda self, batch, fake: original(self, batch, fake) * (math.nan if batch.step in bad else 1.0),
+    )
+    events: list[Any] = []
+    model = fit(store(tmp_path, every_seconds=0.0, log=events.append), settings=("training.log_every=4",))
+    assert model.stop_reason_ == "all steps done"
+    assert [event["event"] for event in events] == ["skipped", "skipped", "skipped", "rolled_back", "stopped"]
+    assert all(bool(torch.isfinite(value).all()) for value in model.state()[0]["generator"].values())
+    assert all(math.isfinite(value) for value in model.history_)
+
+
+@pytest.mark.parametrize("fit", [fit_mask_gan, fit_image_gan])
+def test_bfloat16_trains_like_float32_for_a_few_steps(fit: Any) -> None:
+    expected = fit(None, settings=("training.precision=fp32",)).history_
+    assert fit(None, settings=("training.precision=bf16",)).history_ == pytest.approx(expected, rel=0.1)
+
+
 def test_a_failing_observer_does_not_stop_the_training() -> None:
     def fails(progress: Progress) -> None:
         raise RuntimeError("the disk of the logger is full")
@@ -173,6 +199,17 @@ def test_where_items_lie_and_how_weights_do_changes_no_result(fit: Any) -> None:
     expected = fit(None).state()[0]["generator"]
     got = fit(None, settings=("training.data_device=host", "training.channels_last=false")).state()[0]["generator"]
     assert all(torch.allclose(expected[name].float(), got[name].float(), atol=1e-4) for name in expected)
+
+
+@pytest.mark.parametrize("adversarial", ["bce", "hinge", "wasserstein-gp"])
+def test_everything_random_is_drawn_for_the_whole_batch_so_that_it_may_pass_in_parts(adversarial: str) -> None:
+    terms = ["texture_weight=1", "mode_seeking_weight=1", "feature_matching_weight=1", "r1_weight=1", "r1_every=1"]
+    settings = [f"image_gan.{term}" for term in (*terms, f"adversarial={adversarial}", "steps=3", "batch_size=4")]
+    settings += ['image_gan.augmentation=["translation", "scaling", "colour", "cutout"]', "training.log_every=1"]
+    whole = fit_image_gan(None, settings=settings).history_
+    assert fit_image_gan(None, settings=[*settings, "training.accumulation=3"]).history_ == pytest.approx(
+        whole, rel=1e-3
+    )
 
 
 def test_dropout_is_drawn_by_seed_and_step_and_leaves_the_global_random_state_alone() -> None:

@@ -215,7 +215,9 @@ class ImageGANConfig(GANConfig):
     normalisation: Literal["batch", "instance"] = Field("instance", description="Normalisation in the generator.")
     dropout: Probability = Field(0.0, description="Dropout where the U-Net no longer widens, in training only.")
     noise_channels: int = Field(1, ge=0, le=64, description="Gaussian noise channels at the renderer's input.")
-    noise_at_every_scale: bool = Field(False, description="Add the noise at every scale of the decoder as well.")
+    noise_at_every_scale: bool = Field(
+        False, description="Add noise at every scale of the decoder instead, as strongly as the features there say."
+    )
     head_width: int = Field(
         0, ge=0, le=256, description="Filters of one more convolution at full resolution; 0 for none (paper)."
     )

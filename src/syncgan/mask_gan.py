@@ -17,7 +17,7 @@ from syncgan.data.tensors import binarise, collect_masks, index_labels, level_sh
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
-from syncgan.training.augmentation import dihedral, draw_dihedral
+from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
 from syncgan.training.batches import batch_indices, moved, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
@@ -309,7 +309,17 @@ class MaskGAN:
                 chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
             noise = torch.randn((len(chosen), *self._noise_shape()), generator=generator).to(device)
             told = {"label": classes[indices].to(device)} if self.label_values_ else {}
-            return MaskBatch(step, level_shares(chosen, self.levels_, resolution) * 2 - 1, noise, told)
+            shares = level_shares(chosen, self.levels_, resolution) * 2 - 1
+            augmentation = draw_augmentation(
+                gan.augmentation,
+                len(chosen),
+                resolution,
+                probability=gan.augmentation_probability,
+                generator=generator,
+                device=device,
+            )
+            mixing = torch.rand((len(chosen), 1, 1, 1), generator=generator).to(device)
+            return MaskBatch(step, shares, noise, told, augmentation=augmentation, mixing=mixing)
 
         return batch
 

@@ -87,29 +87,33 @@ class ConditionalNorm(nn.Module):
 
 
 class NoiseInjection(nn.Module):
-    """Add noise planes to a feature map, each channel with learned weights that start at zero.
+    """Add a noise plane to a feature map, as strongly in each place as the features there say.
 
-    Fine texture is random: a plane at every scale lets the network draw it instead of inventing a pattern from
-    position alone.
+    Fine texture is random: noise at every scale lets the network draw it instead of inventing a pattern from position
+    alone. Nuclei are grainy where plasma is smooth, so the strength is a learned linear function of each channel's
+    own value, which starts at zero.
 
     Parameters
     ----------
-    planes, channels : noise planes, and channels of the feature map.
+    channels : channels of the feature map.
 
     References
     ----------
-    Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019.
+    Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019; there the
+    strength is the same in all places.
     """
 
-    def __init__(self, planes: int, channels: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(channels, planes))
+        self.base = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.slope = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Return `x` (N, channels, H, W) with `noise` (N, planes, k * H, k * W) pooled to its size, variance kept."""
+        """Return `x` (N, channels, H, W) with `noise` (N, 1, k * H, k * W) pooled to its size, variance kept."""
         factor = noise.shape[-1] // x.shape[-1]
         plane = F.avg_pool2d(noise, factor) * factor if factor > 1 else noise
-        return x + F.conv2d(plane.to(x.dtype), self.weight[:, :, None, None].to(x.dtype))
+        strength = torch.addcmul(self.base.to(x.dtype), self.slope.to(x.dtype), x)
+        return torch.addcmul(x, strength, plane.to(x.dtype))
 
 
 def init_weights(module: nn.Module) -> None:

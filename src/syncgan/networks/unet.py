@@ -24,7 +24,7 @@ class UNet(nn.Module):
     normalisation : "batch" (pix2pix) or "instance".
     dropout : probability in up to three inner decoder scales, in training only (pix2pix: 0.5).
     condition_dim : length of the condition vector that scales and shifts every normalised feature; 0 for none.
-    noise_planes : noise planes added at every scale of the decoder; 0 for none (pix2pix).
+    noise : whether a noise plane is added at every scale of the decoder (pix2pix: no).
     head_width : filters of one more convolution at full resolution, which sees the input again; 0 for none (pix2pix).
         Without it the output is a bilinear enlargement followed by one convolution and holds no detail of one pixel.
 
@@ -48,7 +48,7 @@ class UNet(nn.Module):
         normalisation: Literal["batch", "instance"] = "batch",
         dropout: float = 0.0,
         condition_dim: int = 0,
-        noise_planes: int = 0,
+        noise: bool = False,
         head_width: int = 0,
     ) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class UNet(nn.Module):
             self.up_norm.append(ConditionalNorm(widths[depth - 1], kind=normalisation, condition_dim=condition_dim))
         self.out = UpsampleConv(2 * widths[0], head_width or out_channels)
         self.head = nn.Conv2d(head_width + in_channels, out_channels, 3, padding=1) if head_width else None
-        scales = [*widths[-2::-1], *([head_width] if head_width else [])] if noise_planes else []
-        self.noise = nn.ModuleList(NoiseInjection(noise_planes, channels) for channels in scales)
+        scales = [*widths[-2::-1], *([head_width] if head_width else [])] if noise else []
+        self.noise = nn.ModuleList(NoiseInjection(channels) for channels in scales)
         inner = range(1, min(4, downsamplings - 4))  # pix2pix: the scales whose width no longer grows
         self.dropout = dict.fromkeys(inner, dropout) if dropout else {}
 
     def forward(self, x: Tensor, condition: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """Return (N, out_channels, S, S) before the output non-linearity; `noise` (N, noise_planes, S, S)."""
+        """Return (N, out_channels, S, S) before the output non-linearity; `noise` is (N, 1, S, S)."""
         given = x
         skips = []
         for depth, (convolution, norm) in enumerate(zip(self.down, self.down_norm, strict=True)):

@@ -102,7 +102,7 @@ def train(
     validate_every = steps_per_epoch if training.validate_every == "epoch" else training.validate_every
     with process_group(device, training.distributed_timeout_seconds) as ranks, deferred_signals() as signals:
         state = TrainingState.start(objective, gan, precision.scaler, training.accumulation)
-        keeper = Keeper(state, stage=stage, checkpoints=checkpoints, ranks=ranks, max_rollbacks=training.max_rollbacks)
+        keeper = Keeper(state, stage=stage, checkpoints=checkpoints, ranks=ranks, training=training)
         keeper.resume()
         if state.stop_reason is not None:
             return state
@@ -124,8 +124,8 @@ def train(
             clock.tick()
             last = state.step >= steps
             log = last or state.step % training.log_every == 0
-            # To look whether a step was skipped is to wait for the device: GPUs are asked only when the log asks too.
-            if (log or device.type == "cpu") and keeper.recovered():
+            # To look whether a step was skipped is to wait for the device: CUDA is asked only when the log asks too.
+            if (log or device.type != "cuda") and keeper.recovered():
                 continue
             if log and (means := ranks.mean(state.close_interval())):
                 state.history.append(means["generator"])

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from syncgan.config import TrainingConfig
 from syncgan.errors import TrainingError
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.distributed import Ranks
@@ -22,7 +24,6 @@ __all__ = ["Keeper"]
 
 _log = logging.getLogger(__name__)
 _IN_A_ROW = 3
-_REMEMBER_EVERY = 100  # steps between two copies in memory, where there are no checkpoints
 
 _REMEDY = (
     "lower learning_rate and discriminator_learning_rate of this GAN, use training.precision=fp32, "
@@ -40,7 +41,7 @@ class Keeper:
     state : what is kept and put back.
     stage : for messages.
     checkpoints : the store on disk; only the main process uses it, the others are told.
-    max_rollbacks : returns to a good state before it gives up.
+    training : how often to keep a state, and how often to return to one before giving up.
     """
 
     def __init__(
@@ -50,13 +51,15 @@ class Keeper:
         stage: str,
         checkpoints: CheckpointStore | None,
         ranks: Ranks,
-        max_rollbacks: int,
+        training: TrainingConfig,
     ) -> None:
         self._state = state
         self._stage = stage
         self._store = checkpoints if ranks.main else None
         self._ranks = ranks
-        self._max_rollbacks = max_rollbacks
+        self._max_rollbacks = training.max_rollbacks
+        self._every_seconds = training.checkpoint_seconds
+        self._copied_at = time.monotonic()
         self._skipped = 0
         self._memory: Saved | None = None
 
@@ -65,7 +68,7 @@ class Keeper:
         restored = self._store is not None and self._store.restore(self._state)
         if self._ranks.share(restored):
             self.synchronise()
-        else:
+        elif self._ranks.main:
             self._memory = _copy(self._state)
         self._skipped = int(self._state.skips[0])
 
@@ -95,12 +98,12 @@ class Keeper:
             It has gone back too often already.
         """
         state = self._state
-        total, _, longest = (int(value) for value in state.skips)
+        total, _, longest = map(int, state.skips.tolist())
         if total > self._skipped:
             self.record({"event": "skipped", "step": state.step, "skipped": total})
             _log.warning("%s: %d steps skipped until step %d: a loss was not finite", self._stage, total, state.step)
-            if longest < _IN_A_ROW and not state.is_finite():
-                longest = _IN_A_ROW
+            # Running statistics may have caught what was not finite, each process its own.
+            longest = self._ranks.agree(longest if state.is_finite() else _IN_A_ROW)
         self._skipped = total
         state.skips[2] = 0
         if longest >= _IN_A_ROW:
@@ -142,14 +145,14 @@ class Keeper:
     def _due(self, stopping: bool) -> bool:
         if self._store is not None:
             return stopping or self._store.due()
-        return self._ranks.main and self._state.step % _REMEMBER_EVERY == 0
+        return self._ranks.main and time.monotonic() - self._copied_at >= self._every_seconds
 
     def _save(self) -> None:
         if self._store is not None:
             self._store.save(self._state)
             self._memory = None
         elif self._state.stop_reason is None:
-            self._memory = _copy(self._state)
+            self._memory, self._copied_at = _copy(self._state), time.monotonic()
 
     def _roll_back(self) -> None:
         state = self._state

@@ -75,7 +75,7 @@ class Stepper:
     def step(self) -> None:
         """Update D `discriminator_steps` times and G once, and count the step."""
         state, device = self._state, self._device
-        buffers = [buffer.clone() for buffer in self._buffers()] if device.type == "cpu" else []
+        buffers = [buffer.clone() for buffer in self._buffers()] if device.type != "cuda" else []
         failed = skipped = torch.zeros((), dtype=torch.bool, device=device)
         number = state.attempt * _ATTEMPT + state.step * self._discriminator_steps
         if self._compiled:
@@ -164,8 +164,11 @@ class Stepper:
         overflowed = ~torch.isfinite(torch.nn.utils.get_total_norm(gradients))
         flags = torch.stack([failed | lost | (overflowed & (scale <= 1)), skipped | lost | overflowed])
         failed, skipped = self._ranks.any_of(flags)
-        optimiser.found_inf = skipped.float()  # type: ignore[attr-defined]
-        optimiser.step()
+        if self._device.type in ("cpu", "cuda"):
+            optimiser.found_inf = skipped.float()  # type: ignore[attr-defined]
+            optimiser.step()
+        elif not bool(skipped):  # Metal's fused Adam takes the flag without heeding it
+            optimiser.step()
         scaler.update()
         return failed, skipped
 
