@@ -157,7 +157,7 @@ def fit_run(
         run_dir=out,
         resume="auto" if resume else "never",
         callbacks=[*callbacks, PreviewWriter(out / PREVIEWS)],
-        score=_score(config),
+        score=_score(config, device),
     )
     seconds = time.monotonic() - started
     return RunResult(
@@ -312,13 +312,16 @@ def _as_run_data(data: Any) -> RunData:
     return RunData(dataset=data, skipped={})
 
 
-def _score(config: SynCGANConfig | None) -> Any:
+def _score(config: SynCGANConfig | None, device: str | torch.device) -> Any:
     """Return what ``image_gan.selection = "utility"`` scores with, None where it is not asked for."""
     if config is None or config.image_gan.selection != "utility":
         return None
+    from syncgan.evaluation.features import default_features
     from syncgan.evaluation.utility import UtilityScore
+    from syncgan.training.precision import resolve_device
 
-    return UtilityScore()
+    found = resolve_device(device)
+    return UtilityScore(default_features(found if found.type == "cuda" else "cpu"))
 
 
 # --- masks that are given ------------------------------------------------------------------------------------------
