@@ -77,7 +77,10 @@ def test_settings_are_frozen():
         ({"image_sise": 64}, r"unknown key 'image_sise': expected one of image_size, .*did you mean 'image_size'"),
         ({"mask_gan": {"stepz": 1}}, r"unknown key 'mask_gan\.stepz': expected one of .*did you mean 'steps'"),
         ({"image_gan": {"steps": 0}}, r"image_gan\.steps: .*greater than or equal to 1 or 'auto', got 0"),
-        ({"image_gan": {"selection": "best"}}, r"image_gan\.selection: .*'validation', 'utility' or 'last', got 'best'"),
+        (
+            {"image_gan": {"selection": "best"}},
+            r"image_gan\.selection: .*'validation', 'utility' or 'last', got 'best'",
+        ),
         ({"image_size": 100}, r"image_size must be a multiple of 16, got 100"),
         ({"image_size": 32}, r"mask_gan\.resolution must be a power of two up to image_size \(32\), got 64"),
         ({"mask_gan": {"resolution": 48}}, r"power of two"),

@@ -55,3 +55,26 @@ def test_without_the_package_the_command_to_install_it_is_named(tmp_path, monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'syncgan\[tensorboard\]'"):
         TensorBoardCallback(tmp_path)
+
+
+def test_the_command_passes_it_to_the_fit(tmp_path, monkeypatch):
+    from syncgan.evaluation import runs
+    from syncgan.evaluation.tensorboard import TensorBoardCallback
+    from test_cli import syncgan, write_images
+
+    told = []
+
+    def stop(*_, callbacks, **__):
+        told.extend(callbacks)
+        raise ConfigError("enough")
+
+    data = write_images(tmp_path / "data", {"a": 2, "b": 2})
+    monkeypatch.setattr(runs, "fit_run", stop)
+    for options, expected in ([], False), (["--tensorboard"], True):
+        told.clear()
+        assert syncgan("fit", data, "--out", tmp_path / "run", "--preset=tiny", *options).code == 2
+        assert any(isinstance(callback, TensorBoardCallback) for callback in told) == expected
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refused = syncgan("fit", tmp_path / "nowhere", "--out", tmp_path / "run", "--tensorboard")
+    assert refused.code == 2
+    assert "syncgan[tensorboard]" in refused.err  # before the missing folder is noticed

@@ -1,8 +1,14 @@
 """What the report says about training: curves of losses and scores, why it stopped, speed and memory."""
 
+import io
+from types import SimpleNamespace
+
 import pytest
 
+from syncgan.evaluation import run_report
+from syncgan.evaluation.progress import FitProgress, PlainDisplay
 from syncgan.evaluation.training_figures import speed_and_memory, stopping_sentence, training_figures
+from syncgan.training.events import FitEvent
 
 
 def losses(stage, steps=20, speed=10.0, memory=512.0):
@@ -74,3 +80,18 @@ def test_speed_is_the_last_of_each_kind_and_memory_the_most():
         "peak memory": "10.0 GiB of the GPU",
     }
     assert speed_and_memory([STOPPED], on_gpu=False) == {}
+
+
+def test_progress_tells_only_of_stages_that_stopped_otherwise_than_planned():
+    stream = io.StringIO()
+    progress = FitProgress(PlainDisplay(stream))
+    for line in ({**STOPPED, "kept_step": 20}, STOPPED, {"event": "eclipse", "stage": "image_gan", "step": 1}):
+        progress(FitEvent("event", None, stage="image_gan", done=20, line=line))
+    assert stream.getvalue().splitlines() == [
+        "image_gan: Stopped at step 20: all steps done; the weights of step 10 are kept, the best by score."
+    ]
+
+
+def test_a_report_without_the_variety_within_one_mask_is_better_than_none(caplog):
+    assert run_report._diversity(SimpleNamespace(config_=SimpleNamespace(image_size=32))) == ()
+    assert "could not be measured" in caplog.text
