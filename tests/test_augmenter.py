@@ -188,7 +188,7 @@ def test_events_tell_stages_and_the_time_left(phantom: Phantom) -> None:
 
     SynCGANAugmenter(config(), device="cpu").fit(phantom, callbacks=[fails, events.append])
     kinds = [event.kind for event in events]
-    assert kinds == ["masks"] * 12 + ["plan", "step", "step", "step", "fitted"]
+    assert kinds == ["masks"] * 12 + ["plan", *["step", "preview"] * 3, "fitted"]
     assert events[12].total == 9
     assert events[12].seconds_left is not None
     assert [event.seconds_left for event in events][-1] == 0.0

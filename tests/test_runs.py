@@ -54,7 +54,7 @@ def test_a_report_that_fails_does_not_fail_the_run(folder, tmp_path, monkeypatch
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(f"syncgan.evaluation.runs.{part}", fail)
+    monkeypatch.setattr(f"syncgan.evaluation.run_report.{part}", fail)
     result = fit_run(folder, tmp_path / "run", config=CONFIG, device="cpu")
     assert result.report is None
     assert result.model.joinpath("manifest.json").is_file()

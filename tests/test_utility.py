@@ -36,7 +36,7 @@ def test_the_score_is_distance_plus_weighted_copies():
 
 def config(selection):
     return SynCGANConfig.preset("tiny").updated(
-        ["image_gan.steps=6", "image_gan.width=4", "training.validate_every=2", f"image_gan.selection={selection}"]
+        ["image_gan.steps=6", "image_gan.width=4", "training.score_every=2", f"image_gan.selection={selection}"]
     )
 
 

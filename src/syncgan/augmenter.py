@@ -47,6 +47,7 @@ from syncgan.training.distributed import Ranks, process_group
 from syncgan.training.events import FitEvent, Forecast, Notifier
 from syncgan.training.launch import is_main_process
 from syncgan.training.loop import Progress, resolve_device, resolve_precision
+from syncgan.training.previews import Preview
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -454,9 +455,13 @@ class SynCGANAugmenter:
         steps = self._steps(maps, len(training))
         folders = {_ALL_CLASSES: "mask_gan-all", "image_gan": "image_gan"}
         folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
-        stores = {} if run is None else {stage: run.checkpoints(folder, config) for stage, folder in folders.items()}
+        stores = {}
+        if run is not None:
+            record = notifier.recorder(run)
+            stores = {stage: run.checkpoints(folder, config, record) for stage, folder in folders.items()}
         observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
-        self.mask_gans_ = self._fit_mask_gans(maps, training, steps, stores, observe)
+        preview = notifier.preview if notifier else None
+        self.mask_gans_ = self._fit_mask_gans(maps, training, steps, stores, observe, preview)
         self.image_gan_ = MaskToImageCGAN(config, seed=self.seed, device=self.device_).fit(
             training.images,
             training.maps,
@@ -466,6 +471,7 @@ class SynCGANAugmenter:
             observe=observe,
             levels=self.levels_,
             score=score,
+            preview=preview,
         )
 
     def _fit_mask_gans(
@@ -475,14 +481,22 @@ class SynCGANAugmenter:
         steps: Mapping[str, int],
         stores: Mapping[str, CheckpointStore],
         observe: Callable[[Progress], None],
+        preview: Callable[[Preview], None] | None,
     ) -> tuple[MaskGAN, ...]:
         """Train one mask GAN a class, from a common start or not, or one that is told the class."""
         config = self.config_
 
         def fit(part: Tensor, stage: str, config: SynCGANConfig = config, **details: Any) -> MaskGAN:
             model = MaskGAN(config, seed=self.seed, device=self.device_)
-            store = stores.get(stage)
-            return model.fit(part, checkpoints=store, observe=observe, stage=stage, levels=self.levels_, **details)
+            return model.fit(
+                part,
+                checkpoints=stores.get(stage),
+                observe=observe,
+                preview=preview,
+                stage=stage,
+                levels=self.levels_,
+                **details,
+            )
 
         if self._shares_mask_gan(maps):
             return (fit(training.maps, _ALL_CLASSES, labels=training.labels),) * len(maps)

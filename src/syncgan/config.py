@@ -309,6 +309,14 @@ class TrainingConfig(ConfigSection):
     distributed_timeout_seconds: float = Field(
         600.0, gt=0, description="Under torchrun: how long a process waits for the others."
     )
+    preview_every: int = Field(
+        200, ge=0, description="Steps between two previews, shown to callbacks and in the report; 0: none."
+    )
+    score_every: int = Field(
+        200,
+        ge=1,
+        description="Steps between two validations where a utility score is computed, instead of validate_every.",
+    )
 
 
 class SynCGANConfig(ConfigSection):
@@ -444,6 +452,7 @@ _FREE_TO_CHANGE = frozenset(
         "distributed_timeout_seconds",
         "keep_checkpoints",
         "max_rollbacks",
+        "preview_every",
     }
 )
 

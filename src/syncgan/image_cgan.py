@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from syncgan import rng
 from syncgan.config import ImageGANConfig, SynCGANConfig, checked
-from syncgan.data.image_pairs import ImagePairs, collect_image_pairs, hold_out
+from syncgan.data.image_pairs import ImagePairs, collect_image_pairs, hold_out, spread_over_classes
 from syncgan.data.stain import StainPrior
 from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
@@ -27,9 +29,11 @@ from syncgan.training.draws import with_draws
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import ImageBatch, ImageObjective
 from syncgan.training.precision import memory_format
+from syncgan.training.previews import PREVIEWED, Preview, evaluating
 
 __all__ = ["MaskToImageCGAN", "Score"]
 
+_log = logging.getLogger(__name__)
 _KIND = "image_gan"
 _SELECT_BY = {"validation": "generator", "utility": "utility", "last": None}
 
@@ -95,6 +99,7 @@ class MaskToImageCGAN:
         stage: str = _KIND,
         levels: int | None = None,
         score: Score | None = None,
+        preview: Callable[[Preview], None] | None = None,
     ) -> Self:
         """Learn from pairs.
 
@@ -112,6 +117,7 @@ class MaskToImageCGAN:
         levels : L; None takes the configuration's, or 2 when nothing but nucleus and background occurs.
         score : called with rendered held-out maps, their images and the training images, all uint8 (n, 3, S, S), for
             ``image_gan.selection = "utility"``; lower is better. `syncgan.evaluation.utility.UtilityScore` is one.
+        preview : called with a `Preview` of the same few maps every ``training.preview_every`` steps and at the end.
 
         Raises
         ------
@@ -134,7 +140,7 @@ class MaskToImageCGAN:
             pairs = self._with_codes(pairs)
             held_out = None if held_out is None else self._with_codes(held_out)
         if isinstance(self.generator_, nn.Module):
-            self._train(pairs, held_out, checkpoints, observe, stage, score)
+            self._train(pairs, held_out, checkpoints, observe, stage, score, preview)
         else:
             make(
                 partial(self.generator_.fit, pairs.images.numpy(), pairs.maps.numpy()),
@@ -179,13 +185,21 @@ class MaskToImageCGAN:
         classes = self._class_indices(labels, len(maps))
         return self.render(maps, classes, [rng.seed_for(seed, "render", index) for index in range(len(maps))])
 
-    def render(self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int]) -> Tensor:
-        """Render maps (n, S, S) of class indices (n,), each under its own seed; see `generate`."""
+    def render(
+        self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int], *, stain_seeds: Sequence[int] | None = None
+    ) -> Tensor:
+        """Render maps (n, S, S) of class indices (n,), each under its own seed; see `generate`.
+
+        Parameters
+        ----------
+        stain_seeds : seeds of the stain's colours alone; None takes `item_seeds`.
+        """
         self._require_fitted()
         chunk = self.config_.sampling.chunk_size
+        seeds = list(zip(item_seeds, stain_seeds or item_seeds, strict=True))
         parts = [
-            self._render_chunk(maps[at : at + chunk], classes[at : at + chunk], list(item_seeds[at : at + chunk]))
-            for at in range(0, len(item_seeds), chunk)
+            self._render_chunk(maps[at : at + chunk], classes[at : at + chunk], seeds[at : at + chunk])
+            for at in range(0, len(seeds), chunk)
         ]
         return torch.cat(parts)
 
@@ -298,6 +312,7 @@ class MaskToImageCGAN:
         observe: Callable[[Progress], None] | None,
         stage: str,
         score: Score | None,
+        preview: Callable[[Preview], None] | None,
     ) -> None:
         gan, training, device = self.config.image_gan, self.config.training, self.device_
         discriminator = rng.build(
@@ -319,6 +334,11 @@ class MaskToImageCGAN:
             )
         self._require_image_output()
         utility = None if score is None or held_out is None else _utility(score, held_out.images, pairs.images)
+        if utility is not None:
+            training = training.model_copy(update={"validate_every": training.score_every})
+        shown = spread_over_classes(
+            pairs if held_out is None else held_out, min(PREVIEWED, self.config.sampling.chunk_size)
+        )
         if not stay_on_host([pairs.images, pairs.maps], device, training.data_device):
             pairs = pairs.each(self._moved)
         objective = ImageObjective(
@@ -341,6 +361,9 @@ class MaskToImageCGAN:
             select_by=_SELECT_BY[gan.selection],
             checkpoints=checkpoints,
             observe=observe,
+            preview=None
+            if preview is None
+            else partial(self._show, preview, stage, shown, gan.total_steps(len(pairs))),
         )
         self.generator_.load_state_dict(state.chosen_weights())
         self.generator_.eval()
@@ -385,6 +408,21 @@ class MaskToImageCGAN:
         label = pairs.classes if self.label_values_ else None
         return ImageBatch(step, one_hot(pairs.maps, self.levels_), to_model(pairs.images), conditions, label)
 
+    def _show(
+        self,
+        preview: Callable[[Preview], None],
+        stage: str,
+        pairs: ImagePairs,
+        total: int,
+        network: nn.Module,
+        step: int,
+    ) -> None:
+        """Call `preview` with the same maps rendered under the same noise and stain every time."""
+        seeds = [(rng.seed_for(self.seed, "preview", index),) * 2 for index in range(len(pairs))]
+        with evaluating(network):
+            images = self._render_chunk(pairs.maps, pairs.classes, seeds, network)
+        preview(Preview(stage, step, total, pairs.maps.cpu(), self.levels_, images.cpu(), pairs.images.cpu()))
+
     def _moved(self, tensor: Tensor) -> Tensor:
         return moved(tensor, self.device_)
 
@@ -394,11 +432,16 @@ class MaskToImageCGAN:
         return replace(pairs, codes=self.stain_prior_.encode(pairs.images, pairs.maps, self.levels_))
 
     @torch.no_grad()
-    def _render_chunk(self, maps: Tensor, classes: Tensor, seeds: list[int]) -> Tensor:
-        """Render up to one chunk, padded to its fixed size so that a result does not depend on how many were asked."""
+    def _render_chunk(
+        self, maps: Tensor, classes: Tensor, seeds: list[tuple[int, int]], network: nn.Module | None = None
+    ) -> Tensor:
+        """Render up to one chunk, padded to its fixed size so that a result does not depend on how many were asked.
+
+        `seeds` holds those of noise and stain.
+        """
         count = len(seeds)
         if not isinstance(self.generator_, nn.Module):
-            return self._render_by_plugin(maps, classes, seeds)
+            return self._render_by_plugin(maps, classes, [seed for seed, _ in seeds])
         padding = self.config_.sampling.chunk_size - count
         seeds = [*seeds, *[seeds[-1]] * padding]
         maps = torch.cat([maps.to(self.device_), maps[-1:].to(self.device_).expand(padding, -1, -1)])
@@ -406,12 +449,12 @@ class MaskToImageCGAN:
         conditions = self._told(classes.to(self.device_))
         shape = self._noise_shape()
         if shape:
-            rows = [torch.randn(shape, generator=rng.torch_generator(seed, "render noise")) for seed in seeds]
+            rows = [torch.randn(shape, generator=rng.torch_generator(seed, "render noise")) for seed, _ in seeds]
             conditions["noise"] = torch.stack(rows).to(self.device_)
         if self.stain_prior_ is not None:
-            codes = self.stain_prior_.sample(seeds, classes if self.label_values_ else None)
-            conditions["style"] = codes.to(self.device_)
-        rendered = self.generator_(one_hot(maps, self.levels_), **conditions)
+            told = classes if self.label_values_ else None
+            conditions["style"] = self.stain_prior_.sample([seed for _, seed in seeds], told).to(self.device_)
+        rendered = (self.generator_ if network is None else network)(one_hot(maps, self.levels_), **conditions)
         return to_uint8(torch.tanh(rendered[:count].float()))
 
     def _render_by_plugin(self, maps: Tensor, classes: Tensor, seeds: list[int]) -> Tensor:
@@ -475,5 +518,13 @@ class MaskToImageCGAN:
 
 
 def _utility(score: Score, real: Tensor, training: Tensor) -> Callable[[Tensor], float]:
-    """Return a function of rendered held-out maps in [-1, 1]."""
-    return lambda rendered: float(score(to_uint8(rendered).cpu(), real, training))
+    """Return a function of rendered held-out maps in [-1, 1]; NaN where the score fails, and training goes on."""
+
+    def utility(rendered: Tensor) -> float:
+        try:
+            return float(score(to_uint8(rendered).cpu(), real, training))
+        except Exception:
+            _log.exception("the score of the renderer failed; training goes on")
+            return math.nan
+
+    return utility

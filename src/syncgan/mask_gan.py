@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
 from syncgan.training.precision import memory_format
+from syncgan.training.previews import PREVIEWED, Preview, evaluating
 
 __all__ = ["MaskGAN"]
 
@@ -84,6 +86,7 @@ class MaskGAN:
         stage: str = _KIND,
         levels: int | None = None,
         start: MaskGAN | None = None,
+        preview: Callable[[Preview], None] | None = None,
     ) -> Self:
         """Learn from masks.
 
@@ -97,6 +100,7 @@ class MaskGAN:
         stage : name in log and checkpoints.
         levels : L; None takes the configuration's, or 2 when nothing but nucleus and background occurs.
         start : a `MaskGAN` of the same settings that `fit` has trained; its weights are the first weights here.
+        preview : called with a `Preview` of the same few masks every ``training.preview_every`` steps and at the end.
 
         Raises
         ------
@@ -110,7 +114,7 @@ class MaskGAN:
         values, classes = index_labels(labels, len(maps))
         self._start(levels or found, values, stage)
         if isinstance(self.generator_, nn.Module):
-            self._train(maps, classes, checkpoints, observe, stage, start)
+            self._train(maps, classes, checkpoints, observe, stage, start, preview)
         else:
             self.generator_.fit(maps.numpy(), labels=None if labels is None else classes.numpy(), seed=self.seed)
             self.stop_reason_ = "fitted by the plug-in"
@@ -246,6 +250,7 @@ class MaskGAN:
         observe: Callable[[Progress], None] | None,
         stage: str,
         start: MaskGAN | None,
+        preview: Callable[[Preview], None] | None,
     ) -> None:
         gan, training, device = self.config.mask_gan, self.config.training, self.device_
         resolution = self._output_resolution()
@@ -285,6 +290,7 @@ class MaskGAN:
             seed=self.seed,
             checkpoints=checkpoints,
             observe=observe,
+            preview=None if preview is None else partial(self._show, preview, stage, gan.total_steps(len(maps))),
         )
         self.generator_.load_state_dict(state.chosen_weights())
         self.generator_.eval()
@@ -317,8 +323,17 @@ class MaskGAN:
 
         return batch
 
+    def _show(self, preview: Callable[[Preview], None], stage: str, total: int, network: nn.Module, step: int) -> None:
+        """Call `preview` with masks of the same noise every time."""
+        count = min(PREVIEWED, self.config_.sampling.chunk_size)
+        seeds = [rng.seed_for(self.seed, "preview", index) for index in range(count)]
+        classes = [index % len(self.label_values_) for index in range(count)] if self.label_values_ else None
+        with evaluating(network):
+            maps = self._draw_chunk(seeds, classes, network)
+        preview(Preview(stage, step, total, maps.cpu(), self.levels_))
+
     @torch.no_grad()
-    def _draw_chunk(self, seeds: list[int], classes: list[int] | None) -> Tensor:
+    def _draw_chunk(self, seeds: list[int], classes: list[int] | None, network: nn.Module | None = None) -> Tensor:
         """Draw up to one chunk, padded to its fixed size so that a result does not depend on how many were asked."""
         if not isinstance(self.generator_, nn.Module):
             return self._draw_by_plugin(seeds, classes)
@@ -329,7 +344,7 @@ class MaskGAN:
         told = {}
         if classes is not None:
             told["label"] = torch.tensor([*classes, *[0] * padding], device=self.device_)
-        scores = self.generator_(noise, **told)
+        scores = (self.generator_ if network is None else network)(noise, **told)
         return binarise(scores[:count], self.config_.image_size)
 
     def _draw_by_plugin(self, seeds: list[int], classes: list[int] | None) -> Tensor:

@@ -14,7 +14,10 @@ from syncgan.errors import ConfigError
 from syncgan.training.launch import is_main_process
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from syncgan.evaluation.runs import RunResult
+    from syncgan.training.events import FitEvent
 
 __all__ = ["demo", "fit", "sample"]
 
@@ -86,6 +89,9 @@ def fit(
     limit_per_class: Annotated[
         int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="Use only the first N files of a class.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard for `tensorboard --logdir`.")
+    ] = False,
     resume: Resume = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -93,7 +99,10 @@ def fit(
     """Learn masks and images of every class in DATA; leaves model, pictures and report in the run folder."""
     from syncgan.evaluation.progress import FitProgress
     from syncgan.evaluation.runs import check_plugins, check_run_folder, fit_run, load_run_data
+    from syncgan.evaluation.tensorboard import TensorBoardCallback, require_tensorboard
 
+    if tensorboard:
+        require_tensorboard()
     tree = configuration(config, preset, settings)
     check_run_folder(out, resume=resume, data=data)
     check_plugins(tree)
@@ -107,7 +116,9 @@ def fit(
     )
     with display_for(as_json, quiet) as display:
         say_what_was_read(display, source)
-        told = [FitProgress(display)]
+        told: list[Callable[[FitEvent], None]] = [FitProgress(display)]
+        if tensorboard:
+            told.append(TensorBoardCallback(out / "tensorboard"))
         result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
     conclude(display, as_json, result.summary(), _run_lines(result))
 

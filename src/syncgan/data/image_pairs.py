@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from syncgan import rng
 from syncgan.data.tensors import Geometry, collect_images, collect_masks, index_labels
 from syncgan.errors import DataError
 
-__all__ = ["ImagePairs", "collect_image_pairs", "hold_out"]
+__all__ = ["ImagePairs", "collect_image_pairs", "hold_out", "spread_over_classes"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,20 @@ def hold_out(pairs: ImagePairs, *, classes: int, share: float, seed: int) -> tup
     held = torch.zeros(len(pairs), dtype=torch.bool)
     held[chosen] = True
     return pairs.take(torch.nonzero(~held).flatten()), pairs.take(torch.nonzero(held).flatten())
+
+
+def spread_over_classes(pairs: ImagePairs, count: int) -> ImagePairs:
+    """Return up to `count` pairs, the first of every class, then the second, and so on.
+
+    Examples
+    --------
+    >>> classes = torch.tensor([0, 0, 0, 1, 1])
+    >>> spread_over_classes(ImagePairs(classes, classes, classes), 4).classes
+    tensor([0, 1, 0, 1])
+    """
+    seen: Counter[int] = Counter()
+    ranks = []
+    for position, index in enumerate(pairs.classes.tolist()):
+        ranks.append((seen[index], index, position))
+        seen[index] += 1
+    return pairs.take(torch.tensor([position for _, _, position in sorted(ranks)[:count]]))

@@ -118,10 +118,10 @@ def installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in (_NETWORK, _WEIGHTS))
 
 
-def default_features(device: str | torch.device = "cpu") -> Features:
+def default_features(device: str | torch.device = "cpu", *, side: int = 128) -> Features:
     """Return `PretrainedFeatures` where they are installed, else `TextureFeatures`; `name` says which."""
     choices: dict[bool, Callable[[], Features]] = {
-        True: lambda: PretrainedFeatures(device=device),
+        True: lambda: PretrainedFeatures(side, device=device),
         False: TextureFeatures,
     }
     return choices[installed()]()

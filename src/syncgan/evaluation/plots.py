@@ -1,4 +1,4 @@
-"""Pictures as PNG bytes: strips of images under their captions, and loss curves.
+"""Pictures as PNG bytes: strips of images under their captions, and curves of losses and scores.
 
 matplotlib is used without pyplot, so nothing global changes. Text that comes from data is never read as markup.
 """
@@ -23,9 +23,12 @@ __all__ = [
     "colour_map",
     "draw_distributions",
     "draw_losses",
+    "draw_scores",
     "draw_strips",
     "elided",
+    "pixels_of",
     "plain",
+    "uncaptioned_rows",
 ]
 
 Pixels = NDArray[np.uint8]
@@ -38,6 +41,7 @@ LARGEST_TILE_PX = 192
 
 # Okabe and Ito's colours can be told apart by colour-blind readers.
 _BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+_PURPLE, _SKY = "#CC79A7", "#56B4E9"
 _LEVEL_LOW, _LEVEL_MIDDLE, _NUCLEUS = (243, 243, 240), (230, 190, 110), (0, 84, 147)
 
 _DPI = 100
@@ -77,13 +81,16 @@ def colour_map(mask: Pixels, levels: int) -> Pixels:
     return np.asarray(palette[mask])
 
 
-def draw_strips(rows: Sequence[tuple[str, Sequence[Pixels]]], names: Sequence[Sequence[str]] = ()) -> bytes:
+def draw_strips(
+    rows: Sequence[tuple[str, Sequence[Pixels]]], names: Sequence[Sequence[str]] = (), columns: int = COLUMNS
+) -> bytes:
     """Draw rows of images, each row under its caption.
 
     Parameters
     ----------
     rows : caption ("" for none) and (H, W, 3) uint8 images of a row. Small images are enlarged by whole pixels.
     names : for each row those of its images, written below them; none if left out.
+    columns : images in a row.
     """
     tile_px = _tile_size([image for _, images in rows for image in images])
     below_px = _GAP_PX + (_NAME_PX if names else 0)
@@ -91,15 +98,16 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[Pixels]]], names: Sequence[Se
     for caption, _ in rows:
         tops.append(height + (_CAPTION_PX if caption else 0))
         height = tops[-1] + tile_px + below_px
-    width = 2 * _MARGIN_PX + COLUMNS * tile_px + (COLUMNS - 1) * _GAP_PX
+    width = 2 * _MARGIN_PX + columns * tile_px + (columns - 1) * _GAP_PX
     canvas = np.full((height + _MARGIN_PX, width, 3), 255, np.uint8)
-    lefts = [_MARGIN_PX + column * (tile_px + _GAP_PX) for column in range(COLUMNS)]
+    lefts = [_MARGIN_PX + column * (tile_px + _GAP_PX) for column in range(columns)]
     for (_, images), top in zip(rows, tops, strict=True):
         for image, left in zip(images, lefts, strict=False):
             canvas[top : top + tile_px, left : left + tile_px] = _tile(image, tile_px)
     captions = [
         _Text(plain(caption), _MARGIN_PX, top - _CAPTION_PX // 4, _CAPTION_PT)
         for (caption, _), top in zip(rows, tops, strict=True)
+        if caption
     ]
     below = [
         _Text(elided(name, tile_px // _NAME_LETTER_PX), left, top + tile_px + _NAME_PX - 5, _NAME_PT, "monospace")
@@ -107,6 +115,22 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[Pixels]]], names: Sequence[Se
         for name, left in zip(row, lefts, strict=False)
     ]
     return _with_texts(canvas, captions + below)
+
+
+def pixels_of(png: bytes) -> Pixels:
+    """Return the (H, W, 3) pixels of a picture that was drawn here."""
+    decoded: Any = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def uncaptioned_rows(png: bytes, columns: int) -> list[list[Pixels]]:
+    """Return the rows of images of a picture that `draw_strips` drew without any text."""
+    picture = pixels_of(png)
+    tile_px = (picture.shape[1] - 2 * _MARGIN_PX + _GAP_PX) // columns - _GAP_PX
+    tops, lefts = (
+        range(_MARGIN_PX, length - _MARGIN_PX - tile_px + 1, tile_px + _GAP_PX) for length in picture.shape[:2]
+    )
+    return [[np.asarray(picture[top : top + tile_px, left : left + tile_px]) for left in lefts] for top in tops]
 
 
 def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
@@ -118,7 +142,12 @@ def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
     lines : lines of ``stats.jsonl`` of that stage.
     """
     adversarial = {"discriminator": _VERMILION, "generator_adversarial": _BLUE}
-    others = {"generator_reconstruction": _GREEN, "generator_feature_matching": _ORANGE}
+    others = {
+        "generator_reconstruction": _GREEN,
+        "generator_feature_matching": _ORANGE,
+        "generator_texture": _PURPLE,
+        "generator_mode_seeking": _SKY,
+    }
     panels = [series for series in (_present(lines, adversarial), _present(lines, others)) if series]
     figure = _figure(680, 60 + 270 * max(len(panels), 1))
     figure.set_layout_engine("constrained")
@@ -128,11 +157,9 @@ def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
         for name, (values, colour) in series.items():
             _draw_series(axes, steps, values, colour, name)
         axes.set_ylabel("loss", fontsize=_FONT_PT)
-        axes.set_ylim(bottom=0)
-        axes.tick_params(labelsize=_FONT_PT - 2)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=_FONT_PT - 2, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
-        axes.spines[["top", "right"]].set_visible(False)
+        if min(np.nanmin(values) for values, _ in series.values()) >= 0:  # wasserstein-gp's may be negative
+            axes.set_ylim(bottom=0)
+        _style(axes)
     if panels:
         axes.set_xlabel("generator updates", fontsize=_FONT_PT)
     figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
@@ -164,6 +191,38 @@ def draw_distributions(title: str, panels: Mapping[str, Mapping[str, NDArray[np.
             axes.legend(fontsize=_FONT_PT - 2, frameon=False, loc="lower right")
     figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
     return _png(figure)
+
+
+def draw_scores(
+    title: str, scores: Mapping[str, tuple[Sequence[int], Sequence[float]]], kept_step: int | None
+) -> bytes:
+    """Draw scores on held-out items against the steps, each in a panel of its own, and mark the step that was kept.
+
+    Parameters
+    ----------
+    title : name of the stage.
+    scores : what it is -> (steps, values).
+    kept_step : None to mark nothing.
+    """
+    figure = _figure(680, 60 + 270 * max(len(scores), 1))
+    figure.set_layout_engine("constrained")
+    for number, (name, (steps, values)) in enumerate(scores.items()):
+        axes = figure.add_subplot(len(scores), 1, number + 1)
+        axes.plot(steps, values, color=_BLUE, linewidth=1.5, marker="o", markersize=4, label=name)
+        if kept_step is not None:
+            axes.axvline(kept_step, color=_VERMILION, linewidth=2, linestyle="--", label=f"kept: step {kept_step}")
+        _style(axes)
+    if scores:
+        axes.set_xlabel("generator updates", fontsize=_FONT_PT)
+    figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
+    return _png(figure)
+
+
+def _style(axes: Any) -> None:
+    axes.tick_params(labelsize=_FONT_PT - 2)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=_FONT_PT - 2, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _present(lines: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> dict[str, tuple[list[float], str]]:
@@ -220,6 +279,8 @@ class _Text(NamedTuple):
 
 
 def _with_texts(canvas: Pixels, texts: Sequence[_Text]) -> bytes:
+    if not texts:
+        return bytes(cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1])
     height, width = canvas.shape[:2]
     figure = _figure(width, height)
     figure.figimage(canvas)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from syncgan.evaluation.report import spoken_duration
+from syncgan.evaluation.training_figures import stopping_sentence
 
 if TYPE_CHECKING:
     from syncgan.training.events import FitEvent
@@ -178,6 +179,8 @@ class FitProgress:
                 self._display.say(line)
         elif event.kind in ("masks", "step"):
             self._display.update(event.stage, event.done, event.total, _details(event), event.seconds_left)
+        elif event.line.get("event") == "stopped" and not _as_planned(event.line):
+            self._display.say(f"{event.stage}: {stopping_sentence([event.line])}")
 
 
 def _plan(event: FitEvent) -> list[str]:
@@ -198,6 +201,10 @@ def _plan(event: FitEvent) -> list[str]:
     if event.seconds_left is not None:
         lines.append(f"estimated time: {spoken_duration(event.seconds_left)} on {augmenter.device_}")
     return lines
+
+
+def _as_planned(line: Mapping[str, Any]) -> bool:
+    return bool(line["reason"] == "all steps done" and line["kept_step"] == line["step"])
 
 
 def _details(event: FitEvent) -> str:

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.data.export import safe_folder_names
-from syncgan.evaluation.plots import COLUMNS, LARGEST_TILE_PX, colour_map, draw_losses, draw_strips
+from syncgan.evaluation.figures import FactTable, FigureEntry
+from syncgan.evaluation.plots import LARGEST_TILE_PX, colour_map, draw_strips
+from syncgan.evaluation.training_figures import training_figures
 from syncgan.segmentation.overlay import overlay
 from syncgan.storage import write_bytes, write_text
 
@@ -42,49 +44,7 @@ Pixels = NDArray[np.uint8]
 
 _LISTED = 200
 _OVERLAY_SIDE_PX = 128
-_HEALTHY_GAME = "In a healthy game both adversarial curves level off and neither falls to zero"
-_HEALTHY_RENDERER = "while the reconstruction curve falls and then flattens"
-
-
-@dataclass(frozen=True)
-class FigureEntry:
-    """One figure of a report.
-
-    Attributes
-    ----------
-    section : heading under which it stands.
-    title : what it shows.
-    explanation : one sentence on how to read it.
-    png : the picture.
-    file : its name in ``figures/``.
-    """
-
-    section: str
-    title: str
-    explanation: str
-    png: bytes
-    file: str
-
-    @property
-    def data_uri(self) -> str:
-        """The picture as it stands in the HTML file."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
-
-
-@dataclass(frozen=True)
-class FactTable:
-    """A table of a report.
-
-    Attributes
-    ----------
-    title : its heading.
-    header : names of the columns, the first of which names the row.
-    rows : cells as text.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -138,17 +98,26 @@ def spoken_duration(seconds: float) -> str:
 
 
 def draw_figures(
-    augmenter: SynCGANAugmenter, stats: Sequence[Mapping[str, Any]], folder: str | PathLike[str]
+    augmenter: SynCGANAugmenter,
+    stats: Sequence[Mapping[str, Any]],
+    folder: str | PathLike[str],
+    *,
+    previews: Path | None = None,
 ) -> list[FigureEntry]:
     """Draw and write the figures of a fitted augmenter that still has its `pairs_`.
 
     Parameters
     ----------
-    stats : lines of ``stats.jsonl``; those of events are passed over.
+    stats : lines of ``stats.jsonl``.
     folder : where the PNG files go; made if needed.
+    previews : folder of the pictures that the run made while it learned.
     """
     names = safe_folder_names(augmenter.classes_)
-    figures = [*_class_figures(augmenter, names), _overlay_figure(augmenter), *_loss_figures(augmenter, stats, names)]
+    figures = [
+        *_class_figures(augmenter, names),
+        _overlay_figure(augmenter),
+        *training_figures(stats, names, previews),
+    ]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
@@ -225,7 +194,7 @@ def outlined(image: Pixels, mask: Pixels, levels: int) -> Pixels:
 def _class_figures(augmenter: SynCGANAugmenter, names: Mapping[str, str]) -> list[FigureEntry]:
     figures = []
     for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
-        samples = augmenter.sample(name, COLUMNS, seed=0)
+        samples = augmenter.sample(name, _COLUMNS, seed=0)
         maps, images = _class_pairs(augmenter, label)
         rows = [
             ("real", _colour_images(images)),
@@ -239,7 +208,7 @@ def _class_figures(augmenter: SynCGANAugmenter, names: Mapping[str, str]) -> lis
                 title=name,
                 explanation="Synthetic images should look like the real ones of this class, differ from each other, "
                 "and show a nucleus wherever their mask is blue; none belongs to a real image above it.",
-                png=draw_strips(rows),
+                png=draw_strips(rows, columns=_COLUMNS),
                 file=f"real-and-synthetic-{names[name]}.png",
             )
         )
@@ -257,31 +226,16 @@ def _overlay_figure(augmenter: SynCGANAugmenter) -> FigureEntry:
         title="Extracted masks",
         explanation=f"{outline_legend(augmenter.levels_)}; where they do not, "
         "choose another segmenter, because the synthetic masks can only be as good as these.",
-        png=draw_strips(rows),
+        png=draw_strips(rows, columns=_COLUMNS),
         file="mask-overlays.png",
     )
 
 
-def _loss_figures(
-    augmenter: SynCGANAugmenter, stats: Sequence[Mapping[str, Any]], names: Mapping[str, str]
-) -> list[FigureEntry]:
-    stages = {"mask_gan": ("Mask GAN of all classes", "losses-mask-gan.png")}
-    stages |= {f"mask_gan/{name}": (f"Mask GAN of {name}", f"losses-mask-gan-{names[name]}.png") for name in names}
-    stages["image_gan"] = ("Renderer, from masks to images", "losses-image-gan.png")
-    figures = []
-    for stage, (title, file) in stages.items():
-        lines = [line for line in stats if line.get("stage") == stage and "event" not in line]
-        healthy = f"{_HEALTHY_GAME}, {_HEALTHY_RENDERER}." if stage == "image_gan" else f"{_HEALTHY_GAME}."
-        if lines:
-            figures.append(FigureEntry("Training", title, healthy, draw_losses(title, lines), file))
-    return figures
-
-
 def _class_pairs(augmenter: SynCGANAugmenter, label: int) -> tuple[Tensor, Tensor]:
-    """Return up to `COLUMNS` maps and images of a class, spread over it."""
+    """Return up to eight maps and images of a class, spread over it."""
     pairs = augmenter.pairs_
     positions = (pairs.labels == label).nonzero().flatten().tolist()
-    chosen = sorted({positions[round(step)] for step in np.linspace(0, len(positions) - 1, COLUMNS)})
+    chosen = sorted({positions[round(step)] for step in np.linspace(0, len(positions) - 1, _COLUMNS)})
     return pairs.maps[chosen], pairs.images[chosen]
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ from syncgan.config import SynCGANConfig
 from syncgan.data.folders import load_class_folders, read_groups
 from syncgan.data.images import read_mask
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
-from syncgan.evaluation.report import ReportFacts, draw_figures, spoken_duration, write_report
+from syncgan.evaluation.previews import PreviewWriter
+from syncgan.evaluation.run_report import PREVIEWS, report_run, training_counts
 from syncgan.extractor import MaskExtractor
 from syncgan.registry import require_plugins
 from syncgan.training.launch import is_main_process
@@ -155,16 +156,16 @@ def fit_run(
         groups=source.groups if groups is None else groups,
         run_dir=out,
         resume="auto" if resume else "never",
-        callbacks=callbacks,
-        score=_score(config),
+        callbacks=[*callbacks, PreviewWriter(out / PREVIEWS)],
+        score=_score(config, device),
     )
     seconds = time.monotonic() - started
     return RunResult(
         folder=out,
         model=out / "model",
-        report=_report(augmenter, source, out, seconds) if is_main_process() else None,
+        report=report_run(augmenter, source, out, seconds) if is_main_process() else None,
         augmenter=augmenter,
-        classes=_training_counts(augmenter),
+        classes=training_counts(augmenter),
         excluded=dict(augmenter.excluded_),
         skipped=dict(source.skipped),
         seconds=seconds,
@@ -311,13 +312,16 @@ def _as_run_data(data: Any) -> RunData:
     return RunData(dataset=data, skipped={})
 
 
-def _score(config: SynCGANConfig | None) -> Any:
+def _score(config: SynCGANConfig | None, device: str | torch.device) -> Any:
     """Return what ``image_gan.selection = "utility"`` scores with, None where it is not asked for."""
     if config is None or config.image_gan.selection != "utility":
         return None
+    from syncgan.evaluation.features import default_features
     from syncgan.evaluation.utility import UtilityScore
+    from syncgan.training.precision import resolve_device
 
-    return UtilityScore()
+    found = resolve_device(device)
+    return UtilityScore(default_features(found if found.type == "cuda" else "cpu"))
 
 
 # --- masks that are given ------------------------------------------------------------------------------------------
@@ -363,58 +367,3 @@ def _evenly_spaced(mask: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
     if mask.max(initial=0) < levels or not np.isin(mask, grays).all():
         return mask
     return np.searchsorted(grays, mask).astype(np.uint8)
-
-
-# --- the report ----------------------------------------------------------------------------------------------------
-
-
-def _report(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> Path | None:
-    from syncgan.evaluation.mask_prior_report import write_mask_prior
-
-    try:
-        facts = _facts(augmenter, source, out, seconds)
-        figures = draw_figures(augmenter, RunFolder(out).stats(), out / "figures")
-        prior_figures, prior_tables = write_mask_prior(augmenter, out / "figures")
-        return write_report(out, replace(facts, tables=(*facts.tables, *prior_tables)), [*figures, *prior_figures])
-    except Exception:
-        _log.warning("the report of %s could not be written; the model is complete", out, exc_info=True)
-        return None
-
-
-def _facts(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> ReportFacts:
-    from syncgan.data.raw import read_targets
-    from syncgan.storage import library_versions
-
-    read = Counter(read_targets(source.dataset, classes=_class_to_label(augmenter)))
-    unreadable = Counter(PurePosixPath(name).parts[0] for name in source.skipped)
-    used = _training_counts(augmenter)
-    rows = [
-        (name, read[label] + unreadable[name], used[name])
-        for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True)
-    ]
-    details = {
-        "masks": str(augmenter.extractor_description_["name"]),
-        "seed": str(augmenter.seed),
-        "device": str(augmenter.device_),
-        "time taken": f"{spoken_duration(seconds)} since the start or the last resume",
-        **library_versions(),
-    }
-    return ReportFacts(
-        title=f"Run {out.absolute().name}",
-        notice="Synthetic images are for training classifiers, not for diagnosis.",
-        classes=tuple(rows),
-        details=details,
-        config=augmenter.config_.to_toml(),
-        skipped=dict(source.skipped),
-        excluded=dict(augmenter.excluded_),
-        notes=source.notes,
-    )
-
-
-def _class_to_label(augmenter: SynCGANAugmenter) -> dict[str, int]:
-    return dict(zip(augmenter.classes_, augmenter.label_values_, strict=True))
-
-
-def _training_counts(augmenter: SynCGANAugmenter) -> dict[str, int]:
-    counts = Counter(augmenter.pairs_.labels.tolist())
-    return {name: counts[label] for name, label in _class_to_label(augmenter).items()}

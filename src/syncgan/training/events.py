@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from syncgan.training.clock import Progress
+from syncgan.training.previews import Preview
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "Forecast", "Notifier"]
 
 _log = logging.getLogger(__name__)
+
+Kind = Literal["masks", "plan", "step", "preview", "event", "fitted"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class FitEvent:
 
     Attributes
     ----------
-    kind : "masks" (an image was segmented), "plan" (pairs are ready, stages are known), "step" (a GAN's losses), or
-        "fitted" (all is done).
+    kind : "masks" (an image was segmented), "plan" (pairs are ready, stages are known), "step" (a GAN's losses),
+        "preview" (what a GAN makes now), "event" (a line of the run's log that is not of losses, for example scores on
+        held-out items; only with a run folder), or "fitted" (all is done).
     augmenter : the augmenter being fitted; from "plan" on its `pairs_` are there, on "fitted" it can sample.
     stage : name of the stage, for example ``"mask_gan/HSIL"`` or ``"image_gan"``.
     done, total : steps (or images) done and in all in this stage.
@@ -30,9 +34,11 @@ class FitEvent:
     images_per_second : speed of the stage, for "step".
     seconds_left : estimate over all stages, None before it is known.
     stages : name -> steps of every stage in order, for "plan".
+    preview : masks and images, for "preview".
+    line : the line of ``stats.jsonl``, for "event".
     """
 
-    kind: Literal["masks", "plan", "step", "fitted"]
+    kind: Kind
     augmenter: Any
     stage: str = ""
     done: int = 0
@@ -41,6 +47,8 @@ class FitEvent:
     images_per_second: float | None = None
     seconds_left: float | None = None
     stages: Mapping[str, int] = field(default_factory=dict)
+    preview: Preview | None = None
+    line: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Forecast:
@@ -74,7 +82,7 @@ class Notifier:
     def __bool__(self) -> bool:
         return bool(self._callbacks)
 
-    def tell(self, kind: Literal["masks", "plan", "step", "fitted"], **details: Any) -> None:
+    def tell(self, kind: Kind, **details: Any) -> None:
         """Call every callback with a new event."""
         event = FitEvent(kind, self._augmenter, **details)
         for callback in self._callbacks:
@@ -86,6 +94,19 @@ class Notifier:
     def masks(self, done: int, total: int) -> None:
         """Report a segmented image."""
         self.tell("masks", stage="masks", done=done, total=total)
+
+    def preview(self, preview: Preview) -> None:
+        """Show what a GAN makes now."""
+        self.tell("preview", stage=preview.stage, done=preview.step, total=preview.total, preview=preview)
+
+    def recorder(self, run: RunFolder) -> Callable[[Mapping[str, Any]], None]:
+        """Return what a stage's events go to: the log of the run, then the callbacks."""
+
+        def record(line: Mapping[str, Any]) -> None:
+            run.record(line)
+            self.tell("event", stage=line["stage"], done=line["step"], line=line)
+
+        return record
 
     def observer(self, run: RunFolder | None, forecast: Forecast | None) -> Callable[[Progress], None]:
         """Return what the training loop calls: it logs to the run folder and tells the callbacks."""

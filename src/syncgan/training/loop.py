@@ -70,6 +70,7 @@ def train(
     select_by: str | None = None,
     checkpoints: CheckpointStore | None = None,
     observe: Callable[[Progress], None] | None = None,
+    preview: Callable[[nn.Module, int], None] | None = None,
 ) -> TrainingState:
     """Train one GAN until `steps`, saturation or an interruption; with the other processes under ``torchrun``.
 
@@ -81,6 +82,8 @@ def train(
     select_by : the score of ``objective.validate`` whose lowest value says which weights are kept; None: the last.
     checkpoints : where to go on from and save to; None keeps nothing on disk.
     observe : called with a `Progress` every ``training.log_every`` steps, in the main process.
+    preview : called with the sampling network and the step every ``training.preview_every`` steps and at the end, in
+        the main process.
 
     Returns
     -------
@@ -134,16 +137,18 @@ def train(
                 state.stop_reason = "all steps done"
             elif log and objective.saturated(state.history, training.log_every):
                 state.stop_reason = "saturated"
+            if training.preview_every and (state.stop_reason or state.step % training.preview_every == 0):
+                _notify(preview if ranks.main else None, state.sampling_generator(), state.step)
             signal = ranks.agree(signals.received or 0)
             keeper.close_step(stopping=bool(signal))
             signals.act_on(signal)
     return state
 
 
-def _notify(observe: Callable[[Progress], None] | None, progress: Progress) -> None:
+def _notify(observe: Callable[..., None] | None, *news: Any) -> None:
     if observe is None:
         return
     try:
-        observe(progress)
+        observe(*news)
     except Exception:
         _log.exception("an observer of the training failed; training goes on")

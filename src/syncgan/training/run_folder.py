@@ -105,8 +105,10 @@ class RunFolder:
             write_json(self.path / _RUN, {"identity": self._identity, **record, "items": items or {}})
             yield
 
-    def checkpoints(self, stage_folder: str, config: SynCGANConfig) -> CheckpointStore:
-        """Return the checkpoint store of one stage."""
+    def checkpoints(
+        self, stage_folder: str, config: SynCGANConfig, log: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> CheckpointStore:
+        """Return the checkpoint store of one stage; its events go to `log`, by default `record`."""
         # Only here is torch needed: a folder can be refused without it.
         from syncgan.training.checkpoint import CheckpointStore
 
@@ -115,7 +117,7 @@ class RunFolder:
             identity=self._identity,
             every_seconds=config.training.checkpoint_seconds,
             keep=config.training.keep_checkpoints,
-            log=self.record,
+            log=log or self.record,
         )
 
     def log(self, progress: Progress) -> None:

@@ -1,0 +1,51 @@
+"""What a report shows: figures and tables, each with a sentence on how to read it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+__all__ = ["FactTable", "FigureEntry"]
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """One figure of a report.
+
+    Attributes
+    ----------
+    section : heading under which it stands.
+    title : what it shows.
+    explanation : one sentence on how to read it.
+    png : the picture.
+    file : its name in ``figures/``.
+    """
+
+    section: str
+    title: str
+    explanation: str
+    png: bytes
+    file: str
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as it stands in the HTML file."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class FactTable:
+    """A table of a report.
+
+    Attributes
+    ----------
+    title : its heading.
+    header : names of the columns, the first of which names the row.
+    rows : cells as text.
+    explanation : one sentence on how to read it.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    explanation: str = ""
