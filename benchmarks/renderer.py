@@ -24,6 +24,7 @@ the mask GAN. Every row is ``default`` with one thing changed.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -49,9 +50,9 @@ Features = NDArray[np.float64]
 
 ABLATION: dict[str, list[str]] = {
     "default": [],
-    "batch 16, a quarter of the steps": ["image_gan.batch_size=16"],
+    "batches of 16, a quarter of the updates": ["image_gan.batch_size=16"],
     "without textures": ["image_gan.texture_weight=0"],
-    "without noise at every scale": ["image_gan.noise_at_every_scale=false"],
+    "noise as an input channel": ["image_gan.noise=input"],
     "without the head": ["image_gan.head_width=0"],
     "reconstruction of pixels": ["image_gan.reconstruction_cell=1"],
     "without the stain code": ["image_gan.stain_code=false"],
@@ -59,10 +60,10 @@ ABLATION: dict[str, list[str]] = {
     "two levels": ["levels=2"],
     "without flips and turns": ["image_gan.dihedral=false"],
     "without moving average": ["image_gan.ema_half_life_images=0"],
-    "augmented discriminator": ['image_gan.augmentation=["translation", "colour"]'],
+    "D's view augmented": ['image_gan.augmentation=["translation", "colour"]'],
     "R1": ["image_gan.r1_weight=1"],
     "hinge": ["image_gan.adversarial=hinge"],
-    "mode seeking": ["image_gan.mode_seeking_weight=0.1"],
+    "mode seeking": ["image_gan.mode_seeking_weight=0.05"],
     "feature matching": ["image_gan.feature_matching_weight=10"],
 }
 
@@ -125,19 +126,22 @@ def _sources(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict
 
 def _ablation(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the figures of renderers that lack one ingredient, or have one more, on one split of one set."""
-    loaded: dict[int, ImageSet] = {}
+    default = _configuration(options)
+    data: dict[int, ImageSet] = {}
+    judge = None
     for change in options.only or ABLATION:
         config = _configuration(options, *ABLATION[change])
-        if config.image_gan.batch_size != SynCGANConfig().image_gan.batch_size and options.steps:
-            fewer = options.steps * SynCGANConfig().image_gan.batch_size // config.image_gan.batch_size
-            config = config.updated([f"image_gan.steps={fewer}"])
-        if config.levels not in loaded:
-            loaded[config.levels] = load(name, config, options.data)
-        train, held_out = split(loaded[config.levels], PER_CLASS, seed)
-        model, seconds = _timed(lambda config=config, train=train: _fit_renderer(config, train, seed))
+        if config.levels not in data:
+            data[config.levels] = load(name, config, options.data)
+        train, held_out = split(data[config.levels], PER_CLASS, seed)
+        if config.image_gan.batch_size != default.image_gan.batch_size:
+            # As many images in all, so a fair share of the work.
+            steps = default.image_gan.total_steps(len(train)) * default.image_gan.batch_size
+            config = config.updated([f"image_gan.steps={steps // config.image_gan.batch_size}"])
+        judge = judge or Judge(name, seed, train, held_out, options.out)
+        model, seconds = _timed(functools.partial(_fit_renderer, config, train, seed))
         told = train.labels if config.image_gan.class_conditional else None
-        images = model.generate(train.maps, told, seed=1)
-        yield Judge(name, seed, train, held_out, options.out).row(change, images, seconds)
+        yield judge.row(change, model.generate(train.maps, told, seed=1), seconds)
 
 
 class Judge:

@@ -41,5 +41,6 @@ def quick_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = config._PRESETS["tiny"]
     quick = {**tiny, **{section: {**tiny[section], "steps": 3} for section in ("mask_gan", "image_gan")}}
     quick["mask_gan"]["warm_start_steps"] = 0
+    quick["mask_gan"]["sharing"] = "class"
     quick["filters"] = {"mask_plausibility": False}  # masks of an untrained GAN would be redrawn, with a warning
     monkeypatch.setitem(config._PRESETS, "tiny", quick)

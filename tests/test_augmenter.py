@@ -27,6 +27,7 @@ SETTINGS = [
     "sampling.chunk_size=4",
     "filters.mask_plausibility=false",
     "mask_gan.warm_start_steps=0",
+    "mask_gan.sharing=class",
 ]
 
 
@@ -337,6 +338,50 @@ def test_images_whose_mask_fails_are_left_out_and_counted(phantom: Phantom) -> N
     blank = [(np.full((48, 48, 3), 240, np.uint8), label) for label in (0, 0, 1, 1)]
     with pytest.raises(DataError, match=r"'0': expected at least 2 images with a usable mask, got 0 of 2"):
         SynCGANAugmenter(config(), device="cpu").fit(blank)
+
+
+def shared(*settings: str) -> SynCGANConfig:
+    return config("mask_gan.sharing=auto", "training.log_every=1", *settings)
+
+
+def test_classes_of_few_masks_share_a_mask_gan_that_is_told_the_class(phantom: Phantom, tmp_path: Path) -> None:
+    events: list[FitEvent] = []
+    augmenter = SynCGANAugmenter(shared(), device="cpu").fit(phantom, callbacks=[events.append])
+    first, second = augmenter.mask_gans_
+    assert first is second
+    assert first.label_values_ == augmenter.label_values_
+    steps = [event.stage for event in events if event.kind == "step"]
+    assert steps == ["mask_gan"] * 3 + ["image_gan"] * 3
+    augmenter.save(tmp_path / "model")
+    again = SynCGANAugmenter.load(tmp_path / "model", device="cpu")
+    for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
+        drawn = augmenter.sample(name, 3, seed=2)
+        assert torch.equal(drawn.masks, again.sample(name, 3, seed=2).masks)
+        assert torch.equal(drawn.masks, augmenter.sample_masks(name, 3, seed=2))
+        seeds = augmenter._sampler().item_seeds(augmenter.classes_.index(name), 2, 0, 3)
+        assert torch.equal(drawn.masks, first.draw(seeds, [augmenter.label_values_.index(label)] * 3))
+
+
+def test_classes_of_many_masks_have_a_mask_gan_each(phantom: Phantom) -> None:
+    augmenter = SynCGANAugmenter(shared("mask_gan.shared_below=6"), device="cpu").fit(phantom)
+    assert augmenter.mask_gans_[0] is not augmenter.mask_gans_[1]
+    assert augmenter.mask_gans_[0].label_values_ == ()
+
+
+def test_a_shared_run_goes_on_where_it_stopped(phantom: Phantom, tmp_path: Path) -> None:
+    def stop(event: FitEvent) -> None:
+        if event.stage == "mask_gan" and event.step == 2:
+            raise KeyboardInterrupt
+
+    whole = SynCGANAugmenter(shared(), device="cpu").fit(phantom)
+    with pytest.raises(KeyboardInterrupt):
+        SynCGANAugmenter(shared("training.checkpoint_seconds=0"), device="cpu").fit(
+            phantom, run_dir=tmp_path / "run", callbacks=[stop]
+        )
+    resumed = SynCGANAugmenter(shared("training.checkpoint_seconds=0"), device="cpu").fit(
+        phantom, run_dir=tmp_path / "run"
+    )
+    assert torch.equal(resumed.sample_masks("benign", 3), whole.sample_masks("benign", 3))
 
 
 def test_a_held_out_share_never_divides_a_group(phantom: Phantom) -> None:

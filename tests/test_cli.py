@@ -24,6 +24,7 @@ FEW_STEPS = [
     "--preset=tiny",
     "--device=cpu",
     "--set=mask_gan.warm_start_steps=0",
+    "--set=mask_gan.sharing=class",
     "--set=mask_gan.steps=3",
     "--set=image_gan.steps=3",
     "--set=mask_gan.width=4",

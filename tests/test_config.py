@@ -58,7 +58,8 @@ def test_preset_paper_is_what_the_paper_says():
         assert not gan.dihedral
         # The cap on steps must not cut the paper's epochs short on its 90 images.
         assert gan.total_steps(90) == -(-gan.epochs * 90 // gan.batch_size)
-    assert (image.noise_channels, image.class_conditional, image.stain_code, image.dropout) == (0, False, False, 0.5)
+    assert (image.noise, image.class_conditional, image.stain_code, image.dropout) == ("none", False, False, 0.5)
+    assert (image.head_width, image.texture_weight, image.reconstruction_cell, image.augmentation) == (0, 0, 1, ())
     assert not config.filters.mask_plausibility
 
 

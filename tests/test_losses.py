@@ -218,19 +218,25 @@ def test_r1_is_applied_every_so_many_steps_at_its_full_strength():
     assert penalty(4) == pytest.approx(penalty(0))
 
 
+def noisy(level):
+    return list(level + 0.02 * np.random.default_rng(0).standard_normal(len(level)))
+
+
 @pytest.mark.parametrize(
     ("history", "saturated"),
     [
-        ([1.0] * 8, True),
-        ([1.0] * 7, False),  # not yet two windows
-        ([1.0] * 4 + [1.019] * 4, True),
-        ([1.0] * 4 + [1.021] * 4, False),
-        ([1.0] * 4 + [0.9] * 4, False),
-        ([5.0] * 4 + [1.0] * 8, True),  # only the last two windows count
+        (noisy(np.ones(240)), True),
+        (noisy(np.ones(239)), False),  # not yet three windows
+        (noisy(np.concatenate([np.full(80, 5.0), np.ones(240)])), True),  # only the last three windows count
+        (noisy(np.linspace(1.5, 1.0, 240)), False),
+        (noisy(np.linspace(1.0, 1.5, 240)), False),
+        (noisy(1 + np.abs(np.linspace(-0.3, 0.3, 240))), False),  # V: the first and the last window agree
+        (noisy(1 - np.abs(np.linspace(-0.3, 0.3, 240))), False),
+        (noisy(1 + np.abs(np.linspace(-0.5, 0.1, 240))), False),  # the last two windows agree: a turning point
     ],
 )
-def test_saturation_compares_the_means_of_two_windows(history, saturated):
-    objective = mask_objective(saturation_window=40, saturation_tolerance=0.02)
+def test_a_loss_is_saturated_when_it_has_neither_trend_nor_turn(history, saturated):
+    objective = mask_objective(saturation_window=800, saturation_tolerance=0.02)
     assert objective.saturated(history, interval=10) is saturated
 
 

@@ -259,9 +259,13 @@ def inputs(network, *, seed=0):
     return F.one_hot(maps, 3).permute(0, 3, 1, 2).float(), given
 
 
+@pytest.mark.parametrize("noise", ["input", "scales"])
 @pytest.mark.parametrize("change", ["label", "noise", "style"])
-def test_the_renderer_listens_to_everything_it_is_told(change):
-    network = renderer()
+def test_the_renderer_listens_to_everything_it_is_told(change, noise):
+    network = renderer(noise=noise)
+    for module in network.modules():
+        if isinstance(module, NoiseInjection):
+            nn.init.ones_(module.base)  # training lets the noise in
     onehot, given = inputs(network)
     _, other = inputs(network, seed=1)
     changed = {**given, change: torch.tensor([1]) if change == "label" else other[change]}
@@ -269,7 +273,7 @@ def test_the_renderer_listens_to_everything_it_is_told(change):
 
 
 def test_the_papers_renderer_hears_of_the_mask_alone():
-    network = renderer(noise_channels=0, class_conditional=False, style_dim=0)
+    network = renderer(noise="none", class_conditional=False, style_dim=0)
     onehot, _ = inputs(network)
     assert network.noise_shape is None
     assert network.style_dim == 0

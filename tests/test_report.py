@@ -17,6 +17,7 @@ HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "../..
 CONFIG = SynCGANConfig.preset("tiny").updated(
     [
         "mask_gan.warm_start_steps=0",
+        "mask_gan.sharing=class",
         "mask_gan.steps=2",
         "image_gan.steps=2",
         "training.log_every=1",

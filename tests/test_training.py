@@ -178,7 +178,7 @@ def test_saturation_ends_the_mask_gan_early() -> None:
     settings = ("mask_gan.saturation_window=2", "mask_gan.saturation_tolerance=1", "training.log_every=1")
     model = fit_mask_gan(None, settings=settings)
     assert model.stop_reason_ == "saturated"
-    assert len(model.history_) == 4
+    assert len(model.history_) == 6
 
 
 def test_the_best_model_by_validation_is_kept() -> None:

@@ -1,7 +1,7 @@
 """`SynCGANAugmenter`: a dataset in, labelled synthetic images and masks out (Sec. 3.1 and 3.5).
 
-It only composes: the extractor makes masks, one mask GAN per class learns them, one renderer learns the pairs of all
-classes, and sampling runs noise -> mask GAN of the class -> renderer (Eq. 7).
+It only composes: the extractor makes masks, one mask GAN per class (or one for all) learns them, one renderer learns
+the pairs of all classes, and sampling runs noise -> mask GAN of the class -> renderer (Eq. 7).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Callback = Callable[[FitEvent], None]
 _KIND = "augmenter"
 _MANY_IMAGES = 64
 _PROBE_STEPS = 4
-_WARM_START = "mask_gan"
+_ALL_CLASSES = "mask_gan"
 
 
 class SynCGANAugmenter:
@@ -74,7 +74,7 @@ class SynCGANAugmenter:
     ----------
     classes_, label_values_ : class names and the dataset's own integers, aligned.
     levels_ : number L of levels of its semantic maps.
-    mask_gans_ : one `MaskGAN` a class, aligned with `classes_`.
+    mask_gans_ : one `MaskGAN` a class, aligned with `classes_`; the same one at each place when the classes share it.
     image_gan_ : the `MaskToImageCGAN`.
     mask_ranges_ : one `MaskRange` a class: what the mask filter admits.
     excluded_ : item name -> why it was left out of training.
@@ -215,6 +215,15 @@ class SynCGANAugmenter:
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
         return Samples.of(images, maps, labels)
 
+    def sample_masks(self, class_name: str | int, n: int, *, seed: int = 0) -> Tensor:
+        """Draw the masks of `sample` without rendering them: (n, S, S) uint8, values 0 .. L-1.
+
+        Where a sample filter is set (``filters.samples``), `sample` may have drawn some of them again.
+        """
+        index = self._class_index(class_name)
+        sampler, n = self._sampler(), _whole_number(n)
+        return sampler.maps(index, sampler.item_seeds(index, seed, 0, n))
+
     def wrap(
         self,
         dataset: Any,
@@ -306,7 +315,8 @@ class SynCGANAugmenter:
     def save(self, folder: Path | str) -> None:
         """Write everything needed to sample as safetensors and manifest, without any image; see `load`."""
         self._require_fitted()
-        models = {f"mask_gan-{index:03d}": model.state() for index, model in enumerate(self.mask_gans_)}
+        # A mask GAN that all classes share is written once.
+        models = {f"mask_gan-{index:03d}": model.state() for index, model in enumerate(dict.fromkeys(self.mask_gans_))}
         models["image_gan"] = self.image_gan_.state()
         tensors = {f"{name}.{group}": part for name, (groups, _) in models.items() for group, part in groups.items()}
         manifest = {
@@ -343,11 +353,12 @@ class SynCGANAugmenter:
         model.mask_ranges_ = tuple(MaskRange(**values) for values in manifest["mask_ranges"])
         model.excluded_, model.fingerprint_ = {}, manifest["dataset_fingerprint"]
         states = {name: _part(tensors, name) for name in manifest["models"]}
-        model.mask_gans_ = tuple(
+        mask_gans = tuple(
             MaskGAN.from_state(states[name], description, device=device)
             for name, description in sorted(manifest["models"].items())
             if name != "image_gan"
         )
+        model.mask_gans_ = mask_gans * len(model.classes_) if mask_gans[0].label_values_ else mask_gans
         image_gan = MaskToImageCGAN.from_state(states["image_gan"], manifest["models"]["image_gan"], device=device)
         model.image_gan_, model.config_ = image_gan, model.config
         return model
@@ -442,7 +453,7 @@ class SynCGANAugmenter:
             for name, label in zip(self.classes_, self.label_values_, strict=True)
         }
         steps = self._steps(maps, len(training))
-        folders = {_WARM_START: "mask_gan-start", "image_gan": "image_gan"}
+        folders = {_ALL_CLASSES: "mask_gan-all", "image_gan": "image_gan"}
         folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
         stores = {}
         if run is not None:
@@ -450,13 +461,7 @@ class SynCGANAugmenter:
             stores = {stage: run.checkpoints(folder, config, record) for stage, folder in folders.items()}
         observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
         preview = notifier.preview if notifier else None
-        start = None
-        if _WARM_START in steps:
-            warm = config.merged({"mask_gan": {"steps": steps[_WARM_START]}})
-            start = self._fit_mask_gan(warm, training.maps, _WARM_START, stores, observe, preview=preview)
-        self.mask_gans_ = tuple(
-            self._fit_mask_gan(config, part, stage, stores, observe, start, preview) for stage, part in maps.items()
-        )
+        self.mask_gans_ = self._fit_mask_gans(maps, training, steps, stores, observe, preview)
         self.image_gan_ = MaskToImageCGAN(config, seed=self.seed, device=self.device_).fit(
             training.images,
             training.maps,
@@ -469,25 +474,37 @@ class SynCGANAugmenter:
             preview=preview,
         )
 
-    def _fit_mask_gan(
+    def _fit_mask_gans(
         self,
-        config: SynCGANConfig,
-        maps: Tensor,
-        stage: str,
+        maps: Mapping[str, Tensor],
+        training: TrainingPairs,
+        steps: Mapping[str, int],
         stores: Mapping[str, CheckpointStore],
         observe: Callable[[Progress], None],
-        start: MaskGAN | None = None,
-        preview: Callable[[Preview], None] | None = None,
-    ) -> MaskGAN:
-        return MaskGAN(config, seed=self.seed, device=self.device_).fit(
-            maps,
-            checkpoints=stores.get(stage),
-            observe=observe,
-            stage=stage,
-            levels=self.levels_,
-            start=start,
-            preview=preview,
-        )
+        preview: Callable[[Preview], None] | None,
+    ) -> tuple[MaskGAN, ...]:
+        """Train one mask GAN a class, from a common start or not, or one that is told the class."""
+        config = self.config_
+
+        def fit(part: Tensor, stage: str, config: SynCGANConfig = config, **details: Any) -> MaskGAN:
+            model = MaskGAN(config, seed=self.seed, device=self.device_)
+            details |= {"checkpoints": stores.get(stage), "observe": observe, "preview": preview}
+            return model.fit(part, stage=stage, levels=self.levels_, **details)
+
+        if self._shares_mask_gan(maps):
+            return (fit(training.maps, _ALL_CLASSES, labels=training.labels),) * len(maps)
+        start = None
+        if _ALL_CLASSES in steps:
+            start = fit(training.maps, _ALL_CLASSES, config.merged({"mask_gan": {"steps": steps[_ALL_CLASSES]}}))
+        return tuple(fit(part, stage, start=start) for stage, part in maps.items())
+
+    def _shares_mask_gan(self, maps: Mapping[str, Tensor]) -> bool:
+        """Tell whether one mask GAN learns all classes; an object that fits itself does only when asked to."""
+        section = self.config_.mask_gan
+        if section.sharing != "auto":
+            return section.sharing == "shared"
+        few = min(len(part) for part in maps.values()) < section.shared_below
+        return few and MaskGAN(self.config_).is_network(self.levels_)
 
     def _forecast(
         self,
@@ -511,9 +528,13 @@ class SynCGANAugmenter:
         """Return the stages of our loop in order with their numbers of steps; objects that fit themselves have none."""
         config, levels = self.config_, self.levels_
         steps: dict[str, int] = {}
-        if MaskGAN(config).is_network(levels):
+        if not MaskGAN(config).is_network(levels):
+            pass
+        elif self._shares_mask_gan(maps):
+            steps[_ALL_CLASSES] = config.mask_gan.total_steps(training)
+        else:
             if config.mask_gan.warm_start_steps:
-                steps[_WARM_START] = config.mask_gan.warm_start_steps
+                steps[_ALL_CLASSES] = config.mask_gan.warm_start_steps
             steps |= {stage: config.mask_gan.total_steps(len(part)) for stage, part in maps.items()}
         if MaskToImageCGAN(config).is_network(levels):
             steps["image_gan"] = config.image_gan.total_steps(training)
@@ -550,7 +571,7 @@ class SynCGANAugmenter:
         self._require_fitted()
         return ClassSampler(
             classes=self.classes_,
-            mask_sources=[model.draw for model in self.mask_gans_],
+            mask_sources=[self._mask_source(index) for index in range(len(self.classes_))],
             mask_ranges=self.mask_ranges_ if self.config_.filters.mask_plausibility else None,
             renderer=self.image_gan_,
             levels=self.levels_,
@@ -559,6 +580,14 @@ class SynCGANAugmenter:
             device=self.device_,
             sample_filters={name: SAMPLE_FILTERS.get(name) for name in self.config_.filters.samples},
         )
+
+    def _mask_source(self, index: int) -> Callable[[Sequence[int]], Tensor]:
+        """Return item seeds -> masks of one class."""
+        model, label = self.mask_gans_[index], self.label_values_[index]
+        if not model.label_values_:
+            return model.draw
+        own = model.label_values_.index(label)
+        return lambda item_seeds: model.draw(item_seeds, [own] * len(item_seeds))
 
     def _chunks(
         self, wanted: Mapping[int, int], seed: int, progress: Callable[[int, int], None] | None

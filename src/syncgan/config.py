@@ -168,7 +168,7 @@ class GANConfig(ConfigSection):
 
 
 class MaskGANConfig(GANConfig):
-    """One mask GAN per class (Sec. 3.4)."""
+    """One mask GAN per class (Sec. 3.4), or one for all."""
 
     width: int = Field(16, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
     discriminator_width: int = Field(16, ge=4, le=512, description="Filters of the discriminator's first layer.")
@@ -195,31 +195,43 @@ class MaskGANConfig(GANConfig):
     fake_label_range: LabelRange = Field((0.0, 0.1), description="Label smoothing of D, fake (paper).")
     flip_probability: Probability = Field(0.05, description="Probability that one update of D has its labels flipped.")
     saturation_window: int = Field(
-        0, ge=0, description="Stop when G's mean loss over this many steps no longer moves; 0 turns it off."
+        0,
+        ge=0,
+        description="Stop when G's mean loss no longer moves over three windows of so many steps; 0 turns it off.",
     )
     saturation_tolerance: float = Field(
         0.02,
         ge=0,
         le=1,
-        description="Relative change of G's mean loss from one window to the next that counts as moving.",
+        description="Relative change of G's mean loss over three windows, in trend or mean, that counts as moving.",
     )
+    sharing: Literal["class", "shared", "auto"] = Field(
+        "auto",
+        description="One GAN a class (paper), one that is told the class, or that only where a class has few masks.",
+    )
+    shared_below: int = Field(30, ge=0, description="Masks below which a class has few, when sharing is 'auto'.")
 
 
 class ImageGANConfig(GANConfig):
     """The mask-to-image conditional GAN (Sec. 3.3)."""
 
+    batch_size: int = Field(2, ge=1, le=4096, description="Items in one update (paper: left open; preset: 16).")
+    epochs: int = Field(40, ge=1, description="Passes over the training items when steps is 'auto' (paper: 200).")
+    min_steps: int = Field(2000, ge=1, description="At least so many updates when steps is 'auto'.")
+    max_steps: int = Field(4000, ge=1, description="At most so many updates when steps is 'auto'.")
     generator: str = Field("unet", min_length=1, description="Name in IMAGE_GENERATORS.")
     downsamplings: Annotated[int, Field(ge=2, le=10)] | Literal["full"] = Field(
         5, description="Halvings in the U-Net; 'full': down to one pixel (pix2pix)."
     )
     normalisation: Literal["batch", "instance"] = Field("instance", description="Normalisation in the generator.")
     dropout: Probability = Field(0.0, description="Dropout where the U-Net no longer widens, in training only.")
-    noise_channels: int = Field(1, ge=0, le=64, description="Gaussian noise channels at the renderer's input.")
-    noise_at_every_scale: bool = Field(
-        False, description="Add noise at every scale of the decoder instead, as strongly as the features there say."
+    noise: Literal["none", "input", "scales"] = Field(
+        "scales",
+        description="Where Gaussian noise enters the renderer: nowhere (paper), as an input channel, or at every scale "
+        "of the decoder, as strongly as the features there say.",
     )
     head_width: int = Field(
-        0, ge=0, le=256, description="Filters of one more convolution at full resolution; 0 for none (paper)."
+        16, ge=0, le=256, description="Filters of one more convolution at full resolution; 0 for none (paper)."
     )
     class_conditional: bool = Field(True, description="Tell renderer and discriminator the class besides the mask.")
     stain_code: bool = Field(
@@ -228,10 +240,10 @@ class ImageGANConfig(GANConfig):
     reconstruction: Literal["mse", "l1"] = Field("l1", description="Reconstruction loss (paper: mse).")
     reconstruction_weight: float = Field(10.0, ge=0, description="Its weight, on the [-1, 1] range (paper: 100).")
     reconstruction_cell: int = Field(
-        1, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
+        2, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
     )
     texture_weight: float = Field(
-        0.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
+        10.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
     )
     mode_seeking_weight: float = Field(
         0.0, ge=0, description="Weight of the term that keeps renderings of one mask apart; 0: off (paper)."
@@ -549,6 +561,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "extractor": {"segmenter": "gmm"},
         "mask_gan": {
             "generator": "unet",
+            "sharing": "class",
             "warm_start_steps": 0,
             "resolution": "image",
             "width": 64,
@@ -570,7 +583,11 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "discriminator_width": 64,
             "discriminator_normalisation": "batch",
             "dropout": 0.5,
-            "noise_channels": 0,
+            "batch_size": 16,
+            "noise": "none",
+            "head_width": 0,
+            "reconstruction_cell": 1,
+            "texture_weight": 0.0,
             "class_conditional": False,
             "stain_code": False,
             "reconstruction": "mse",
@@ -591,7 +608,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "downsamplings": 3,
             "width": 16,
             "discriminator_width": 16,
-            "steps": 450,
+            "steps": 900,
         },
         "training": {"precision": "fp32"},
     },

@@ -237,7 +237,9 @@ MASK_GENERATORS = Registry(
     group="syncgan.mask_generators",
     builtins={
         "decoder": "syncgan.networks.mask_generators:decoder",
+        "shapes": "syncgan.data.mask_priors.shapes:ShapeSampler",
         "unet": "syncgan.networks.mask_generators:unet",
+        "warp": "syncgan.data.mask_priors.warp:WarpedMasks",
     },
 )
 IMAGE_GENERATORS = Registry(

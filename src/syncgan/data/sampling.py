@@ -101,12 +101,17 @@ class ClassSampler:
             return maps[:, None].expand(-1, 3, -1, -1), maps
         for index in sorted(set(class_indices)):
             positions = [position for position, own in enumerate(class_indices) if own == index]
-            maps[positions] = self._plausible_maps(index, [item_seeds[position] for position in positions])
+            maps[positions] = self.maps(index, [item_seeds[position] for position in positions])
         classes = torch.tensor(list(class_indices), dtype=torch.int64)
         return self.renderer.render(maps, classes, item_seeds), maps
 
-    def _plausible_maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
-        """Draw maps of one class; those that the mask filter refuses are drawn again under the item's next seed."""
+    def maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
+        """Draw maps (n, S, S) of one class.
+
+        Those that the mask filter refuses are drawn again under the item's next seed.
+        """
+        if not item_seeds:
+            return torch.zeros((0, self.size, self.size), dtype=torch.uint8, device=self.device)
         source = self.mask_sources[index]
         maps = source(item_seeds)
         refused = self._refused_maps(index, maps)

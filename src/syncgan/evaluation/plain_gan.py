@@ -23,6 +23,7 @@ from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihe
 from syncgan.training.batches import batch_indices
 from syncgan.training.loop import resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
+from syncgan.training.precision import memory_format
 
 __all__ = ["PlainGAN", "plain_gan"]
 
@@ -65,7 +66,7 @@ class PlainGAN:
         observe: Callable[..., None] | None = None,
     ) -> PlainGAN:
         """Learn from images (N, 3, S, S) uint8 of class indices `labels`; `maps` are not looked at."""
-        gan = self.config
+        gan, training = self.config, training or TrainingConfig()
         discriminator: Any = rng.build(
             lambda: make(
                 DISCRIMINATORS.get(gan.discriminator),
@@ -81,8 +82,8 @@ class PlainGAN:
         pixels, told = torch.from_numpy(images).to(self.device), torch.from_numpy(labels)
         state = train(
             _PlainObjective(
-                self.generator.to(self.device, memory_format=torch.channels_last),
-                discriminator.to(self.device, memory_format=torch.channels_last),
+                self.generator.to(self.device, memory_format=memory_format(training)),
+                discriminator.to(self.device, memory_format=memory_format(training)),
                 config=_game(gan),
                 batches=lambda step: self._batch(pixels, told, step, seed),
                 seed=seed,
@@ -92,8 +93,9 @@ class PlainGAN:
             steps=gan.total_steps(len(images)),
             steps_per_epoch=max(1, len(images) // gan.batch_size),
             gan=gan,
-            training=training or TrainingConfig(),
+            training=training,
             device=self.device,
+            seed=seed,
             checkpoints=checkpoints,
             observe=observe,
         )

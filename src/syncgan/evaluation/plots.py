@@ -21,6 +21,7 @@ __all__ = [
     "COLUMNS",
     "LARGEST_TILE_PX",
     "colour_map",
+    "draw_distributions",
     "draw_losses",
     "draw_scores",
     "draw_strips",
@@ -186,6 +187,33 @@ def draw_scores(
         _style(axes)
     if scores:
         axes.set_xlabel("generator updates", fontsize=_FONT_PT)
+    figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
+    return _png(figure)
+
+
+def draw_distributions(title: str, panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> bytes:
+    """Draw cumulative distributions, one panel below the other.
+
+    Parameters
+    ----------
+    title : of the picture.
+    panels : name of the axis -> name of the curve ("real", "synthetic") -> sorted values.
+    """
+    colours = {"real": _BLUE, "synthetic": _VERMILION}
+    figure = _figure(680, 60 + 190 * len(panels))
+    figure.set_layout_engine("constrained")
+    for number, (name, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(len(panels), 1, number + 1)
+        for label, values in curves.items():
+            if len(values):
+                axes.ecdf(values, color=colours[label], linewidth=2, label=label)
+        axes.set_xlabel(name, fontsize=_FONT_PT - 2)
+        axes.set_ylabel("share below", fontsize=_FONT_PT - 2)
+        axes.tick_params(labelsize=_FONT_PT - 3)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if number == 0:
+            axes.legend(fontsize=_FONT_PT - 2, frameon=False, loc="lower right")
     figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
     return _png(figure)
 

@@ -193,7 +193,9 @@ def _plan(event: FitEvent) -> list[str]:
     if augmenter.excluded_:
         lines += reasons(f"images left out because their mask failed: {len(augmenter.excluded_)}", augmenter.excluded_)
     masks = f"a mask GAN for each of {len(counts)} classes"
-    if "mask_gan" in event.stages:
+    if "mask_gan" in event.stages and not any(stage.startswith("mask_gan/") for stage in event.stages):
+        masks = f"one mask GAN for all {len(counts)} classes"
+    elif "mask_gan" in event.stages:
         masks = f"one mask GAN on all masks as a start, {masks}"
     lines.append(f"stages: {masks}, then the renderer; {event.total} steps in all")
     if event.seconds_left is not None:

@@ -37,7 +37,7 @@ def training_figures(stats: Lines, names: Mapping[str, str], previews: Path | No
     names : class -> its name as part of a file's.
     previews : folder of the run's previews.
     """
-    stages = {"mask_gan": ("Start of all mask GANs", "mask-gan-start")}
+    stages = {"mask_gan": ("Mask GAN of all classes", "mask-gan")}
     stages |= {f"mask_gan/{name}": (f"Mask GAN of {name}", f"mask-gan-{names[name]}") for name in names}
     stages["image_gan"] = ("Renderer, from masks to images", "image-gan")
     strips, curves = [], []

@@ -29,20 +29,20 @@ class UNetRenderer(nn.Module):
         super().__init__()
         self.classes = classes if config.class_conditional else 0
         self.style_dim = style_dim
-        planes = 1 if config.noise_at_every_scale else config.noise_channels
-        self.noise_shape = (planes, image_size, image_size) if planes else None
+        self.noise_shape = None if config.noise == "none" else (1, image_size, image_size)
+        self.noise_is_input = config.noise == "input"
         condition_dim = (_CLASS_EMBEDDING if self.classes else 0) + style_dim
         self.embedding = nn.Embedding(self.classes, _CLASS_EMBEDDING) if self.classes else None
         self.mix = nn.Linear(condition_dim, max(32, condition_dim)) if condition_dim else None
         self.unet = UNet(
-            levels if config.noise_at_every_scale else levels + config.noise_channels,
+            levels + int(self.noise_is_input),
             3,
             width=config.width,
             downsamplings=halvings(image_size) if config.downsamplings == "full" else config.downsamplings,
             normalisation=config.normalisation,
             dropout=config.dropout,
             condition_dim=self.mix.out_features if self.mix is not None else 0,
-            noise=config.noise_at_every_scale,
+            noise=config.noise == "scales",
             head_width=config.head_width,
         )
         self.apply(init_weights)
@@ -55,7 +55,7 @@ class UNetRenderer(nn.Module):
         self, onehot: Tensor, noise: Tensor | None = None, label: Tensor | None = None, style: Tensor | None = None
     ) -> Tensor:
         """Return (N, 3, S, S) before tanh from `onehot` (N, L, S, S), noise, class indices (N,) and stain codes."""
-        x = onehot if noise is None or self.unet.noise else torch.cat([onehot, noise], dim=1)
+        x = torch.cat([onehot, noise], dim=1) if self.noise_is_input and noise is not None else onehot
         out: Tensor = self.unet(x, self._condition(label, style), noise)
         return out
 

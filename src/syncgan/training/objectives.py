@@ -22,6 +22,8 @@ from syncgan.training.texture import PatchDraw, texture_distance
 
 __all__ = ["ImageBatch", "ImageObjective", "MaskBatch", "MaskObjective"]
 
+_WINDOWS = 3  # that must agree before a loss counts as saturated
+
 
 @dataclass(frozen=True)
 class MaskBatch:
@@ -144,12 +146,21 @@ class MaskObjective:
         return {}
 
     def saturated(self, history: list[float], interval: int) -> bool:
-        """Tell whether G's mean loss over the last window moved less than the tolerance against the window before."""
+        """Tell whether G's mean loss stayed where it is over the last three windows: neither trend nor turn.
+
+        Both must lie within the tolerance, relative to the mean: how far the fitted straight line moves over the three
+        windows, and the largest difference between the means of two of them. Two windows alone would also agree where
+        the loss turns round.
+        """
         window = self._config.saturation_window // interval
-        if not window or len(history) < 2 * window:
+        if not window or len(history) < _WINDOWS * window:
             return False
-        before, after = (sum(part) / window for part in (history[-2 * window : -window], history[-window:]))
-        return abs(after - before) <= self._config.saturation_tolerance * abs(before)
+        recent = torch.tensor(history[-_WINDOWS * window :], dtype=torch.float64)
+        means = recent.reshape(_WINDOWS, window).mean(dim=1)
+        steps = torch.arange(len(recent), dtype=torch.float64) - (len(recent) - 1) / 2
+        trend = (steps @ recent / (steps @ steps)).abs() * len(recent)
+        moved = max(float(trend), float(means.max() - means.min()))
+        return moved <= self._config.saturation_tolerance * abs(float(recent.mean()))
 
     def _seen(self, batch: MaskBatch, shares: Tensor) -> Tensor:
         """Return what D sees of real or generated level shares."""

@@ -1,0 +1,139 @@
+"""Nuclei of a semantic map one by one: where they lie, what belongs to them, lifted out and put back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["Nucleus", "dihedral", "fits", "nuclei_of", "place", "place_spread", "remove"]
+
+Map = NDArray[np.uint8]
+Generator = np.random.Generator
+
+_RIM = 0.5  # of the nucleus' radius: how far the stained surroundings go with it
+
+
+@dataclass(frozen=True)
+class Nucleus:
+    """One nucleus and the stained rim that belongs to it.
+
+    Attributes
+    ----------
+    levels : (h, w) uint8 crop: L-1 in the nucleus, the rim's level around it, 0 elsewhere.
+    nucleus : (h, w) bool, the nucleus itself.
+    reach : (h, w) bool, nucleus and rim, stained or not.
+    top, left : of the crop in its map.
+    inside : whether the nucleus stays clear of the border of the image.
+    """
+
+    levels: Map
+    nucleus: NDArray[np.bool_]
+    reach: NDArray[np.bool_]
+    top: int
+    left: int
+    inside: bool
+
+    @property
+    def area_px(self) -> int:
+        """Area of the nucleus alone."""
+        return int(self.nucleus.sum())
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """Row and column of the nucleus' centroid in its map."""
+        return np.asarray(np.argwhere(self.nucleus).mean(axis=0) + np.array([self.top, self.left]))
+
+    def moved(self, rows: int, columns: int) -> Nucleus:
+        """Return the same nucleus elsewhere."""
+        return Nucleus(self.levels, self.nucleus, self.reach, self.top + rows, self.left + columns, self.inside)
+
+    def turned(self, symmetry: int) -> Nucleus:
+        """Return it turned or flipped by one of the 8 symmetries, about its own centre to a pixel."""
+        levels, nucleus, reach = (dihedral(part, symmetry) for part in (self.levels, self.nucleus, self.reach))
+        turned = Nucleus(levels, nucleus, reach, 0, 0, self.inside)
+        rows, columns = np.rint(self.centre - turned.centre).astype(int)
+        return turned.moved(int(rows), int(columns))
+
+
+def dihedral(array: NDArray[Any], symmetry: int) -> NDArray[Any]:
+    """Apply one of the 8 symmetries of the square, 0 .. 7, to the first two axes."""
+    turned = np.rot90(array, symmetry % 4)
+    return np.ascontiguousarray(turned[::-1] if symmetry >= 4 else turned)
+
+
+def nuclei_of(levels_map: Map, levels: int) -> list[Nucleus]:
+    """Cut an (H, W) map into its nuclei; each pixel of a rim belongs to the nucleus that is nearest."""
+    nuclear = levels_map == levels - 1
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(nuclear.astype(np.uint8), connectivity=8)
+    if count == 1:
+        return []
+    distance, nearest = ndimage.distance_transform_edt(~nuclear, return_indices=True)
+    owner = labels[nearest[0], nearest[1]]
+    height, width = levels_map.shape
+    found = []
+    for number in range(1, count):
+        left, top, box_width, box_height, area = (int(value) for value in stats[number])
+        radius = max(2.0, _RIM * np.sqrt(area / np.pi))
+        margin = int(np.ceil(radius))
+        inside = left > 0 and top > 0 and left + box_width < width and top + box_height < height
+        rows = slice(max(0, top - margin), top + box_height + margin)
+        columns = slice(max(0, left - margin), left + box_width + margin)
+        reach = (owner[rows, columns] == number) & (distance[rows, columns] <= radius)
+        own = np.where(reach, levels_map[rows, columns], 0).astype(np.uint8)
+        found.append(Nucleus(own, labels[rows, columns] == number, reach, rows.start, columns.start, inside))
+    return found
+
+
+def remove(levels_map: Map, nucleus: Nucleus, levels: int) -> Map:
+    """Return the map without a nucleus and its rim, filled from what surrounds them."""
+    gone = np.zeros(levels_map.shape, bool)
+    height, width = nucleus.reach.shape
+    gone[nucleus.top : nucleus.top + height, nucleus.left : nucleus.left + width] = nucleus.reach
+    known = ~gone & (levels_map != levels - 1)
+    if not known.any():
+        return np.where(gone, 0, levels_map).astype(np.uint8)
+    # The commonest level nearby: the nearest pixel's alone would leave rays where a large nucleus was.
+    sigma = max(1.0, np.sqrt(nucleus.area_px / np.pi) / 2)
+    shares = [
+        ndimage.gaussian_filter(((levels_map == level) & known).astype(np.float32), sigma, truncate=6)
+        for level in range(levels - 1)
+    ]
+    return np.where(gone, np.argmax(shares, axis=0), levels_map).astype(np.uint8)
+
+
+def fits(levels_map: Map, nucleus: Nucleus, levels: int) -> bool:
+    """Tell whether a nucleus lies clear of the border and of every other nucleus."""
+    rows, columns = np.nonzero(nucleus.nucleus)
+    rows, columns = rows + nucleus.top, columns + nucleus.left
+    height, width = levels_map.shape
+    if rows.min() < 1 or columns.min() < 1 or rows.max() >= height - 1 or columns.max() >= width - 1:
+        return False
+    taken = cv2.dilate((levels_map == levels - 1).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return not taken[rows, columns].any()
+
+
+def place(levels_map: Map, nucleus: Nucleus) -> Map:
+    """Return the map with a nucleus and its rim laid over it; nothing that is stained already is lowered."""
+    placed = levels_map.copy()
+    height, width = levels_map.shape
+    rows, columns = np.nonzero(nucleus.levels)
+    values = nucleus.levels[rows, columns]
+    rows, columns = rows + nucleus.top, columns + nucleus.left
+    seen = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
+    rows, columns, values = rows[seen], columns[seen], values[seen]
+    placed[rows, columns] = np.maximum(placed[rows, columns], values)
+    return placed
+
+
+def place_spread(maps: Map, levels: int) -> float:
+    """Return how far the nuclei of maps (N, S, S) lie from their common centre, a standard deviation in sides.
+
+    Where every image is centred on its nucleus it is near 0, and nothing may be moved far; spread all over it is 0.29.
+    """
+    positions = np.argwhere(maps == levels - 1)[:, 1:] / maps.shape[-1]
+    return float(np.sqrt(positions.var(axis=0).mean())) if len(positions) else 0.0

@@ -1,0 +1,122 @@
+"""The mask prior in a report: real and synthetic distributions side by side, and a table of distances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from syncgan.data.export import safe_folder_names
+from syncgan.evaluation.mask_prior import (
+    DIAGNOSTICS,
+    MaskStatistics,
+    PriorComparison,
+    compare_masks,
+    measure_masks,
+)
+from syncgan.evaluation.plots import draw_distributions
+from syncgan.evaluation.report import FactTable, FigureEntry
+from syncgan.storage import write_bytes
+
+if TYPE_CHECKING:
+    from syncgan.augmenter import SynCGANAugmenter
+
+__all__ = ["ClassPrior", "compare_priors", "mask_prior_figures", "mask_prior_table", "write_mask_prior"]
+
+SAMPLES = 64
+_FEWEST_MASKS = 4
+_AXES = {
+    "nuclei": "nuclei in a mask",
+    "area": "nucleus area, share of the image",
+    "eccentricity": "eccentricity of a nucleus",
+    "solidity": "solidity of a nucleus",
+    "nearest neighbour": "distance to the nearest nucleus, sides",
+}
+
+
+@dataclass(frozen=True)
+class ClassPrior:
+    """Real and synthetic masks of one class, measured and compared."""
+
+    real: MaskStatistics
+    synthetic: MaskStatistics
+    comparison: PriorComparison
+
+
+def compare_priors(augmenter: SynCGANAugmenter, *, samples: int = SAMPLES, seed: int = 0) -> dict[str, ClassPrior]:
+    """Return class name -> comparison of its training masks with `samples` drawn ones.
+
+    Classes of fewer than 4 training masks are left out. The augmenter must still have its `pairs_`.
+    """
+    found = {}
+    for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
+        maps = augmenter.pairs_.of_label(label).cpu().numpy()
+        if len(maps) < _FEWEST_MASKS:
+            continue
+        drawn = augmenter.sample_masks(name, samples, seed=seed).cpu().numpy()
+        real, synthetic = (measure_masks(part, levels=augmenter.levels_) for part in (maps, drawn))
+        found[name] = ClassPrior(real, synthetic, compare_masks(real, synthetic, levels=augmenter.levels_, seed=seed))
+    return found
+
+
+def mask_prior_figures(augmenter: SynCGANAugmenter) -> list[FigureEntry]:
+    """Draw for each class of a fitted augmenter how nuclei are distributed in real and in synthetic masks."""
+    return _figures(compare_priors(augmenter), safe_folder_names(augmenter.classes_))
+
+
+def mask_prior_table(priors: Mapping[str, ClassPrior]) -> FactTable:
+    """Return the distances of every class, with what real masks show by chance beside them."""
+    rows = [
+        (
+            name,
+            row.diagnostic,
+            f"{row.distance:.3g}",
+            f"{row.real_mean:.3g}",
+            f"{row.real_95:.3g}",
+            row.verdict,
+        )
+        for name, prior in priors.items()
+        for row in prior.comparison.rows
+    ]
+    header = ("class", "diagnostic", "synthetic to real", "real to real, mean", "95 %", "verdict")
+    return FactTable("Synthetic masks against real ones", header, tuple(rows))
+
+
+def write_mask_prior(
+    augmenter: SynCGANAugmenter, folder: str | PathLike[str]
+) -> tuple[list[FigureEntry], tuple[FactTable, ...]]:
+    """Compare the masks, write the figures into a folder that exists, and return them with the table."""
+    priors = compare_priors(augmenter)
+    figures = _figures(priors, safe_folder_names(augmenter.classes_))
+    for figure in figures:
+        write_bytes(Path(folder) / figure.file, figure.png)
+    return figures, (mask_prior_table(priors),) if priors else ()
+
+
+def _figures(priors: Mapping[str, ClassPrior], names: Mapping[str, str]) -> list[FigureEntry]:
+    return [
+        FigureEntry(
+            section="Synthetic masks against real ones",
+            title=name,
+            explanation="The curves should lie close together. Two synthetic masks overlap by "
+            f"{prior.comparison.synthetic_overlap:.2f} on average, two real ones by "
+            f"{prior.comparison.real_overlap:.2f}: far more would mean that the masks are all alike.",
+            png=draw_distributions(
+                name,
+                {
+                    _AXES[diagnostic]: {
+                        "real": np.sort(prior.real.pooled(diagnostic)),
+                        "synthetic": np.sort(prior.synthetic.pooled(diagnostic)),
+                    }
+                    for diagnostic in DIAGNOSTICS
+                    if diagnostic in _AXES
+                },
+            ),
+            file=f"mask-prior-{names[name]}.png",
+        )
+        for name, prior in priors.items()
+    ]

@@ -1,0 +1,181 @@
+"""The mask generators that are no GANs: real masks warped and recombined, and shape statistics."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from syncgan import MaskGAN, SynCGANConfig
+from syncgan.data.mask_priors.outlines import OutlineModel, canonical_axes, distance_map, draw_outline
+from syncgan.data.mask_priors.regions import fits, nuclei_of, place, remove
+from syncgan.registry import MASK_GENERATORS
+from syncgan.testing import check_mask_generator
+
+PRIORS = ("warp", "shapes")
+NONE = np.zeros(4, bool)
+
+
+def discs(*places, size=48, levels=2, rim=0):
+    """Return a map with discs (row, column, radius), each in a rim of level 1."""
+    drawn = np.zeros((size, size), np.uint8)
+    for row, column, radius in places:
+        if rim:
+            cv2.circle(drawn, (column, row), radius + rim, 1, -1)
+    for row, column, radius in places:
+        cv2.circle(drawn, (column, row), radius, levels - 1, -1)
+    return drawn
+
+
+def fields(count=8, size=48, levels=2, seed=0):
+    generator = np.random.default_rng(seed)
+    rim = 3 if levels > 2 else 0
+    return np.stack(
+        [
+            discs(
+                *[(12 + 24 * r, 12 + 24 * c, int(generator.integers(3, 6))) for r in (0, 1) for c in (0, 1)][
+                    : 1 + k % 4
+                ],
+                size=size,
+                levels=levels,
+                rim=rim,
+            )
+            for k in range(count)
+        ]
+    )
+
+
+def fitted(name, masks, levels, labels=None):
+    prior = MASK_GENERATORS.get(name)(levels=levels)
+    prior.fit(masks, labels=labels, seed=0)
+    return prior
+
+
+def count_nuclei(levels_map, levels):
+    return len(nuclei_of(levels_map, levels))
+
+
+@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("levels", [2, 3, 4])
+def test_the_contract_of_a_mask_generator_is_kept(name, levels):
+    check_mask_generator(name, levels=levels)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("levels", [2, 3])
+def test_one_or_two_masks_are_enough(name, count, levels):
+    drawn = fitted(name, fields(count, levels=levels), levels).sample(3, seed=1)
+    assert drawn.shape == (3, 48, 48)
+    assert drawn.dtype == np.uint8
+    assert {count_nuclei(one, levels) for one in drawn} <= {1, 2}
+
+
+@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_masks_of_one_level_alone_give_masks(name, value):
+    drawn = fitted(name, np.full((2, 32, 32), value, np.uint8), 3).sample(2, seed=1)
+    assert drawn.shape == (2, 32, 32)
+    if value != 2:
+        assert (drawn == value).all()
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_an_item_depends_on_its_seed_alone(name):
+    prior = fitted(name, fields(levels=3), 3)
+    assert np.array_equal(prior.sample(1, seed=5)[0], prior.sample(3, seed=5)[0])
+    assert not np.array_equal(prior.sample(1, seed=5), prior.sample(1, seed=6))
+    assert prior.sample(0).shape == (0, 48, 48)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_each_class_is_drawn_from_its_own_masks(name):
+    few, many = fields(6)[::4], np.stack([discs((8, 8, 4), (8, 38, 4), (38, 8, 4), (38, 38, 4), (24, 24, 4))] * 4)
+    masks, labels = np.concatenate([few, many]), np.repeat([0, 1], [len(few), len(many)])
+    prior = fitted(name, masks, 2, labels)
+    counts = [[count_nuclei(one, 2) for one in prior.sample(6, label=label, seed=2)] for label in (0, 1)]
+    assert max(counts[0]) <= 2
+    assert min(counts[1]) >= 3
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_state_survives_the_model_format(name, tmp_path):
+    config = SynCGANConfig.preset("tiny").updated([f"mask_gan.generator={name}"])
+    model = MaskGAN(config, device="cpu").fit(fields(6, size=32, levels=3), [0, 0, 0, 1, 1, 1])
+    model.save(tmp_path / "model")
+    again = MaskGAN.load(tmp_path / "model", device="cpu")
+    assert torch.equal(model.sample(4, label=1, seed=3), again.sample(4, label=1, seed=3))
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_areas_are_those_of_the_real_nuclei(name):
+    masks = np.stack([discs((24, 24, 7))] * 6)
+    drawn = fitted(name, masks, 2).sample(12, seed=1)
+    assert np.mean(drawn.sum(axis=(1, 2))) == pytest.approx(masks[0].sum(), rel=0.1)
+
+
+def test_warped_masks_are_no_copies_and_keep_the_number_of_nuclei():
+    masks = fields(4)
+    drawn = fitted("warp", masks, 2).sample(8, seed=1)
+    turned = [np.rot90(flipped, k) for mask in masks for flipped in (mask, mask[::-1]) for k in range(4)]
+    assert not any(np.array_equal(one, other) for one in drawn for other in turned)
+    assert {count_nuclei(one, 2) for one in drawn} <= {1, 2, 3, 4}
+
+
+def test_a_nucleus_moves_with_its_rim_and_leaves_background_behind():
+    levels_map = discs((14, 14, 5), levels=3, rim=2)
+    (nucleus,) = nuclei_of(levels_map, 3)
+    without = remove(levels_map, nucleus, 3)
+    assert not without.any()
+    moved = place(without, nucleus.moved(15, 12))
+    assert np.array_equal(moved, discs((29, 26, 5), levels=3, rim=2))
+
+
+def test_a_nucleus_fits_only_where_it_touches_neither_border_nor_another():
+    levels_map = discs((14, 14, 5), (34, 34, 5))
+    nucleus = nuclei_of(levels_map, 2)[0]
+    alone = remove(levels_map, nucleus, 2)
+    assert fits(alone, nucleus, 2)
+    assert not fits(alone, nucleus.moved(12, 12), 2)
+    assert not fits(alone, nucleus.moved(-9, 0), 2)
+
+
+def test_a_symmetry_keeps_a_nucleus_in_its_place():
+    levels_map = np.zeros((48, 48), np.uint8)
+    levels_map[20:26, 18:30] = 1
+    (nucleus,) = nuclei_of(levels_map, 2)
+    for symmetry in range(8):
+        assert np.abs(nucleus.turned(symmetry).centre - nucleus.centre).max() <= 0.5
+
+
+def test_an_outline_is_restored_from_its_distance_map():
+    mask = np.zeros((64, 64), np.uint8)
+    cv2.ellipse(mask, (30, 34), (16, 9), 30, 0, 360, 1, -1)
+    nucleus = mask > 0
+    axes, side = canonical_axes(nucleus, NONE), np.sqrt(nucleus.sum())
+    centre = np.argwhere(nucleus).mean(axis=0)
+    drawn = draw_outline(distance_map(nucleus, NONE, axes), side, centre, axes, 64)
+    assert (drawn & nucleus).sum() / (drawn | nucleus).sum() > 0.93
+
+
+def test_a_cut_outline_goes_on_beyond_the_border():
+    nucleus = discs((0, 24, 10)) > 0
+    sides = np.array([True, False, False, False])
+    axes = canonical_axes(nucleus, sides)
+    away = axes[:, 0]
+    assert away.tolist() == [1.0, 0.0]
+    heights = distance_map(nucleus, sides, axes)
+    assert (heights[0] > 0).any()  # the row of the grid that lies furthest beyond the border
+
+
+def test_drawn_outlines_spread_like_the_real_ones_and_copy_none():
+    generator = np.random.default_rng(0)
+    maps = []
+    for _ in range(20):
+        mask = np.zeros((64, 64), np.uint8)
+        cv2.ellipse(mask, (32, 32), (18, int(generator.integers(8, 18))), 0, 0, 360, 1, -1)
+        maps.append(distance_map(mask > 0, NONE, canonical_axes(mask > 0, NONE)))
+    real = np.array(maps)
+    model = OutlineModel.of(real, np.zeros(20))
+    drawn = np.array([model.draw(k % 20, np.random.default_rng(k))[0] for k in range(100)])
+    assert drawn.std(axis=0).mean() == pytest.approx(real.std(axis=0).mean(), rel=0.5)
+    assert not any(np.allclose(one, other, atol=1e-3) for one in drawn for other in real)
