@@ -370,7 +370,7 @@ def test_classes_of_many_masks_have_a_mask_gan_each(phantom: Phantom) -> None:
 
 def test_a_shared_run_goes_on_where_it_stopped(phantom: Phantom, tmp_path: Path) -> None:
     def stop(event: FitEvent) -> None:
-        if event.stage == "mask_gan" and event.step == 2:
+        if event.stage == "mask_gan" and event.done == 2:
             raise KeyboardInterrupt
 
     whole = SynCGANAugmenter(shared(), device="cpu").fit(phantom)

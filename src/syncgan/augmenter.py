@@ -488,8 +488,15 @@ class SynCGANAugmenter:
 
         def fit(part: Tensor, stage: str, config: SynCGANConfig = config, **details: Any) -> MaskGAN:
             model = MaskGAN(config, seed=self.seed, device=self.device_)
-            details |= {"checkpoints": stores.get(stage), "observe": observe, "preview": preview}
-            return model.fit(part, stage=stage, levels=self.levels_, **details)
+            return model.fit(
+                part,
+                checkpoints=stores.get(stage),
+                observe=observe,
+                preview=preview,
+                stage=stage,
+                levels=self.levels_,
+                **details,
+            )
 
         if self._shares_mask_gan(maps):
             return (fit(training.maps, _ALL_CLASSES, labels=training.labels),) * len(maps)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syncgan.data.export import safe_folder_names
+from syncgan.evaluation.figures import FactTable, FigureEntry
 from syncgan.evaluation.mask_prior import (
     DIAGNOSTICS,
     MaskStatistics,
@@ -19,7 +20,6 @@ from syncgan.evaluation.mask_prior import (
     measure_masks,
 )
 from syncgan.evaluation.plots import draw_distributions
-from syncgan.evaluation.report import FactTable, FigureEntry
 from syncgan.storage import write_bytes
 
 if TYPE_CHECKING:

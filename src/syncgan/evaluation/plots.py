@@ -166,31 +166,6 @@ def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
-def draw_scores(
-    title: str, scores: Mapping[str, tuple[Sequence[int], Sequence[float]]], kept_step: int | None
-) -> bytes:
-    """Draw scores on held-out items against the steps, each in a panel of its own, and mark the step that was kept.
-
-    Parameters
-    ----------
-    title : name of the stage.
-    scores : what it is -> (steps, values).
-    kept_step : None to mark nothing.
-    """
-    figure = _figure(680, 60 + 270 * max(len(scores), 1))
-    figure.set_layout_engine("constrained")
-    for number, (name, (steps, values)) in enumerate(scores.items()):
-        axes = figure.add_subplot(len(scores), 1, number + 1)
-        axes.plot(steps, values, color=_BLUE, linewidth=1.5, marker="o", markersize=4, label=name)
-        if kept_step is not None:
-            axes.axvline(kept_step, color=_VERMILION, linewidth=2, linestyle="--", label=f"kept: step {kept_step}")
-        _style(axes)
-    if scores:
-        axes.set_xlabel("generator updates", fontsize=_FONT_PT)
-    figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
-    return _png(figure)
-
-
 def draw_distributions(title: str, panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> bytes:
     """Draw cumulative distributions, one panel below the other.
 
@@ -214,6 +189,31 @@ def draw_distributions(title: str, panels: Mapping[str, Mapping[str, NDArray[np.
         axes.spines[["top", "right"]].set_visible(False)
         if number == 0:
             axes.legend(fontsize=_FONT_PT - 2, frameon=False, loc="lower right")
+    figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
+    return _png(figure)
+
+
+def draw_scores(
+    title: str, scores: Mapping[str, tuple[Sequence[int], Sequence[float]]], kept_step: int | None
+) -> bytes:
+    """Draw scores on held-out items against the steps, each in a panel of its own, and mark the step that was kept.
+
+    Parameters
+    ----------
+    title : name of the stage.
+    scores : what it is -> (steps, values).
+    kept_step : None to mark nothing.
+    """
+    figure = _figure(680, 60 + 270 * max(len(scores), 1))
+    figure.set_layout_engine("constrained")
+    for number, (name, (steps, values)) in enumerate(scores.items()):
+        axes = figure.add_subplot(len(scores), 1, number + 1)
+        axes.plot(steps, values, color=_BLUE, linewidth=1.5, marker="o", markersize=4, label=name)
+        if kept_step is not None:
+            axes.axvline(kept_step, color=_VERMILION, linewidth=2, linestyle="--", label=f"kept: step {kept_step}")
+        _style(axes)
+    if scores:
+        axes.set_xlabel("generator updates", fontsize=_FONT_PT)
     figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
     return _png(figure)
 

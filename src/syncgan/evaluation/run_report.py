@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from syncgan.evaluation.figures import FactTable
+from syncgan.evaluation.mask_prior_report import write_mask_prior
 from syncgan.evaluation.report import ReportFacts, draw_figures, spoken_duration, write_report
 from syncgan.evaluation.training_figures import speed_and_memory
 from syncgan.training.run_folder import RunFolder
@@ -30,14 +31,13 @@ _FEATURES_SIDES = 64, 128
 
 def report_run(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds: float) -> Path | None:
     """Write figures and report of a run that has just been fitted; return None, and log why, where that fails."""
-    from syncgan.evaluation.mask_prior_report import write_mask_prior
-
     try:
         stats = RunFolder(out).stats()
         facts = _facts(augmenter, source, out, seconds, stats)
         figures = draw_figures(augmenter, stats, out / "figures", previews=out / PREVIEWS)
         prior_figures, prior_tables = write_mask_prior(augmenter, out / "figures")
-        return write_report(out, replace(facts, tables=(*facts.tables, *prior_tables)), [*figures, *prior_figures])
+        facts = replace(facts, tables=(*facts.tables, *prior_tables))
+        return write_report(out, facts, [*figures, *prior_figures])
     except Exception:
         _log.warning("the report of %s could not be written; the model is complete", out, exc_info=True)
         return None
