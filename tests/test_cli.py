@@ -91,14 +91,12 @@ def run(data) -> Path:
 def test_fit_leaves_configuration_log_model_pictures_and_report(run):
     left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert {"config.json", "run.json", "stats.jsonl", "model/manifest.json", "report.html"} <= left
-    assert {
-        "figures/mask-overlays.png",
-        "figures/real-and-synthetic-benign.png",
-        "figures/real-and-synthetic-malignant.png",
-        "figures/losses-mask-gan-benign.png",
-        "figures/losses-mask-gan-malignant.png",
-        "figures/losses-image-gan.png",
-    } == {name for name in left if name.startswith("figures/")}
+    kinds = ("real-and-synthetic-benign", "real-and-synthetic-malignant", "mask-overlays", "mask-prior-benign")
+    stages = ("mask-gan-benign", "mask-gan-malignant", "image-gan")
+    figures = {*kinds, *(f"{kind}-{stage}" for kind in ("losses", "learning") for stage in stages)}
+    assert {f"figures/{name}.png" for name in figures} == {name for name in left if name.startswith("figures/")}
+    previews = {f"previews/{stage}/step-000003.png" for stage in ("mask_gan/benign", "mask_gan/malignant", "image_gan")}
+    assert previews == {name for name in left if name.startswith("previews/")}
 
 
 def test_fit_says_in_its_last_json_line_what_it_did(data, tmp_path):

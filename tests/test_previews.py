@@ -14,6 +14,7 @@ from syncgan.training.previews import PREVIEWED, Preview, evaluating
 
 SMALL = [
     "mask_gan.warm_start_steps=0",
+    "mask_gan.sharing=class",
     "mask_gan.steps=4",
     "mask_gan.width=4",
     "mask_gan.discriminator_width=4",

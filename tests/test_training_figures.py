@@ -58,7 +58,7 @@ def test_every_stage_has_its_figure_and_a_safe_file_name():
     stages = ("mask_gan", "mask_gan/HSIL/CIN2", "image_gan")
     figures = training_figures([line for stage in stages for line in losses(stage)], NAMES, None)
     assert [figure.file for figure in figures] == [
-        "losses-mask-gan-start.png",
+        "losses-mask-gan.png",
         "losses-mask-gan-000-hsil-cin2.png",
         "losses-image-gan.png",
     ]

