@@ -50,9 +50,9 @@ class MaskRange:
         return torch.from_numpy(inside)
 
     def without_specks(self, maps: Tensor, levels: int) -> Tensor:
-        """Return maps (N, S, S) uint8 without nucleus regions smaller than any in training: they take the level around them.
+        """Return maps (N, S, S) uint8 without nucleus regions smaller than any in the training masks.
 
-        A generator leaves a speck now and then where extraction, which cleans its masks, never does.
+        Such a region takes the level around it. A generator leaves a speck now and then where extraction, which cleans its masks, never does.
         """
         cleaned = maps.cpu().numpy().copy()
         for one in cleaned:
