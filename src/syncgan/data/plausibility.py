@@ -52,7 +52,8 @@ class MaskRange:
     def without_specks(self, maps: Tensor, levels: int) -> Tensor:
         """Return maps (N, S, S) uint8 without nucleus regions smaller than any in the training masks.
 
-        Such a region takes the level around it. A generator leaves a speck now and then where extraction, which cleans its masks, never does.
+        Such a region takes the level around it. A generator leaves a speck now and then where extraction, which cleans
+        its masks, never does.
         """
         cleaned = maps.cpu().numpy().copy()
         for one in cleaned:
