@@ -34,6 +34,7 @@ from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
 SETTINGS = [
     "mask_gan.steps=8",
     "mask_gan.warm_start_steps=4",
+    "mask_gan.sharing=class",
     "mask_gan.width=4",
     "mask_gan.discriminator_width=4",
     "image_gan.steps=10",

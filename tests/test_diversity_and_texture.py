@@ -52,6 +52,15 @@ def test_mode_seeking_grows_as_renderings_of_different_noise_become_alike():
     assert found == pytest.approx([100.0, 10.0, 1.0], rel=1e-4)
 
 
+def test_variety_is_missed_only_below_that_of_the_real_batch():
+    real = torch.stack([torch.full((1, 4, 4), value) for value in (-1.0, 1.0)])
+    alike = torch.zeros(2, 1, 4, 4)
+    assert losses.variety_shortfall(real, real).item() == 0
+    assert losses.variety_shortfall(alike, real).item() == pytest.approx(2)
+    assert losses.variety_shortfall(2 * real, real).item() == 0
+    assert losses.variety_shortfall(alike[:1], real[:1]).item() == 0
+
+
 # --- reconstruction of what a mask can foretell ----------------------------------------------------------------------
 
 

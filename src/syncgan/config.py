@@ -210,6 +210,12 @@ class MaskGANConfig(GANConfig):
         description="One GAN a class (paper), one that is told the class, or that only where a class has few masks.",
     )
     shared_below: int = Field(30, ge=0, description="Masks below which a class has few, when sharing is 'auto'.")
+    variety_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the term that keeps generated masks as far apart as real ones, against collapse; 0: off "
+        "(paper).",
+    )
 
 
 class ImageGANConfig(GANConfig):
@@ -272,7 +278,9 @@ class FiltersConfig(ConfigSection):
     """What a synthetic sample must pass; one that does not is drawn again."""
 
     mask_plausibility: bool = Field(
-        True, description="Refuse masks whose nucleus area or count lies outside what training masks of the class show."
+        True,
+        description="Clear away nuclei smaller than any in the class's training masks, and refuse masks whose nucleus "
+        "area or count lies outside what those show.",
     )
     samples: tuple[str, ...] = Field((), description="Names in SAMPLE_FILTERS, applied to image and mask.")
 

@@ -112,18 +112,21 @@ class ClassSampler:
         """
         if not item_seeds:
             return torch.zeros((0, self.size, self.size), dtype=torch.uint8, device=self.device)
-        source = self.mask_sources[index]
-        maps = source(item_seeds)
+        maps = self._tidy(index, self.mask_sources[index](item_seeds))
         refused = self._refused_maps(index, maps)
         for attempt in range(1, self.max_attempts):
             if not refused:
                 return maps
-            again = source([rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused])
+            seeds = [rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused]
+            again = self._tidy(index, self.mask_sources[index](seeds))
             maps[refused] = again
             refused = [refused[position] for position in self._refused_maps(index, again)]
         if refused:
             _warn_of_kept(self.classes[index], "masks", len(refused), len(maps), self.max_attempts)
         return maps
+
+    def _tidy(self, index: int, maps: Tensor) -> Tensor:
+        return maps if self.mask_ranges is None else self.mask_ranges[index].without_specks(maps, self.levels)
 
     def _refused_maps(self, index: int, maps: Tensor) -> list[int]:
         if self.mask_ranges is None:

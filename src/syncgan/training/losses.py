@@ -17,6 +17,7 @@ __all__ = [
     "patch_distribution_distance",
     "r1_penalty",
     "reconstruction_loss",
+    "variety_shortfall",
 ]
 
 
@@ -148,6 +149,30 @@ def mode_seeking(first: Tensor, second: Tensor, first_noise: Tensor, second_nois
     apart = widened(first - second).abs().flatten(1).mean(dim=1)
     noise = widened(first_noise - second_noise).abs().flatten(1).mean(dim=1)
     return (noise / (apart + 1e-2)).mean()
+
+
+def variety_shortfall(generated: Tensor, real: Tensor) -> Tensor:
+    """Return by how much generated items differ less from each other than real items do; zero when they differ more.
+
+    Parameters
+    ----------
+    generated, real : (N, C, H, W) batches; every item is compared with its neighbour in the batch.
+
+    Returns
+    -------
+    Scalar tensor. With one item there is nothing to compare, and it is zero.
+
+    Notes
+    -----
+    A discriminator that looks at one item at a time cannot see that all items are alike. This is the simplest
+    statistic of a batch that can, in the spirit of minibatch discrimination (Salimans et al., "Improved Techniques
+    for Training GANs", NeurIPS 2016), with the real batch as its measure instead of a learned one.
+    """
+
+    def apart(items: Tensor) -> Tensor:
+        return widened(items - items.roll(1, dims=0)).abs().mean()
+
+    return F.relu(apart(real.detach()) - apart(generated))
 
 
 def patch_distribution_distance(rendered: Tensor, real: Tensor, directions: Tensor, positions: Tensor) -> Tensor:

@@ -137,9 +137,12 @@ class MaskObjective:
         return adversarial + penalty
 
     def generator_losses(self, batch: MaskBatch, fake: Tensor) -> dict[str, Tensor]:
-        """Return Eq. 6: the non-saturating loss with hard labels."""
+        """Return Eq. 6, the non-saturating loss with hard labels, and the variety term when it is on."""
         logits = self.discriminator(self._seen(batch, fake), **batch.conditions)
-        return {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
+        terms = {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
+        if self._config.variety_weight:
+            terms["variety"] = self._config.variety_weight * losses.variety_shortfall(fake, batch.real)
+        return terms
 
     def validate(self, generator: nn.Module) -> dict[str, float]:
         """Return nothing: the paper's mask GAN stops by saturation, not by validation."""

@@ -53,7 +53,7 @@ class StainModel:
         size = len(nucleus)
         field = np.fft.ifft2(np.fft.fft2(generator.standard_normal((size, size))) * self.amplitudes).real
         spread = field.std()
-        ranks = ndtr(field / spread) if spread > 0 else np.full((size, size), 1.0)
+        ranks = ndtr(field / spread) if spread > 0 else np.full((size, size), 0.5)
         logs = np.log(_distances(nucleus))
         drawn = np.zeros((size, size), np.uint8)
         for level, profile in enumerate(self.profiles[mask], start=1):

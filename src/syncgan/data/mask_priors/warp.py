@@ -121,5 +121,6 @@ def _warped(levels_map: Map, levels: int, spread: float, generator: np.random.Ge
     shift = generator.normal(0, _SHIFT * spread * side, 2)
     places = (places @ (rotation * stretch).T + displacement + shift + (side - 1) / 2).transpose(2, 0, 1)
     planes = [(levels_map == level).astype(np.float32) for level in range(levels)]
-    shares = [ndimage.map_coordinates(plane, places, order=1, mode="mirror") for plane in planes]
+    # What lies beyond the border repeats the border: a mirror would put new nuclei there.
+    shares = [ndimage.map_coordinates(plane, places, order=1, mode="nearest") for plane in planes]
     return np.asarray(np.argmax(shares, axis=0), dtype=np.uint8)
