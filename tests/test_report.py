@@ -11,7 +11,7 @@ from PIL import Image
 
 from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.evaluation.plots import colour_map, draw_losses, draw_strips
-from syncgan.evaluation.report import FigureEntry, ReportFacts, draw_figures, outlined, write_report
+from syncgan.evaluation.report import FactTable, FigureEntry, ReportFacts, draw_figures, outlined, write_report
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "../../up", "$\\frac{$_^", "正常"]
 CONFIG = SynCGANConfig.preset("tiny").updated(
@@ -164,3 +164,12 @@ def test_names_below_images_stay_below_their_image(size):
     first, gap = drawn[top:, 10 : 10 + size], drawn[top:, 10 + size : 16 + size]
     assert first.min() < 100
     assert gap.min() == 255
+
+
+def test_measures_stand_below_the_figures_with_a_sentence_on_how_to_read_them(tmp_path):
+    table = FactTable("Variety", ("class", "features"), (("<b>", "0.50"),), "0 <means> none.")
+    html = write_report(tmp_path, facts(measures=(table,)), [figure()]).read_text("utf-8")
+    assert html.index("Look at it.") < html.index("In numbers") < html.index("Variety")
+    assert '<td>&lt;b&gt;</td><td class="number">0.50</td>' in html
+    assert "0 &lt;means&gt; none." in html
+    assert "In numbers" not in write_report(tmp_path, facts(), [figure()]).read_text("utf-8")

@@ -63,7 +63,8 @@ class ReportFacts:
     skipped, excluded : relative name -> reason, for files that could not be read and images whose mask failed.
     doubtful : relative name -> why its mask, which is used, is worth a look.
     notes : what the scan ignored and the decoder decided.
-    tables : further tables.
+    tables : further tables, above the figures.
+    measures : what was measured, below them.
     """
 
     title: str
@@ -79,6 +80,7 @@ class ReportFacts:
     doubtful: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     tables: tuple[FactTable, ...] = ()
+    measures: tuple[FactTable, ...] = ()
 
 
 def spoken_duration(seconds: float) -> str:

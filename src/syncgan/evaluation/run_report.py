@@ -36,7 +36,7 @@ def report_run(augmenter: SynCGANAugmenter, source: RunData, out: Path, seconds:
         facts = _facts(augmenter, source, out, seconds, stats)
         figures = draw_figures(augmenter, stats, out / "figures", previews=out / PREVIEWS)
         prior_figures, prior_tables = write_mask_prior(augmenter, out / "figures")
-        facts = replace(facts, tables=(*facts.tables, *prior_tables))
+        facts = replace(facts, measures=(*facts.measures, *prior_tables))
         return write_report(out, facts, [*figures, *prior_figures])
     except Exception:
         _log.warning("the report of %s could not be written; the model is complete", out, exc_info=True)
@@ -79,7 +79,7 @@ def _facts(
         skipped=dict(source.skipped),
         excluded=dict(augmenter.excluded_),
         notes=source.notes,
-        tables=_diversity(augmenter),
+        measures=_diversity(augmenter),
     )
 
 
