@@ -12,10 +12,10 @@ for each source of images, as many as there are training images, with the same n
 * probe: balanced accuracy on held-out real images of a logistic regression on those features, trained on the
   source's images alone (``alone``) and together with the real training images (``with real``).
 
-Sources: ``default``, all of it; ``real masks``, the renderer of ``default`` fed the masks of the training images;
-``plain GAN``, colour images from noise without masks (the paper's control), with the generator updates of ``default``;
-``paper``, that preset at the size and with the generator updates of ``default``, masks and renderer (at full length,
-``--full-paper``, it wants a GPU).
+Sources: ``default``, all of it; ``warped masks``, the renderer of ``default`` fed by mask prior ``warp``; ``real masks``,
+that renderer fed the masks of the training images; ``plain GAN``, colour images from noise without masks (the paper's
+control), with the generator updates of ``default``; ``paper``, that preset at the size and with the generator updates
+of ``default``, masks and renderer (at full length, ``--full-paper``, it wants a GPU).
 
 The ablation trains renderers alone and feeds them the masks of their training images: it measures the renderer, not
 the mask GAN. Every row is ``default`` with one thing changed.
@@ -40,7 +40,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from syncgan import MaskToImageCGAN, SynCGANAugmenter, SynCGANConfig, rng
+from syncgan import MaskGAN, MaskToImageCGAN, SynCGANAugmenter, SynCGANConfig, rng
 from syncgan.evaluation.features import PretrainedFeatures
 from syncgan.evaluation.metrics import kernel_distance, kernel_distance_interval, real_against_real
 from syncgan.evaluation.plots import draw_strips
@@ -103,12 +103,19 @@ def _sources(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict
     config = _configuration(options)
     train, held_out = split(load(name, config, options.data), PER_CLASS, seed)
     judge = Judge(name, seed, train, held_out, options.out)
-    wanted = options.only or ["default", "real masks", "plain GAN", "paper"]
+    wanted = options.only or ["default", "warped masks", "real masks", "plain GAN", "paper"]
     augmenter = None
-    if {"default", "real masks"} & set(wanted):
+    if {"default", "warped masks", "real masks"} & set(wanted):
         augmenter, seconds = _timed(lambda: _fit(config, train, seed))
     if augmenter is not None and "default" in wanted:
         yield judge.row("default", _sampled(augmenter, train), seconds)
+    if augmenter is not None and "warped masks" in wanted:
+        warp = config.updated(["mask_gan.generator=warp"])
+        augmenter.mask_gans_ = tuple(
+            MaskGAN(warp, seed=seed).fit(augmenter.pairs_.of_label(label), levels=config.levels)
+            for label in augmenter.label_values_
+        )
+        yield judge.row("warped masks", _sampled(augmenter, train), seconds)
     if augmenter is not None and "real masks" in wanted:
         images = augmenter.image_gan_.generate(train.maps, train.labels, seed=1)
         yield judge.row("real masks", images, seconds)

@@ -61,6 +61,15 @@ def test_variety_is_missed_only_below_that_of_the_real_batch():
     assert losses.variety_shortfall(alike[:1], real[:1]).item() == 0
 
 
+def test_variety_is_compared_within_classes():
+    real = torch.stack([torch.full((1, 4, 4), value) for value in (-1.0, 1.0, -1.0, 1.0)])
+    told = torch.stack([torch.full((1, 4, 4), value) for value in (-1.0, -1.0, 1.0, 1.0)])
+    label = torch.tensor([0, 0, 1, 1])
+    assert losses.variety_shortfall(told, real).item() == 0  # the classes differ
+    assert losses.variety_shortfall(told, real, label).item() == pytest.approx(2)  # but each has collapsed
+    assert losses.variety_shortfall(told[1:3], real[1:3], label[1:3]).item() == 0
+
+
 # --- reconstruction of what a mask can foretell ----------------------------------------------------------------------
 
 

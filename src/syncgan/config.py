@@ -172,17 +172,15 @@ class MaskGANConfig(GANConfig):
 
     width: int = Field(16, ge=4, le=512, description="Filters of the generator's full-resolution layers.")
     discriminator_width: int = Field(16, ge=4, le=512, description="Filters of the discriminator's first layer.")
-    discriminator_normalisation: Literal["batch", "instance", "none"] = Field(
-        "batch", description="Normalisation in the discriminator (paper: batch)."
-    )
+    batch_size: int = Field(4, ge=1, le=4096, description="Items in one update (paper: left open; preset: 16).")
     epochs: int = Field(200, ge=1, description="Passes over the class's masks when steps is 'auto' (paper: 1600).")
-    min_steps: int = Field(250, ge=1, description="At least so many updates when steps is 'auto'.")
-    max_steps: int = Field(1500, ge=1, description="At most so many updates when steps is 'auto'.")
+    min_steps: int = Field(1000, ge=1, description="At least so many updates when steps is 'auto'.")
+    max_steps: int = Field(2000, ge=1, description="At most so many updates when steps is 'auto'.")
     learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
     generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
     warm_start_steps: int = Field(
-        800,
+        1000,
         ge=0,
         description="Updates on the masks of all classes together, from which each class's GAN then goes its own way; "
         "0 starts each from random weights (paper).",
@@ -211,7 +209,7 @@ class MaskGANConfig(GANConfig):
     )
     shared_below: int = Field(30, ge=0, description="Masks below which a class has few, when sharing is 'auto'.")
     variety_weight: float = Field(
-        0.0,
+        5.0,
         ge=0,
         description="Weight of the term that keeps generated masks as far apart as real ones, against collapse; 0: off "
         "(paper).",

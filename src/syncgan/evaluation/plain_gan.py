@@ -157,7 +157,7 @@ class _PlainObjective(MaskObjective):
 def _game(gan: ImageGANConfig) -> MaskGANConfig:
     """Return the mask GAN's smoothing and flips with the renderer's losses."""
     shared = ("adversarial", "gradient_penalty_weight", "r1_weight", "r1_every")
-    return MaskGANConfig(saturation_window=0, **{name: getattr(gan, name) for name in shared})
+    return MaskGANConfig(saturation_window=0, variety_weight=0.0, **{name: getattr(gan, name) for name in shared})
 
 
 def plain_gan(

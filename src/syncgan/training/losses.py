@@ -151,16 +151,17 @@ def mode_seeking(first: Tensor, second: Tensor, first_noise: Tensor, second_nois
     return (noise / (apart + 1e-2)).mean()
 
 
-def variety_shortfall(generated: Tensor, real: Tensor) -> Tensor:
+def variety_shortfall(generated: Tensor, real: Tensor, label: Tensor | None = None) -> Tensor:
     """Return by how much generated items differ less from each other than real items do; zero when they differ more.
 
     Parameters
     ----------
-    generated, real : (N, C, H, W) batches; every item is compared with its neighbour in the batch.
+    generated, real : (N, C, H, W) batches.
+    label : (N,) class indices of both, to compare items within their class only; None for one class.
 
     Returns
     -------
-    Scalar tensor. With one item there is nothing to compare, and it is zero.
+    Scalar tensor: difference of the mean absolute differences over all pairs. Without a pair it is zero.
 
     Notes
     -----
@@ -168,9 +169,15 @@ def variety_shortfall(generated: Tensor, real: Tensor) -> Tensor:
     statistic of a batch that can, in the spirit of minibatch discrimination (Salimans et al., "Improved Techniques
     for Training GANs", NeurIPS 2016), with the real batch as its measure instead of a learned one.
     """
+    first, second = torch.triu_indices(len(real), len(real), offset=1, device=real.device)
+    if label is not None:
+        same = label[first] == label[second]
+        first, second = first[same], second[same]
+    if not len(first):
+        return generated.sum() * 0
 
     def apart(items: Tensor) -> Tensor:
-        return widened(items - items.roll(1, dims=0)).abs().mean()
+        return widened(items[first] - items[second]).abs().mean()
 
     return F.relu(apart(real.detach()) - apart(generated))
 

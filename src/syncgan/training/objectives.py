@@ -141,7 +141,8 @@ class MaskObjective:
         logits = self.discriminator(self._seen(batch, fake), **batch.conditions)
         terms = {"adversarial": losses.generator_loss(logits, kind=self._config.adversarial)}
         if self._config.variety_weight:
-            terms["variety"] = self._config.variety_weight * losses.variety_shortfall(fake, batch.real)
+            shortfall = losses.variety_shortfall(fake, batch.real, batch.conditions.get("label"))
+            terms["variety"] = self._config.variety_weight * shortfall
         return terms
 
     def validate(self, generator: nn.Module) -> dict[str, float]:
