@@ -12,8 +12,8 @@ for each source of images, as many as there are training images, with the same n
 * probe: balanced accuracy on held-out real images of a logistic regression on those features, trained on the
   source's images alone (``alone``) and together with the real training images (``with real``).
 
-Sources: ``default``, all of it; ``warped masks``, the renderer of ``default`` fed by mask prior ``warp``; ``real masks``,
-that renderer fed the masks of the training images; ``plain GAN``, colour images from noise without masks (the paper's
+Sources: ``default``, all of it; ``warped masks``, its renderer fed by mask prior ``warp``; ``real masks``, its renderer
+fed the masks of the training images; ``plain GAN``, colour images from noise without masks (the paper's
 control), with the generator updates of ``default``; ``paper``, that preset at the size and with the generator updates
 of ``default``, masks and renderer (at full length, ``--full-paper``, it wants a GPU).
 
