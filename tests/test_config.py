@@ -59,6 +59,7 @@ def test_preset_paper_is_what_the_paper_says():
         # The cap on steps must not cut the paper's epochs short on its 90 images.
         assert gan.total_steps(90) == -(-gan.epochs * 90 // gan.batch_size)
     assert (image.noise, image.class_conditional, image.stain_code, image.dropout) == ("none", False, False, 0.5)
+    assert (config.mask_gan.batch_size, config.mask_gan.variety_weight, image.batch_size) == (16, 0, 16)
     assert (image.head_width, image.texture_weight, image.reconstruction_cell, image.augmentation) == (0, 0, 1, ())
     assert not config.filters.mask_plausibility
 
@@ -82,6 +83,14 @@ def test_settings_are_frozen():
             {"image_gan": {"selection": "best"}},
             r"image_gan\.selection: .*'validation', 'utility' or 'last', got 'best'",
         ),
+        (
+            {"image_gan": {"adversarial": "wasserstein-gp", "discriminator_normalisation": "batch"}},
+            r"batch normalisation",
+        ),
+        ({"image_gan": {"mode_seeking_weight": 1, "noise": "none"}}, r"mode_seeking_weight .*noise is 'none'"),
+        ({"image_gan": {"reconstruction_cell": 48}}, r"image_size 128 cannot be cut into cells of 48 pixels"),
+        ({"mask_gan": {"augmentation": ["colour"]}}, r"masks have no colour"),
+        ({"mask_gan": {"saturation_window": 5}}, r"saturation_window 5 is shorter than one interval of the log"),
         ({"image_size": 100}, r"image_size must be a multiple of 16, got 100"),
         ({"image_size": 32}, r"mask_gan\.resolution must be a power of two up to image_size \(32\), got 64"),
         ({"mask_gan": {"resolution": 48}}, r"power of two"),

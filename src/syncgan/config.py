@@ -160,6 +160,15 @@ class GANConfig(ConfigSection):
         1, ge=1, le=100, description="Updates of D for each of G, each on a batch of its own (paper: 1)."
     )
 
+    @model_validator(mode="after")
+    def _game_is_sound(self) -> Self:
+        if self.adversarial == "wasserstein-gp" and self.discriminator_normalisation == "batch":
+            raise ValueError(
+                "wasserstein-gp penalises D's gradient for each item by itself, which batch normalisation mixes; set "
+                "discriminator_normalisation to 'instance' or 'none'"
+            )
+        return self
+
     def total_steps(self, items: int) -> int:
         """Return the number of updates for `items` items: `steps`, or `epochs` passes within the bounds."""
         if self.steps != "auto":
@@ -211,9 +220,15 @@ class MaskGANConfig(GANConfig):
     variety_weight: float = Field(
         5.0,
         ge=0,
-        description="Weight of the term that keeps generated masks as far apart as real ones, against collapse; 0: off "
-        "(paper).",
+        description="Weight of the term that keeps the generated masks of a batch as far apart as real ones, against "
+        "collapse; 0: off (paper).",
     )
+
+    @model_validator(mode="after")
+    def _masks_have_no_colour(self) -> Self:
+        if "colour" in self.augmentation:
+            raise ValueError("augmentation: masks have no colour; use translation, scaling or cutout")
+        return self
 
 
 class ImageGANConfig(GANConfig):
@@ -263,6 +278,12 @@ class ImageGANConfig(GANConfig):
     validation_share: float = Field(
         0.25, gt=0, lt=0.9, description="Share of the items held out when selection needs them and none were given."
     )
+
+    @model_validator(mode="after")
+    def _modes_need_noise(self) -> Self:
+        if self.mode_seeking_weight and self.noise == "none":
+            raise ValueError("mode_seeking_weight keeps renderings of different noise apart, but noise is 'none'")
+        return self
 
 
 class SamplingConfig(ConfigSection):
@@ -354,6 +375,18 @@ class SynCGANConfig(ConfigSection):
         if resolution != "image" and (resolution & (resolution - 1) or resolution > self.image_size):
             raise ValueError(
                 f"mask_gan.resolution must be a power of two up to image_size ({self.image_size}), got {resolution}"
+            )
+        cell = self.image_gan.reconstruction_cell
+        if self.image_size % cell:
+            raise ValueError(
+                f"image_size {self.image_size} cannot be cut into cells of {cell} pixels "
+                "(image_gan.reconstruction_cell)"
+            )
+        window = self.mask_gan.saturation_window
+        if 0 < window < self.training.log_every:
+            raise ValueError(
+                f"mask_gan.saturation_window {window} is shorter than one interval of the log "
+                f"(training.log_every {self.training.log_every})"
             )
         halvings = self.image_gan.downsamplings
         if halvings != "full" and self.image_size % 2**halvings:
@@ -567,6 +600,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "extractor": {"segmenter": "gmm"},
         "mask_gan": {
             "generator": "unet",
+            "batch_size": 16,
+            "variety_weight": 0.0,
             "sharing": "class",
             "warm_start_steps": 0,
             "resolution": "image",

@@ -26,20 +26,18 @@ def with_draws(
     generator : of the CPU.
     """
     device, noise = maps.device, batch.conditions.get("noise")
+    # What more experiments leave out comes last, so that leaving it out does not change the rest.
+    mixing = torch.rand((len(maps), 1, 1, 1), generator=generator).to(device)
+    patches = draw_patches(maps, levels, generator) if config.texture_weight else None
+    augmentation = draw_augmentation(
+        config.augmentation,
+        len(maps),
+        maps.shape[-1],
+        probability=config.augmentation_probability,
+        generator=generator,
+        device=device,
+    )
     second = None
     if config.mode_seeking_weight and noise is not None:
         second = torch.randn(noise.shape, generator=generator).to(device)
-    return replace(
-        batch,
-        augmentation=draw_augmentation(
-            config.augmentation,
-            len(maps),
-            maps.shape[-1],
-            probability=config.augmentation_probability,
-            generator=generator,
-            device=device,
-        ),
-        mixing=torch.rand((len(maps), 1, 1, 1), generator=generator).to(device),
-        second_noise=second,
-        patches=draw_patches(maps, levels, generator) if config.texture_weight else None,
-    )
+    return replace(batch, augmentation=augmentation, mixing=mixing, second_noise=second, patches=patches)

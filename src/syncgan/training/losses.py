@@ -167,7 +167,9 @@ def variety_shortfall(generated: Tensor, real: Tensor, label: Tensor | None = No
     -----
     A discriminator that looks at one item at a time cannot see that all items are alike. This is the simplest
     statistic of a batch that can, in the spirit of minibatch discrimination (Salimans et al., "Improved Techniques
-    for Training GANs", NeurIPS 2016), with the real batch as its measure instead of a learned one.
+    for Training GANs", NeurIPS 2016), with the real batch as its measure instead of a learned one. It compares the
+    items of the batch that it is given, so a batch that is cut into parts gives another, noisier value; and as the
+    shortfall of a small batch is never negative, it asks for a little more variety than there is in the real items.
     """
     first, second = torch.triu_indices(len(real), len(real), offset=1, device=real.device)
     if label is not None:
