@@ -12,10 +12,10 @@ for each source of images, as many as there are training images, with the same n
 * probe: balanced accuracy on held-out real images of a logistic regression on those features, trained on the
   source's images alone (``alone``) and together with the real training images (``with real``).
 
-Sources: ``default``, all of it; ``warped masks``, its renderer fed by mask prior ``warp``; ``real masks``, its renderer
-fed the masks of the training images; ``plain GAN``, colour images from noise without masks (the paper's
-control), with the generator updates of ``default``; ``paper``, that preset at the size and with the generator updates
-of ``default``, masks and renderer (at full length, ``--full-paper``, it wants a GPU).
+Sources: ``real``, the training images themselves; ``default``, all of it; ``warped masks``, its renderer fed by mask
+prior ``warp``; ``real masks``, its renderer fed the masks of the training images; ``plain GAN``, colour images from
+noise without masks (the paper's control), with the generator updates of ``default``; ``paper``, that preset at the size and
+with the generator updates of ``default``, masks and renderer (at full length, ``--full-paper``, it wants a GPU).
 
 The ablation trains renderers alone and feeds them the masks of their training images: it measures the renderer, not
 the mask GAN. Every row is ``default`` with one thing changed.
@@ -50,7 +50,7 @@ Features = NDArray[np.float64]
 
 ABLATION: dict[str, list[str]] = {
     "default": [],
-    "batches of 16, a quarter of the updates": ["image_gan.batch_size=16"],
+    "batches of 16, as many images": ["image_gan.batch_size=16"],
     "without textures": ["image_gan.texture_weight=0"],
     "noise as an input channel": ["image_gan.noise=input"],
     "without the head": ["image_gan.head_width=0"],
@@ -103,7 +103,9 @@ def _sources(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict
     config = _configuration(options)
     train, held_out = split(load(name, config, options.data), PER_CLASS, seed)
     judge = Judge(name, seed, train, held_out, options.out)
-    wanted = options.only or ["default", "warped masks", "real masks", "plain GAN", "paper"]
+    wanted = options.only or ["real", "default", "warped masks", "real masks", "plain GAN", "paper"]
+    if "real" in wanted:
+        yield judge.row("real", train.images, 0.0)
     augmenter = None
     if {"default", "warped masks", "real masks"} & set(wanted):
         augmenter, seconds = _timed(lambda: _fit(config, train, seed))
@@ -124,7 +126,7 @@ def _sources(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict
         model, seconds = _timed(lambda: _fit_renderer(plain, train, seed))
         yield judge.row("plain GAN", model.generate(train.maps, train.labels, seed=1), seconds)
     if "paper" in wanted:
-        paper = _as_published(config, len(train), capped=not options.full_paper)
+        paper = _as_published(config, len(train), len(train.classes), capped=not options.full_paper)
         # The published method has its own segmenter and two levels, so the set is read again.
         again, _ = split(load(name, paper, options.data), PER_CLASS, seed)
         augmenter, seconds = _timed(lambda: _fit(paper, again, seed))
@@ -142,7 +144,7 @@ def _ablation(name: str, seed: int, options: argparse.Namespace) -> Iterator[dic
             data[config.levels] = load(name, config, options.data)
         train, held_out = split(data[config.levels], PER_CLASS, seed)
         if config.image_gan.batch_size != default.image_gan.batch_size:
-            # As many images in all, so a fair share of the work.
+            # As many images in all, so as much work.
             steps = default.image_gan.total_steps(len(train)) * default.image_gan.batch_size
             config = config.updated([f"image_gan.steps={steps // config.image_gan.batch_size}"])
         judge = judge or Judge(name, seed, train, held_out, options.out)
@@ -206,7 +208,8 @@ class Judge:
         """Return the distance of real from real images, and how far it scatters by chance."""
         every = np.concatenate([self._train_features, self._held_out_features])
         groups = np.concatenate([self._train.groups, self._held_out.groups])
-        chance = real_against_real(every, size=len(own), groups=groups, seed=self._seed)
+        labels = np.concatenate([self._train.labels, self._held_out.labels])
+        chance = real_against_real(every, size=len(own), groups=groups, labels=labels, seed=self._seed)
         return {
             "real": kernel_distance(self._train_features[own], self._held_out_features[other]),
             "real_mean": chance.mean,
@@ -247,13 +250,12 @@ def _sampled(augmenter: SynCGANAugmenter, train: ImageSet) -> torch.Tensor:
     return images
 
 
-def _as_published(config: SynCGANConfig, images: int, *, capped: bool) -> SynCGANConfig:
+def _as_published(config: SynCGANConfig, images: int, classes: int, *, capped: bool) -> SynCGANConfig:
     """Return preset ``paper`` at the size of `config`, with no more generator updates than `config` takes."""
     paper = SynCGANConfig.preset("paper").updated([f"image_size={config.image_size}"])
     if not capped:
         return paper
-    classes_images = images // 2
-    masks = config.mask_gan.total_steps(classes_images) + config.mask_gan.warm_start_steps
+    masks = config.mask_gan.total_steps(images // classes) + config.mask_gan.warm_start_steps
     return paper.updated([f"mask_gan.steps={masks}", f"image_gan.steps={config.image_gan.total_steps(images)}"])
 
 
