@@ -14,8 +14,9 @@ for each source of images, as many as there are training images, with the same n
 
 Sources: ``real``, the training images themselves; ``default``, all of it; ``warped masks``, its renderer fed by mask
 prior ``warp``; ``real masks``, its renderer fed the masks of the training images; ``plain GAN``, colour images from
-noise without masks (the paper's control), with the generator updates of ``default``; ``paper``, that preset at the size and
-with the generator updates of ``default``, masks and renderer (at full length, ``--full-paper``, it wants a GPU).
+noise without masks (the paper's control), with the generator updates of ``default``; ``paper``, that preset at the
+size and with the generator updates of ``default``, masks and renderer (at full length, ``--full-paper``, it wants a
+GPU).
 
 The ablation trains renderers alone and feeds them the masks of their training images: it measures the renderer, not
 the mask GAN. Every row is ``default`` with one thing changed.
