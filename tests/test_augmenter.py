@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torchvision.transforms import v2
 
 from syncgan import MaskExtractor, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
+from syncgan.evaluation.progress import FitProgress, PlainDisplay
 from syncgan.training.events import FitEvent
 
 SETTINGS = [
@@ -392,6 +394,34 @@ def test_a_held_out_share_never_divides_a_group(phantom: Phantom) -> None:
     assert not {groups[i] for i in training.indices} & {groups[i] for i in held_out.indices}
     with pytest.raises(DataError, match="one group an item"):
         SynCGANAugmenter(config("image_gan.selection=validation"), device="cpu").fit(phantom, groups=groups[:3])
+
+
+def test_a_renderer_that_fits_itself_is_trained_on_all_pairs_and_watched_like_any_stage(
+    phantom: Phantom, tmp_path: Path
+) -> None:
+    events: list[FitEvent] = []
+    plain = config("image_gan.generator=plain_gan", "image_gan.selection=validation", "training.log_every=1")
+    with pytest.warns(UserWarning, match="has no effect: image generator 'plain_gan' fits itself") as warned:
+        augmenter = SynCGANAugmenter(plain, device="cpu").fit(phantom, run_dir=tmp_path, callbacks=[events.append])
+    assert len(warned) == 1
+    assert augmenter._split(None, None, len(phantom))[1] is None
+    steps = [event for event in events if event.kind == "step" and event.stage == "image_gan"]
+    assert [event.done for event in steps] == [1, 2, 3]
+    assert all(event.seconds_left is not None for event in steps)
+    stream = io.StringIO()
+    for event in events:
+        FitProgress(PlainDisplay(stream))(event)
+    assert "the renderer, which fits itself; 6 steps in all" in stream.getvalue()
+    assert "image_gan  3/3" in stream.getvalue()
+
+
+def test_too_few_held_out_pairs_for_a_score_are_refused_before_any_training(phantom: Phantom) -> None:
+    chosen = config("image_gan.selection=utility", "extractor.exclude_failed=false")
+    events: list[FitEvent] = []
+    groups = ["patient 1", *["patient 2"] * (len(phantom) - 1)]
+    with pytest.raises(DataError, match="at least 2 held-out pairs"):
+        SynCGANAugmenter(chosen, device="cpu").fit(phantom, groups=groups, callbacks=[events.append])
+    assert {event.kind for event in events} == {"masks"}
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,20 @@ def test_assignments_are_read_as_toml_else_as_text(assignment, path, value):
     assert found == value
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_assignments_that_hold_only_together_may_come_in_either_order(order):
+    together = ["image_size=16", "mask_gan.resolution=16"]
+    found = SynCGANConfig.preset("default").updated(["mask_gan.resolution=64"]).updated(together[::order])
+    assert (found.image_size, found.mask_gan.resolution) == (16, 16)
+    assert found.mask_gan.steps == SynCGANConfig.preset("default").mask_gan.steps
+
+
+def test_the_last_of_two_assignments_wins_and_their_sum_is_validated():
+    assert SynCGANConfig().updated(["mask_gan.steps=3", "mask_gan.steps=5"]).mask_gan.steps == 5
+    with pytest.raises(ConfigError, match="power of two up to image_size"):
+        SynCGANConfig().updated(["mask_gan.resolution=64", "image_size=32"])
+
+
 @pytest.mark.parametrize("assignment", ["mask_gan.steps", "=3", ""])
 def test_an_assignment_without_key_or_value_is_refused(assignment):
     with pytest.raises(ConfigError, match="expected KEY=VALUE"):

@@ -9,7 +9,9 @@ from scipy.fft import dctn
 from scipy.stats import wasserstein_distance
 
 from syncgan.training import losses
+from syncgan.evaluation.plain_gan import _PlainObjective
 from syncgan.training.augmentation import draw_augmentation
+from syncgan.training.objectives import MaskBatch
 from syncgan.training.texture import draw_patches, texture_distance
 
 KINDS = ("translation", "scaling", "colour", "cutout")
@@ -194,3 +196,18 @@ def test_the_generator_is_reached_through_every_augmentation():
 
 def test_no_kinds_draw_nothing():
     assert draw_augmentation((), 4, 16, probability=1.0, generator=generator()) is None
+
+
+def test_images_alone_go_through_what_they_go_through_beside_their_maps():
+    drawn = draw_augmentation(KINDS, 4, 16, probability=1.0, generator=generator())
+    images, maps = torch.rand(4, 3, 16, 16, generator=generator()), torch.zeros(4, 2, 16, 16)
+    assert torch.allclose(drawn.images(images), drawn.pair(maps, images)[:, 2:], atol=1e-6)
+
+
+def test_colours_change_in_what_the_plain_gan_s_discriminator_sees():
+    drawn = draw_augmentation(("colour",), 4, 16, probability=1.0, generator=generator())
+    images = torch.rand(4, 3, 16, 16, generator=generator())
+    game = _PlainObjective(None, None, config=MaskGANConfig(), batches=None, seed=0, address=())
+    seen = game._seen(MaskBatch(0, images, images, augmentation=drawn), images)
+    assert torch.equal(seen, drawn.images(images))
+    assert not torch.equal(seen, images)

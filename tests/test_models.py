@@ -262,6 +262,30 @@ def test_the_plain_gan_takes_no_notice_of_masks_but_of_the_class(tmp_path: Path)
     assert torch.equal(MaskToImageCGAN.load(tmp_path / "plain", device="cpu").generate(blank, [3, 3], seed=5), drawn)
 
 
+def test_the_plain_gan_says_which_image_sizes_it_can_draw() -> None:
+    with pytest.raises(ConfigError, match=r"power of two, got 48; set image_size to 32 or 64"):
+        MaskToImageCGAN(config("image_gan.generator=plain_gan", "image_size=48"), device="cpu").fit(IMAGES, maps())
+
+
+def test_a_renderer_that_fits_itself_gets_every_pair_and_the_selection_is_said_to_have_no_effect(
+    image_name: str,
+) -> None:
+    seen: list[int] = []
+
+    class Painter:
+        def fit(self, images: Any, maps: Any, labels: Any = None, seed: int = 0) -> None:
+            seen.append(len(images))
+
+        generate = state_dict = load_state_dict = fit
+
+    IMAGE_GENERATORS.register(image_name)(Painter)
+    for selection in ("validation", "utility"):
+        chosen = config(f"image_gan.generator={image_name}", f"image_gan.selection={selection}")
+        with pytest.warns(UserWarning, match=f"selection = '{selection}' has no effect.*fits itself"):
+            MaskToImageCGAN(chosen, device="cpu").fit(IMAGES, maps())
+    assert seen == [len(IMAGES)] * 2
+
+
 @pytest.mark.parametrize(
     "setting",
     [

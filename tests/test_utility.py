@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from syncgan import MaskToImageCGAN, Phantom, SynCGANConfig
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, DataError
 from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.metrics import kernel_distance
 from syncgan.evaluation.utility import UtilityScore, copy_rate
@@ -64,3 +64,17 @@ def test_the_shipped_score_chooses_a_model():
     images, masks = smears(8)
     model = MaskToImageCGAN(config("utility"), device="cpu").fit(images, masks, score=UtilityScore(TextureFeatures()))
     assert model.best_step_ in (2, 4, 6)
+
+
+def test_a_score_of_sets_needs_two_held_out_pairs_and_says_so_before_training():
+    images, masks = smears(4)
+    options = {"validation": (images[:1], masks[:1]), "score": lambda *_: 0.0, "observe": pytest.fail}
+    with pytest.raises(DataError, match=r"at least 2 held-out pairs.*got 1; give more pairs"):
+        MaskToImageCGAN(config("utility"), device="cpu").fit(images, masks, **options)
+
+
+def test_a_training_whose_score_was_never_finite_says_so():
+    images, masks = smears(4)
+    model = MaskToImageCGAN(config("utility"), device="cpu").fit(images, masks, score=lambda *_: float("nan"))
+    assert model.stop_reason_ == "all steps done, but no utility score was finite"
+    assert model.best_step_ is None

@@ -22,6 +22,7 @@ from torch import Tensor
 from syncgan.config import SynCGANConfig, checked
 from syncgan.data.datasets import AugmentedDataset, BatchTransform, wrap_dataset
 from syncgan.data.export import ExportChunk, ExportSummary, write_export
+from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import (
     TrainingPairs,
     collect_pairs,
@@ -36,7 +37,7 @@ from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
 from syncgan.extractor import MaskExtractor, Masks
-from syncgan.image_cgan import MaskToImageCGAN, Score
+from syncgan.image_cgan import MaskToImageCGAN, Score, without_selection
 from syncgan.mask_gan import MaskGAN
 from syncgan.registry import SAMPLE_FILTERS, require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
@@ -421,11 +422,18 @@ class SynCGANAugmenter:
                     stacklevel=3,
                 )
             return self.pairs_, None
+        if not MaskToImageCGAN(self.config_).is_network(self.levels_):
+            warnings.warn(without_selection(section), stacklevel=3)
+            return self.pairs_, None
+        training = self.pairs_
         if validation is not None:
-            return self.pairs_, self._validation_pairs(validation)
-        if groups is not None:
-            return split_by_group(self.pairs_, groups, share=section.validation_share, seed=self.seed)
-        return split_by_class(self.pairs_, share=section.validation_share, seed=self.seed)
+            held_out = self._validation_pairs(validation)
+        elif groups is not None:
+            training, held_out = split_by_group(training, groups, share=section.validation_share, seed=self.seed)
+        else:
+            training, held_out = split_by_class(training, share=section.validation_share, seed=self.seed)
+        require_held_out(len(held_out), section.selection)
+        return training, held_out
 
     def _validation_pairs(self, validation: Any) -> TrainingPairs:
         raw = read_dataset(validation)
@@ -462,7 +470,9 @@ class SynCGANAugmenter:
         observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
         preview = notifier.preview if notifier else None
         self.mask_gans_ = self._fit_mask_gans(maps, training, steps, stores, observe, preview)
-        self.image_gan_ = MaskToImageCGAN(config, seed=self.seed, device=self.device_).fit(
+        # Where `_split` held nothing out, the renderer must not either.
+        chosen = config if held_out is not None else config.merged({"image_gan": {"selection": "last"}})
+        self.image_gan_ = MaskToImageCGAN(chosen, seed=self.seed, device=self.device_).fit(
             training.images,
             training.maps,
             training.labels,
@@ -532,7 +542,10 @@ class SynCGANAugmenter:
         return forecast
 
     def _steps(self, maps: Mapping[str, Tensor], training: int) -> dict[str, int]:
-        """Return the stages of our loop in order with their numbers of steps; objects that fit themselves have none."""
+        """Return the stages of our loop in order with their numbers of steps.
+
+        Objects that fit themselves have none: how long they take is not known before they report progress.
+        """
         config, levels = self.config_, self.levels_
         steps: dict[str, int] = {}
         if not MaskGAN(config).is_network(levels):

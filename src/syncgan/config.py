@@ -460,11 +460,14 @@ class SynCGANConfig(ConfigSection):
         return type(self).from_mapping(_overlay(self.model_dump(), values))
 
     def updated(self, assignments: Iterable[str]) -> SynCGANConfig:
-        """Return a copy with ``"section.key=value"`` assignments applied; values are read as TOML, else as text."""
-        config = self
+        """Return a copy with ``"section.key=value"`` assignments applied; values are read as TOML, else as text.
+
+        They are laid over each other, the last one winning, and validated together: their order does not matter.
+        """
+        values: dict[str, Any] = {}
         for assignment in assignments:
-            config = config.merged(_parse_assignment(assignment))
-        return config
+            values = _overlay(values, _parse_assignment(assignment))
+        return self.merged(values)
 
     def plugin_names(self) -> list[tuple[str, str]]:
         """Return kind and name of every plug-in that a fit uses, without the segmenter."""

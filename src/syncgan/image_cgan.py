@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,13 @@ from torch import Tensor, nn
 
 from syncgan import rng
 from syncgan.config import ImageGANConfig, SynCGANConfig, checked
-from syncgan.data.image_pairs import ImagePairs, collect_image_pairs, hold_out, spread_over_classes
+from syncgan.data.image_pairs import (
+    ImagePairs,
+    collect_image_pairs,
+    hold_out,
+    require_held_out,
+    spread_over_classes,
+)
 from syncgan.data.stain import StainPrior
 from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
@@ -110,7 +117,7 @@ class MaskToImageCGAN:
         labels : (N,) integers; used when ``image_gan.class_conditional`` is on.
         validation : held-out ``(images, masks)`` or ``(images, masks, labels)`` to choose the best model by
             (``image_gan.selection`` "validation" or "utility"); None holds out ``image_gan.validation_share`` of the
-            pairs.
+            pairs. A generator that fits itself is given all pairs.
         checkpoints : where to save to and resume from.
         observe : called with a `Progress` every ``training.log_every`` steps.
         stage : name in log and checkpoints.
@@ -124,17 +131,22 @@ class MaskToImageCGAN:
         ConfigError
             ``image_gan.selection`` is "utility" and there is no `score`.
         DataError
-            Wrong shape, dtype or values, or images, masks and labels that differ in number.
+            Wrong shape, dtype or values, images, masks and labels that differ in number, or fewer than two held-out
+            pairs for "utility".
         TrainingError
             Losses stayed NaN or infinite, or memory ran out with one item at a time.
         """
         pairs, found, values = self._collect(images, masks, labels, levels or self.config.levels)
         levels = levels or found
         held_out = None
-        self._require_score(score)
-        if self.config.image_gan.selection != "last":
-            pairs, held_out = self._split(pairs, validation, values, levels)
         self._start(levels, values if self.config.image_gan.class_conditional else ())
+        if self.config.image_gan.selection != "last":
+            if isinstance(self.generator_, nn.Module):
+                self._require_score(score)
+                pairs, held_out = self._split(pairs, validation, values, levels)
+                require_held_out(len(held_out), self.config.image_gan.selection)
+            else:
+                warnings.warn(without_selection(self.config.image_gan), stacklevel=2)
         if self.style_dim_:
             self.stain_prior_ = StainPrior.fit(pairs.images, pairs.maps, pairs.classes, levels)
             pairs = self._with_codes(pairs)
@@ -515,6 +527,14 @@ class MaskToImageCGAN:
             raise NotFittedError(
                 "this MaskToImageCGAN is not fitted; call fit(images, masks) or MaskToImageCGAN.load(folder) first"
             )
+
+
+def without_selection(gan: ImageGANConfig) -> str:
+    """Say that nothing is held out, because a generator that is no network fits itself."""
+    return (
+        f"image_gan.selection = {gan.selection!r} has no effect: image generator {gan.generator!r} fits itself, so "
+        'nothing is held out; set it to "last"'
+    )
 
 
 def _utility(score: Score, real: Tensor, training: Tensor) -> Callable[[Tensor], float]:

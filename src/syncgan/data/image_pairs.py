@@ -14,7 +14,7 @@ from syncgan import rng
 from syncgan.data.tensors import Geometry, collect_images, collect_masks, index_labels
 from syncgan.errors import DataError
 
-__all__ = ["ImagePairs", "collect_image_pairs", "hold_out", "spread_over_classes"]
+__all__ = ["ImagePairs", "collect_image_pairs", "hold_out", "require_held_out", "spread_over_classes"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,21 @@ def hold_out(pairs: ImagePairs, *, classes: int, share: float, seed: int) -> tup
     held = torch.zeros(len(pairs), dtype=torch.bool)
     held[chosen] = True
     return pairs.take(torch.nonzero(~held).flatten()), pairs.take(torch.nonzero(held).flatten())
+
+
+def require_held_out(count: int, selection: str) -> None:
+    """Refuse to choose a renderer by fewer held-out pairs than `selection` needs.
+
+    Raises
+    ------
+    DataError
+        A score ("utility") compares two sets of images, and one image is no set.
+    """
+    if selection == "utility" and count < 2:
+        raise DataError(
+            f'expected at least 2 held-out pairs for image_gan.selection = "utility", got {count}; give more pairs, '
+            'raise image_gan.validation_share, or use "validation" or "last"'
+        )
 
 
 def spread_over_classes(pairs: ImagePairs, count: int) -> ImagePairs:

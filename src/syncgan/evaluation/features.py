@@ -7,7 +7,6 @@ is downloaded. Without them a descriptor of colour and texture serves, coarser, 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,11 +122,7 @@ def installed() -> bool:
 
 def default_features(device: str | torch.device = "cpu", *, side: int = 128) -> Features:
     """Return `PretrainedFeatures` where they are installed, else `TextureFeatures`; `name` says which."""
-    choices: dict[bool, Callable[[], Features]] = {
-        True: lambda: PretrainedFeatures(side, device=device),
-        False: TextureFeatures,
-    }
-    return choices[installed()]()
+    return PretrainedFeatures(side, device=device) if installed() else TextureFeatures()
 
 
 def _checked(images: Tensor) -> Tensor:

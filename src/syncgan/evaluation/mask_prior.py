@@ -19,7 +19,15 @@ from skimage.measure import regionprops
 from syncgan import rng
 from syncgan.errors import DataError
 
-__all__ = ["DIAGNOSTICS", "MaskStatistics", "PriorComparison", "PriorRow", "compare_masks", "measure_masks"]
+__all__ = [
+    "DIAGNOSTICS",
+    "FEWEST_MASKS",
+    "MaskStatistics",
+    "PriorComparison",
+    "PriorRow",
+    "compare_masks",
+    "measure_masks",
+]
 
 Values = NDArray[np.float64]
 
@@ -27,7 +35,9 @@ DIAGNOSTICS = ("nuclei", "area", "eccentricity", "solidity", "nearest neighbour"
 """Nuclei of a mask; area of a nucleus as share of the image; its eccentricity and solidity; distance between the
 centres of nearest neighbours in sides of the image; mean overlap (intersection over union) of two masks."""
 
-_FEWEST_MASKS = 4
+FEWEST_MASKS = 4
+"""Masks of either side that a comparison needs: halves of fewer have no two masks."""
+
 _SMALLEST_SHAPE_PX = 16  # what is smaller has no shape, only steps of pixels
 
 
@@ -79,7 +89,7 @@ class PriorRow:
 
     @property
     def alike(self) -> bool:
-        """Whether synthetic masks differ from real ones by no more than real ones do by chance (95 %)."""
+        """Whether synthetic masks differ from real ones, on average over the draws, by no more than chance (95 %)."""
         return self.distance <= self.real_95
 
     @property
@@ -148,9 +158,9 @@ def compare_masks(
     real, synthetic = (
         part if isinstance(part, MaskStatistics) else measure_masks(part, levels=levels) for part in (real, synthetic)
     )
-    if min(len(real), len(synthetic)) < _FEWEST_MASKS:
+    if min(len(real), len(synthetic)) < FEWEST_MASKS:
         raise DataError(
-            f"expected at least {_FEWEST_MASKS} real and synthetic masks to compare, "
+            f"expected at least {FEWEST_MASKS} real and synthetic masks to compare, "
             f"got {len(real)} and {len(synthetic)}"
         )
     size = min(len(real) // 2, len(synthetic))

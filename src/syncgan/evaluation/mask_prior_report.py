@@ -14,6 +14,7 @@ from syncgan.data.export import safe_folder_names
 from syncgan.evaluation.figures import FactTable, FigureEntry
 from syncgan.evaluation.mask_prior import (
     DIAGNOSTICS,
+    FEWEST_MASKS,
     MaskStatistics,
     PriorComparison,
     compare_masks,
@@ -25,10 +26,9 @@ from syncgan.storage import write_bytes
 if TYPE_CHECKING:
     from syncgan.augmenter import SynCGANAugmenter
 
-__all__ = ["ClassPrior", "compare_priors", "mask_prior_figures", "mask_prior_table", "write_mask_prior"]
+__all__ = ["ClassPrior", "compare_priors", "mask_prior_table", "write_mask_prior"]
 
 SAMPLES = 64
-_FEWEST_MASKS = 4
 _AXES = {
     "nuclei": "nuclei in a mask",
     "area": "nucleus area, share of the image",
@@ -55,17 +55,12 @@ def compare_priors(augmenter: SynCGANAugmenter, *, samples: int = SAMPLES, seed:
     found = {}
     for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
         maps = augmenter.pairs_.of_label(label).cpu().numpy()
-        if len(maps) < _FEWEST_MASKS:
+        if len(maps) < FEWEST_MASKS:
             continue
         drawn = augmenter.sample_masks(name, samples, seed=seed).cpu().numpy()
         real, synthetic = (measure_masks(part, levels=augmenter.levels_) for part in (maps, drawn))
         found[name] = ClassPrior(real, synthetic, compare_masks(real, synthetic, levels=augmenter.levels_, seed=seed))
     return found
-
-
-def mask_prior_figures(augmenter: SynCGANAugmenter) -> list[FigureEntry]:
-    """Draw for each class of a fitted augmenter how nuclei are distributed in real and in synthetic masks."""
-    return _figures(compare_priors(augmenter), safe_folder_names(augmenter.classes_))
 
 
 def mask_prior_table(priors: Mapping[str, ClassPrior]) -> FactTable:

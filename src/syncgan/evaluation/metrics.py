@@ -25,6 +25,8 @@ __all__ = [
 
 Features = NDArray[np.float64]
 
+_FEWEST_TO_HALVE = 4
+
 
 @dataclass(frozen=True)
 class Chance:
@@ -77,14 +79,26 @@ def kernel_distance_interval(
     Parameters
     ----------
     groups : the group of each image of `second`; groups are then resampled whole.
+
+    Raises
+    ------
+    DataError
+        Fewer than four images on a side, or fewer than two groups.
     """
-    own, other = np.arange(len(first)), np.arange(len(second)) if groups is None else np.asarray(groups)
+    if min(len(first), len(second)) < _FEWEST_TO_HALVE:
+        raise DataError(
+            f"expected at least {_FEWEST_TO_HALVE} images on each side, so that half of them have a distance, "
+            f"got {len(first)} and {len(second)}; give more images"
+        )
+    own, other = np.arange(len(first)), _members(second, groups)
     found = []
     for repeat in range(repeats):
         generator = rng.numpy_generator(seed, "kernel distance", repeat)
         mine, theirs = (_half(members, generator) for members in (own, other))
         if min(len(mine), len(theirs)) >= 2:
             found.append(kernel_distance(first[mine], second[theirs]))
+    if not found:
+        raise DataError("no half of the groups had two images; give more groups, or leave groups out")
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
 
@@ -99,8 +113,13 @@ def real_against_real(
     features : (N, D) of all real images.
     size : images wanted in each set; less where there are not twice as many.
     groups : one an image; no group comes to lie on both sides.
+
+    Raises
+    ------
+    DataError
+        Fewer than two groups, or a side with fewer than two images.
     """
-    members = np.arange(len(features)) if groups is None else np.asarray(groups)
+    members = _members(features, groups)
     found, sizes = [], []
     for repeat in range(repeats):
         generator = rng.numpy_generator(seed, "real against real", repeat)
@@ -122,6 +141,19 @@ def mean_pairwise_distance(features: Features) -> float:
 def _kernel(first: Features, second: Features | None = None) -> Features:
     other = first if second is None else second
     return np.asarray((first @ other.T / first.shape[1] + 1) ** 3)
+
+
+def _members(features: Features, groups: Sequence[Any] | None) -> NDArray[Any]:
+    """Return the group of each image; without groups each is its own."""
+    if groups is None:
+        return np.arange(len(features))
+    if len(groups) != len(features):
+        raise DataError(f"expected one group an image, got {len(groups)} groups and {len(features)} images")
+    if len(set(groups)) < 2:
+        raise DataError(
+            f"expected at least two groups, since halves share none, got {len(set(groups))}; leave groups out"
+        )
+    return np.asarray(groups)
 
 
 def _half(members: NDArray[Any], generator: np.random.Generator) -> NDArray[np.int64]:

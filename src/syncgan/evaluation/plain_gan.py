@@ -17,10 +17,11 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.config import ImageGANConfig, MaskGANConfig, TrainingConfig
 from syncgan.data.tensors import to_model, to_uint8
+from syncgan.errors import ConfigError
 from syncgan.networks.mask_generators import LatentDecoder
 from syncgan.registry import DISCRIMINATORS, make
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
-from syncgan.training.batches import batch_indices
+from syncgan.training.batches import batch_indices, moved, stay_on_host
 from syncgan.training.loop import resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
 from syncgan.training.precision import memory_format
@@ -41,11 +42,22 @@ class PlainGAN:
     Parameters
     ----------
     config : the section ``image_gan``.
-    image_size, classes : S and the number of classes.
+    image_size, classes : S, a power of two, and the number of classes.
     device : where it is trained.
+
+    Raises
+    ------
+    ConfigError
+        S is no power of two.
     """
 
     def __init__(self, *, config: ImageGANConfig, image_size: int, classes: int, device: str | torch.device) -> None:
+        if image_size & (image_size - 1):
+            below = 1 << (image_size.bit_length() - 1)
+            raise ConfigError(
+                f"image generator 'plain_gan': expected image_size to be a power of two, got {image_size}; "
+                f"set image_size to {below} or {2 * below}, or choose another image_gan.generator"
+            )
         self.config = config
         self.image_size = image_size
         self.classes = classes
@@ -79,7 +91,9 @@ class PlainGAN:
             _STAGE,
             "plain discriminator",
         )
-        pixels, told = torch.from_numpy(images).to(self.device), torch.from_numpy(labels)
+        pixels, told = torch.from_numpy(images), torch.from_numpy(labels)
+        if not stay_on_host([pixels], self.device, training.data_device):
+            pixels = moved(pixels, self.device)
         state = train(
             _PlainObjective(
                 self.generator.to(self.device, memory_format=memory_format(training)),
@@ -128,7 +142,7 @@ class PlainGAN:
         gan = self.config
         indices = batch_indices(step, items=len(pixels), batch_size=gan.batch_size, seed=seed, address=(_STAGE,))
         generator = rng.torch_generator(seed, _STAGE, "batch", step)
-        chosen = pixels[indices.to(self.device)]
+        chosen = moved(pixels[indices.to(pixels.device)], self.device)
         if gan.dihedral:
             chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
         noise = torch.randn((len(chosen), *self.generator.noise_shape), generator=generator).to(self.device)
@@ -152,6 +166,10 @@ class _PlainObjective(MaskObjective):
         """Return generated images in [-1, 1]."""
         logits: Tensor = self.generator(batch.noise, **batch.conditions)
         return torch.tanh(logits.float())
+
+    def _seen(self, batch: MaskBatch, shares: Tensor) -> Tensor:
+        """Return what D sees of real or generated images: unlike level shares they have colours to change."""
+        return shares if batch.augmentation is None else batch.augmentation.images(shares)
 
 
 def _game(gan: ImageGANConfig) -> MaskGANConfig:

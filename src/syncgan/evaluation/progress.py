@@ -197,9 +197,12 @@ def _plan(event: FitEvent) -> list[str]:
         masks = f"one mask GAN for all {len(counts)} classes"
     elif "mask_gan" in event.stages:
         masks = f"one mask GAN on all masks as a start, {masks}"
-    lines.append(f"stages: {masks}, then the renderer; {event.total} steps in all")
+    ours = "image_gan" in event.stages
+    renderer = "the renderer" if ours else "the renderer, which fits itself"
+    lines.append(f"stages: {masks}, then {renderer}; {event.total} steps in all")
     if event.seconds_left is not None:
-        lines.append(f"estimated time: {spoken_duration(event.seconds_left)} on {augmenter.device_}")
+        rest = "" if ours else ", without the renderer"
+        lines.append(f"estimated time: {spoken_duration(event.seconds_left)} on {augmenter.device_}{rest}")
     return lines
 
 

@@ -60,6 +60,10 @@ class Augmentation:
         """Return map (N, L, S, S) and image (N, 3, S, S) concatenated, both moved alike, only the image recoloured."""
         return self._placed(torch.cat([maps, self._recoloured(images)], dim=1))
 
+    def images(self, images: Tensor) -> Tensor:
+        """Return images (N, 3, S, S) without maps: recoloured, moved and cut."""
+        return self._placed(self._recoloured(images))
+
     def masks(self, shares: Tensor) -> Tensor:
         """Return level shares (N, L, R, R), moved and cut."""
         return self._placed(shares)

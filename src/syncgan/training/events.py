@@ -56,20 +56,22 @@ class Forecast:
 
     Parameters
     ----------
-    steps : stage -> number of steps, in the order in which they run.
+    steps : stage -> number of steps, in the order in which they run. Others may report progress between them, such as
+        an object that fits itself: what it says is left of it then counts.
     seconds_per_step : stage -> measured before training; the running stage knows better from its own speed.
     """
 
     def __init__(self, steps: Mapping[str, int], seconds_per_step: Mapping[str, float]) -> None:
         self._steps = dict(steps)
         self._seconds_per_step = dict(seconds_per_step)
+        self._not_begun = list(steps)
 
     def seconds_left(self, progress: Progress | None = None) -> float:
         """Return the estimate at `progress`, or before the first stage."""
-        order = list(self._steps)
         running = 0.0 if progress is None else progress.seconds_left
-        later = order if progress is None else order[order.index(progress.stage) + 1 :]
-        return running + sum(self._steps[stage] * self._seconds_per_step[stage] for stage in later)
+        if progress is not None and progress.stage in self._not_begun:
+            self._not_begun = self._not_begun[self._not_begun.index(progress.stage) + 1 :]
+        return running + sum(self._steps[stage] * self._seconds_per_step[stage] for stage in self._not_begun)
 
 
 class Notifier:

@@ -137,6 +137,8 @@ def train(
                 state.stop_reason = "all steps done"
             elif log and objective.saturated(state.history, training.log_every):
                 state.stop_reason = "saturated"
+            if state.stop_reason and select_by is not None and state.best_step is None:
+                state.stop_reason += f", but no {select_by} score was finite"
             if training.preview_every and (state.stop_reason or state.step % training.preview_every == 0):
                 _notify(preview if ranks.main else None, state.sampling_generator(), state.step)
             signal = ranks.agree(signals.received or 0)

@@ -137,7 +137,12 @@ class RunFolder:
         """Append one event of a stage to ``stats.jsonl``: a line with the keys ``stage``, ``step`` and ``event``."""
         if event["event"] == "rolled_back":
             stage, step = event["stage"], event["step"]
-            self._keep_lines(lambda line: line["stage"] != stage or "event" in line or line["step"] <= step)
+            # Losses and scores after it are of a training that is undone; what happened stays.
+            self._keep_lines(
+                lambda line: (
+                    line["stage"] != stage or line["step"] <= step or line.get("event", "validated") != "validated"
+                )
+            )
         self._append(event)
 
     def _append(self, line: Mapping[str, Any]) -> None:
