@@ -70,6 +70,17 @@ def test_real_sets_never_share_a_group_and_their_distance_is_around_zero():
     assert by_group.percentile_95 > 0
 
 
+def test_sides_of_equal_classes_differ_less_than_sides_of_any():
+    # Two classes far apart, of which a random half holds more or less by chance.
+    labels = np.arange(40) % 2
+    features = normal(40) + 3.0 * labels[:, None]
+    even, chance = (
+        real_against_real(features, size=20, groups=np.arange(40) // 4, labels=given) for given in (labels, None)
+    )
+    lopsided = real_against_real(features, size=20, groups=labels * 20 + np.arange(40) % 7)
+    assert even.percentile_95 <= chance.percentile_95 + 1e-9 < lopsided.percentile_95
+
+
 def test_mean_pairwise_distance_of_a_square():
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]])
     assert mean_pairwise_distance(corners) == pytest.approx((4 + 2 * 2**0.5) / 6)

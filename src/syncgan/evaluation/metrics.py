@@ -104,7 +104,13 @@ def kernel_distance_interval(
 
 
 def real_against_real(
-    features: Features, *, size: int, groups: Sequence[Any] | None = None, repeats: int = 200, seed: int = 0
+    features: Features,
+    *,
+    size: int,
+    groups: Sequence[Any] | None = None,
+    labels: Sequence[Any] | None = None,
+    repeats: int = 200,
+    seed: int = 0,
 ) -> Chance:
     """Measure the kernel distance between disjoint sets of real images, drawn by whole groups.
 
@@ -113,6 +119,7 @@ def real_against_real(
     features : (N, D) of all real images.
     size : images wanted in each set; less where there are not twice as many.
     groups : one an image; no group comes to lie on both sides.
+    labels : one an image; both sides then have equally many images of each class, as nearly equal in all as can be.
 
     Raises
     ------
@@ -120,12 +127,13 @@ def real_against_real(
         Fewer than two groups, or a side with fewer than two images.
     """
     members = _members(features, groups)
+    classes = np.zeros(len(features)) if labels is None else np.asarray(labels)
     found, sizes = [], []
     for repeat in range(repeats):
         generator = rng.numpy_generator(seed, "real against real", repeat)
         first = _half(members, generator)
         second = np.setdiff1d(np.arange(len(features)), first)
-        chosen = [generator.permutation(side)[:size] for side in (first, second)]
+        chosen = _alike((first, second), classes, size, generator)
         sizes.append(min(map(len, chosen)))
         found.append(kernel_distance(features[chosen[0]], features[chosen[1]]))
     return Chance(int(np.median(sizes)), float(np.mean(found)), float(np.percentile(np.abs(found), 95)))
@@ -154,6 +162,20 @@ def _members(features: Features, groups: Sequence[Any] | None) -> NDArray[Any]:
             f"expected at least two groups, since halves share none, got {len(set(groups))}; leave groups out"
         )
     return np.asarray(groups)
+
+
+def _alike(
+    sides: tuple[NDArray[np.int64], NDArray[np.int64]], classes: NDArray[Any], size: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Return as many positions of each class from both sides, up to `size` in all."""
+    values = np.unique(classes)
+    chosen: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
+    for value in values:
+        members = [generator.permutation(side[classes[side] == value]) for side in sides]
+        count = min(size // len(values), *map(len, members)) if len(values) > 1 else size
+        for part, own in zip(chosen, members, strict=True):
+            part.append(own[:count])
+    return [np.concatenate(part) for part in chosen]
 
 
 def _half(members: NDArray[Any], generator: np.random.Generator) -> NDArray[np.int64]:
