@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.fft import dctn
 from scipy.stats import wasserstein_distance
 
+from syncgan.config import MaskGANConfig
 from syncgan.evaluation.plain_gan import _PlainObjective
 from syncgan.training import losses
 from syncgan.training.augmentation import draw_augmentation
