@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scipy.fft import dctn
 from scipy.stats import wasserstein_distance
 
-from syncgan.training import losses
+from syncgan.config import MaskGANConfig
 from syncgan.evaluation.plain_gan import _PlainObjective
+from syncgan.training import losses
 from syncgan.training.augmentation import draw_augmentation
 from syncgan.training.objectives import MaskBatch
 from syncgan.training.texture import draw_patches, texture_distance

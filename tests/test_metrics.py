@@ -130,9 +130,9 @@ def test_features_refuse_what_are_no_uint8_images(images):
 
 
 def test_too_few_images_or_groups_for_halves_are_refused_before_anything_is_measured():
-    with pytest.raises(DataError, match="at least 4 images on each side.*got 3 and 8"):
+    with pytest.raises(DataError, match=r"at least 4 images on each side.*got 3 and 8"):
         kernel_distance_interval(normal(3), normal(8))
-    with pytest.raises(DataError, match="at least two groups.*got 1; leave groups out"):
+    with pytest.raises(DataError, match=r"at least two groups.*got 1; leave groups out"):
         real_against_real(normal(8), size=4, groups=["slide 1"] * 8)
     with pytest.raises(DataError, match="got 3 groups and 8 images"):
         real_against_real(normal(8), size=4, groups=[1, 2, 3])
