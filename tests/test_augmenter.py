@@ -396,7 +396,7 @@ def test_a_held_out_share_never_divides_a_group(phantom: Phantom) -> None:
         SynCGANAugmenter(config("image_gan.selection=validation"), device="cpu").fit(phantom, groups=groups[:3])
 
 
-def test_a_renderer_that_fits_itself_is_trained_on_all_pairs_and_watched_like_any_stage(
+def test_a_renderer_that_fits_itself_warns_once_of_a_selection_and_is_watched_like_any_stage(
     phantom: Phantom, tmp_path: Path
 ) -> None:
     events: list[FitEvent] = []
@@ -404,7 +404,7 @@ def test_a_renderer_that_fits_itself_is_trained_on_all_pairs_and_watched_like_an
     with pytest.warns(UserWarning, match="has no effect: image generator 'plain_gan' fits itself") as warned:
         augmenter = SynCGANAugmenter(plain, device="cpu").fit(phantom, run_dir=tmp_path, callbacks=[events.append])
     assert len(warned) == 1
-    assert augmenter._split(None, None, len(phantom))[1] is None
+    assert augmenter.image_gan_.config_.image_gan.selection == "last"
     steps = [event for event in events if event.kind == "step" and event.stage == "image_gan"]
     assert [event.done for event in steps] == [1, 2, 3]
     assert all(event.seconds_left is not None for event in steps)

@@ -187,9 +187,9 @@ def test_assignments_are_read_as_toml_else_as_text(assignment, path, value):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_assignments_that_hold_only_together_may_come_in_either_order(order):
-    together = ["image_size=16", "mask_gan.resolution=16"]
+    together = ["image_size=32", "mask_gan.resolution=32"]
     found = SynCGANConfig.preset("default").updated(["mask_gan.resolution=64"]).updated(together[::order])
-    assert (found.image_size, found.mask_gan.resolution) == (16, 16)
+    assert (found.image_size, found.mask_gan.resolution) == (32, 32)
     assert found.mask_gan.steps == SynCGANConfig.preset("default").mask_gan.steps
 
 
