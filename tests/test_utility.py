@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from syncgan import MaskToImageCGAN, Phantom, SynCGANConfig
+from syncgan import MaskToImageCGAN, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.errors import ConfigError, DataError
 from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.metrics import kernel_distance
@@ -78,3 +78,9 @@ def test_a_training_whose_score_was_never_finite_says_so():
     model = MaskToImageCGAN(config("utility"), device="cpu").fit(images, masks, score=lambda *_: float("nan"))
     assert model.stop_reason_ == "all steps done, but no utility score was finite"
     assert model.best_step_ is None
+
+
+def test_an_augmenter_misses_the_score_before_it_trains_anything(tmp_path):
+    with pytest.raises(ConfigError, match=r"score=syncgan\.evaluation\.utility\.UtilityScore"):
+        SynCGANAugmenter(config("utility"), device="cpu").fit(Phantom(4, image_size=32), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -37,7 +37,7 @@ from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
 from syncgan.extractor import MaskExtractor, Masks
-from syncgan.image_cgan import MaskToImageCGAN, Score, without_selection
+from syncgan.image_cgan import MaskToImageCGAN, Score, require_score, without_selection
 from syncgan.mask_gan import MaskGAN
 from syncgan.registry import SAMPLE_FILTERS, require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
@@ -145,6 +145,7 @@ class SynCGANAugmenter:
         """
         if resume not in ("auto", "never"):
             raise ConfigError(f"expected resume='auto' or 'never', got {resume!r}")
+        require_score(self.config.image_gan, score)
         main = is_main_process()
         run = RunFolder(run_dir) if run_dir is not None and main else None
         if run is not None and not (resume == "auto" and run.holds_run):

@@ -38,7 +38,7 @@ from syncgan.training.objectives import ImageBatch, ImageObjective
 from syncgan.training.precision import memory_format
 from syncgan.training.previews import PREVIEWED, Preview, evaluating
 
-__all__ = ["MaskToImageCGAN", "Score"]
+__all__ = ["MaskToImageCGAN", "Score", "require_score"]
 
 _log = logging.getLogger(__name__)
 _KIND = "image_gan"
@@ -142,7 +142,7 @@ class MaskToImageCGAN:
         self._start(levels, values if self.config.image_gan.class_conditional else ())
         if self.config.image_gan.selection != "last":
             if isinstance(self.generator_, nn.Module):
-                self._require_score(score)
+                require_score(self.config.image_gan, score)
                 pairs, held_out = self._split(pairs, validation, values, levels)
                 require_held_out(len(held_out), self.config.image_gan.selection)
             else:
@@ -515,13 +515,6 @@ class MaskToImageCGAN:
                 f"image generator {self.config.image_gan.generator!r}: expected (N, 3, {size}, {size}), got {out}"
             )
 
-    def _require_score(self, score: Score | None) -> None:
-        if self.config.image_gan.selection == "utility" and score is None:
-            raise ConfigError(
-                'image_gan.selection is "utility", but there is nothing to score with; call '
-                "fit(..., score=syncgan.evaluation.utility.UtilityScore())"
-            )
-
     def _require_fitted(self) -> None:
         if getattr(self, "stop_reason_", None) is None:
             raise NotFittedError(
@@ -535,6 +528,15 @@ def without_selection(gan: ImageGANConfig) -> str:
         f"image_gan.selection = {gan.selection!r} has no effect: image generator {gan.generator!r} fits itself, so "
         'nothing is held out; set it to "last"'
     )
+
+
+def require_score(config: ImageGANConfig, score: Score | None) -> None:
+    """Refuse ``selection = "utility"`` without anything to score with (`ConfigError`)."""
+    if config.selection == "utility" and score is None:
+        raise ConfigError(
+            'image_gan.selection is "utility", but there is nothing to score with; call '
+            "fit(..., score=syncgan.evaluation.utility.UtilityScore())"
+        )
 
 
 def _utility(score: Score, real: Tensor, training: Tensor) -> Callable[[Tensor], float]:
