@@ -647,7 +647,13 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "image_size": 32,
-        "mask_gan": {"resolution": 32, "discriminator_layers": 2, "discriminator_width": 24, "steps": 400},
+        "mask_gan": {
+            "resolution": 32,
+            "discriminator_layers": 2,
+            "discriminator_width": 24,
+            "warm_start_steps": 500,
+            "steps": 400,
+        },
         "image_gan": {
             "downsamplings": 3,
             "width": 16,
