@@ -420,7 +420,9 @@ def test_too_few_held_out_pairs_for_a_score_are_refused_before_any_training(phan
     events: list[FitEvent] = []
     groups = ["patient 1", *["patient 2"] * (len(phantom) - 1)]
     with pytest.raises(DataError, match="at least 2 held-out pairs"):
-        SynCGANAugmenter(chosen, device="cpu").fit(phantom, groups=groups, callbacks=[events.append])
+        SynCGANAugmenter(chosen, device="cpu").fit(
+            phantom, groups=groups, callbacks=[events.append], score=lambda rendered, real, training: 0.0
+        )
     assert {event.kind for event in events} == {"masks"}
 
 

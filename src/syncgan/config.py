@@ -651,6 +651,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "resolution": 32,
             "discriminator_layers": 2,
             "discriminator_width": 24,
+            "batch_size": 16,
             "warm_start_steps": 500,
             "steps": 400,
         },
