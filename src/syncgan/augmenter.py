@@ -213,9 +213,9 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n = self._sampler(), _whole_number(n)
-        images, maps = sampler.render([index] * n, sampler.item_seeds(index, seed, 0, n))
+        rendered = sampler.items(index, seed, 0, n)
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
-        return Samples.of(images, maps, labels)
+        return Samples.of(rendered.images, rendered.maps, labels)
 
     def sample_masks(self, class_name: str | int, n: int, *, seed: int = 0) -> Tensor:
         """Draw the masks of `sample` without rendering them: (n, S, S) uint8, values 0 .. L-1.
@@ -250,7 +250,7 @@ class SynCGANAugmenter:
             dataset,
             classes=self.classes_,
             label_values=self.label_values_,
-            render=lambda label, count: sampler.arrays(self.label_values_.index(label), seed, 0, count),
+            render=lambda label, count: sampler.items(self.label_values_.index(label), seed, 0, count).arrays()[:2],
             strategy=strategy,
             transform=transform,
             seed=seed,
@@ -270,7 +270,7 @@ class SynCGANAugmenter:
         sampler = self._sampler()
 
         def render(labels: Tensor, item_seeds: list[int]) -> Tensor:
-            return sampler.render([self.label_values_.index(label) for label in labels.tolist()], item_seeds)[0]
+            return sampler.render([self.label_values_.index(label) for label in labels.tolist()], item_seeds).images
 
         return BatchTransform(render, label_values=self.label_values_, p=p, transform=transform, seed=seed)
 
@@ -616,9 +616,9 @@ class SynCGANAugmenter:
         sampler, done, size = self._sampler(), 0, self.config_.sampling.chunk_size
         for index, count in wanted.items():
             for first in range(0, count, size):
-                images, maps = sampler.arrays(index, seed, first, min(size, count - first))
+                images, maps, own = sampler.items(index, seed, first, min(size, count - first)).arrays()
                 name, label = self.classes_[index], self.label_values_[index]
-                scores = nucleus_scores(torch.from_numpy(maps), self.levels_)
+                scores = {**nucleus_scores(torch.from_numpy(maps), self.levels_), **own}
                 yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps, scores)
                 done += len(images)
                 if progress is not None:
