@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import operator
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -37,18 +36,17 @@ from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
 from syncgan.extractor import MaskExtractor, Masks
+from syncgan.fitting import Fitting
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score, without_selection
 from syncgan.mask_gan import MaskGAN
 from syncgan.registry import SAMPLE_FILTERS, require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
-from syncgan.training.checkpoint import CheckpointStore
-from syncgan.training.distributed import Ranks, process_group
-from syncgan.training.events import FitEvent, Forecast, Notifier
+from syncgan.training.distributed import process_group
+from syncgan.training.events import FitEvent, Notifier
 from syncgan.training.launch import is_main_process
-from syncgan.training.loop import Progress, resolve_device, resolve_precision
-from syncgan.training.previews import Preview
+from syncgan.training.loop import resolve_device, resolve_precision
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -57,8 +55,6 @@ Callback = Callable[[FitEvent], None]
 
 _KIND = "augmenter"
 _MANY_IMAGES = 64
-_PROBE_STEPS = 4
-_ALL_CLASSES = "mask_gan"
 
 
 class SynCGANAugmenter:
@@ -184,7 +180,10 @@ class SynCGANAugmenter:
                     identity, self.config_, resume=resume == "auto", record=record, items=self.pairs_.digests(raw.names)
                 )
             ):
-                self._train(training, held_out, run, notifier, ranks, score)
+                fitting = Fitting(
+                    self.config_, self.levels_, self.classes_, self.label_values_, self.seed, self.device_
+                )
+                self.mask_gans_, self.image_gan_ = fitting.run(training, held_out, run, notifier, ranks, score)
                 if run is not None:
                     self.save(run.path / "model")
                 notifier.tell("fitted", seconds_left=0.0)
@@ -445,148 +444,6 @@ class SynCGANAugmenter:
         other = SynCGANAugmenter(self.config, self.extractor, self.device_, self.seed)
         other._prepare(raw, None, Notifier(other, ()))
         return other.pairs_
-
-    def _train(
-        self,
-        training: TrainingPairs,
-        held_out: TrainingPairs | None,
-        run: RunFolder | None,
-        notifier: Notifier,
-        ranks: Ranks,
-        score: Score | None,
-    ) -> None:
-        """Train the mask GANs (Sec. 3.4), then the renderer (Sec. 3.3)."""
-        config = self.config_
-        maps = {
-            f"mask_gan/{name}": training.of_label(label)
-            for name, label in zip(self.classes_, self.label_values_, strict=True)
-        }
-        steps = self._steps(maps, len(training))
-        folders = {_ALL_CLASSES: "mask_gan-all", "image_gan": "image_gan"}
-        folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
-        stores = {}
-        if run is not None:
-            record = notifier.recorder(run)
-            stores = {stage: run.checkpoints(folder, config, record) for stage, folder in folders.items()}
-        observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
-        preview = notifier.preview if notifier else None
-        self.mask_gans_ = self._fit_mask_gans(maps, training, steps, stores, observe, preview)
-        # Where `_split` held nothing out, the renderer must not either.
-        chosen = config if held_out is not None else config.merged({"image_gan": {"selection": "last"}})
-        self.image_gan_ = MaskToImageCGAN(chosen, seed=self.seed, device=self.device_).fit(
-            training.images,
-            training.maps,
-            training.labels,
-            None if held_out is None else (held_out.images, held_out.maps, held_out.labels),
-            checkpoints=stores.get("image_gan"),
-            observe=observe,
-            levels=self.levels_,
-            score=score,
-            preview=preview,
-        )
-
-    def _fit_mask_gans(
-        self,
-        maps: Mapping[str, Tensor],
-        training: TrainingPairs,
-        steps: Mapping[str, int],
-        stores: Mapping[str, CheckpointStore],
-        observe: Callable[[Progress], None],
-        preview: Callable[[Preview], None] | None,
-    ) -> tuple[MaskGAN, ...]:
-        """Train one mask GAN a class, from a common start or not, or one that is told the class."""
-        config = self.config_
-
-        def fit(part: Tensor, stage: str, config: SynCGANConfig = config, **details: Any) -> MaskGAN:
-            model = MaskGAN(config, seed=self.seed, device=self.device_)
-            return model.fit(
-                part,
-                checkpoints=stores.get(stage),
-                observe=observe,
-                preview=preview,
-                stage=stage,
-                levels=self.levels_,
-                **details,
-            )
-
-        if self._shares_mask_gan(maps):
-            return (fit(training.maps, _ALL_CLASSES, labels=training.labels),) * len(maps)
-        start = None
-        if _ALL_CLASSES in steps:
-            start = fit(training.maps, _ALL_CLASSES, config.merged({"mask_gan": {"steps": steps[_ALL_CLASSES]}}))
-        return tuple(fit(part, stage, start=start) for stage, part in maps.items())
-
-    def _shares_mask_gan(self, maps: Mapping[str, Tensor]) -> bool:
-        """Tell whether one mask GAN learns all classes; an object that fits itself does only when asked to."""
-        section = self.config_.mask_gan
-        if section.sharing != "auto":
-            return section.sharing == "shared"
-        few = min(len(part) for part in maps.values()) < section.shared_below
-        return few and MaskGAN(self.config_).is_network(self.levels_)
-
-    def _forecast(
-        self,
-        steps: Mapping[str, int],
-        stores: Mapping[str, CheckpointStore],
-        training: TrainingPairs,
-        notifier: Notifier,
-        ranks: Ranks,
-    ) -> Forecast | None:
-        """Tell the plan, with the time that is left of it; nothing is measured when nobody listens."""
-        if not ranks.share(bool(notifier)):
-            return None
-        left = {stage: count - min(count, stores[stage].last_step() if stores else 0) for stage, count in steps.items()}
-        left = ranks.share(left)
-        to_do = [stage for stage, count in left.items() if count]
-        forecast = Forecast(left, {**dict.fromkeys(steps, 0.0), **self._seconds_per_step(to_do, training)})
-        notifier.tell("plan", total=sum(steps.values()), stages=steps, seconds_left=forecast.seconds_left())
-        return forecast
-
-    def _steps(self, maps: Mapping[str, Tensor], training: int) -> dict[str, int]:
-        """Return the stages of our loop in order with their numbers of steps.
-
-        Objects that fit themselves have none: how long they take is not known before they report progress.
-        """
-        config, levels = self.config_, self.levels_
-        steps: dict[str, int] = {}
-        if not MaskGAN(config).is_network(levels):
-            pass
-        elif self._shares_mask_gan(maps):
-            steps[_ALL_CLASSES] = config.mask_gan.total_steps(training)
-        else:
-            if config.mask_gan.warm_start_steps:
-                steps[_ALL_CLASSES] = config.mask_gan.warm_start_steps
-            steps |= {stage: config.mask_gan.total_steps(len(part)) for stage, part in maps.items()}
-        if MaskToImageCGAN(config).is_network(levels):
-            steps["image_gan"] = config.image_gan.total_steps(training)
-        return steps
-
-    def _seconds_per_step(self, stages: Iterable[str], training: TrainingPairs) -> dict[str, float]:
-        """Time a few throw-away steps of each kind, so that the first estimate is a measured one."""
-        short = {"steps": _PROBE_STEPS}
-        probe = self.config_.merged(
-            {"mask_gan": short, "image_gan": {**short, "selection": "last"}, "training": {"log_every": 1}}
-        )
-        some = training.take(range(min(len(training), probe.image_gan.batch_size)))
-        seconds: dict[str, float] = {}
-        for stage in stages:
-            kind = "image_gan" if stage == "image_gan" else "mask_gan"
-            if kind in seconds:
-                seconds[stage] = seconds[kind]
-                continue
-            ticks: list[float] = []
-
-            def tick(progress: Progress, ticks: list[float] = ticks) -> None:
-                ticks.append(time.monotonic())
-
-            if kind == "image_gan":
-                image_gan = MaskToImageCGAN(probe, device=self.device_)
-                image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
-            else:
-                MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
-            # Of several processes only the main one is told.
-            seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 0.0
-        return seconds
 
     def _sampler(self) -> ClassSampler:
         self._require_fitted()
