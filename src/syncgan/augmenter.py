@@ -21,6 +21,7 @@ from torch import Tensor
 from syncgan.config import SynCGANConfig, checked
 from syncgan.data.datasets import AugmentedDataset, BatchTransform, wrap_dataset
 from syncgan.data.export import ExportChunk, ExportSummary, write_export
+from syncgan.data.filter_bank import FilterBank
 from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import (
     TrainingPairs,
@@ -39,7 +40,7 @@ from syncgan.extractor import MaskExtractor, Masks
 from syncgan.fitting import Fitting
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score, without_selection
 from syncgan.mask_gan import MaskGAN
-from syncgan.registry import SAMPLE_FILTERS, require_plugins
+from syncgan.registry import require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
 from syncgan.storage import library_versions, read_folder, write_folder
@@ -53,7 +54,7 @@ __all__ = ["FitEvent", "SynCGANAugmenter"]
 
 Callback = Callable[[FitEvent], None]
 
-_KIND = "augmenter"
+_KIND, _FILTERS = "augmenter", "sample_filters"
 _MANY_IMAGES = 64
 
 
@@ -74,6 +75,7 @@ class SynCGANAugmenter:
     mask_gans_ : one `MaskGAN` a class, aligned with `classes_`; the same one at each place when the classes share it.
     image_gan_ : the `MaskToImageCGAN`.
     mask_ranges_ : one `MaskRange` a class: what the mask filter admits.
+    sample_filters_ : the `FilterBank`: what the sample filters of ``filters.samples`` have learned.
     excluded_ : item name -> why it was left out of training.
     fingerprint_ : sha256 of the training pairs.
     pairs_ : the `TrainingPairs`; only after `fit`, never saved.
@@ -121,7 +123,8 @@ class SynCGANAugmenter:
         masks : one (H, W) mask an item, of the item's size, when they are known; None extracts them.
         validation : held-out dataset to choose the renderer by (``image_gan.selection`` not "last"); None holds
             out a share of `dataset`.
-        groups : one patient or slide an item; a held-out share then never shares a group with the rest.
+        groups : one patient or slide an item; a held-out share then never shares a group with the rest, and sample
+            filters leave out whole groups.
         run_dir : folder for configuration, log, checkpoints and model; None keeps nothing on disk.
         resume : "auto" goes on with the same run in `run_dir` if there is one; "never" refuses a folder with a run.
         callbacks : called with each `FitEvent`; a callback that fails is logged and does not stop the training.
@@ -155,6 +158,14 @@ class SynCGANAugmenter:
         require_trainable(raw)
         self._prepare(raw, masks, notifier)
         training, held_out = self._split(validation, groups, len(raw))
+        # Before the networks: a filter that cannot be fitted is then said in seconds, not after hours.
+        self.sample_filters_ = self._filter_bank().fit(
+            self.config_.filters,
+            training.images,
+            training.maps,
+            self._class_indices(training.labels),
+            groups=None if groups is None else [groups[index] for index in training.indices],
+        )
         identity = {
             "config": self.config_.identity(),
             "seed": self.seed,
@@ -320,6 +331,9 @@ class SynCGANAugmenter:
         models = {f"mask_gan-{index:03d}": model.state() for index, model in enumerate(dict.fromkeys(self.mask_gans_))}
         models["image_gan"] = self.image_gan_.state()
         tensors = {f"{name}.{group}": part for name, (groups, _) in models.items() for group, part in groups.items()}
+        learned, filters = self.sample_filters_.state()
+        # A filter's name may be anything; its file has a number.
+        tensors |= {f"{_FILTERS}.{index:03d}": learned[name] for index, name in enumerate(filters)}
         manifest = {
             "config": self.config_.model_dump(mode="json"),
             "seed": self.seed,
@@ -328,6 +342,7 @@ class SynCGANAugmenter:
             "levels": self.levels_,
             "extractor": self.extractor_description_,
             "mask_ranges": [mask_range.as_dict() for mask_range in self.mask_ranges_],
+            _FILTERS: [{"name": name, "learned": learned} for name, learned in filters.items()],
             "excluded": len(self.excluded_),
             "dataset_fingerprint": self.fingerprint_,
             "models": {name: description for name, (_, description) in models.items()},
@@ -362,6 +377,11 @@ class SynCGANAugmenter:
         model.mask_gans_ = mask_gans * len(model.classes_) if mask_gans[0].label_values_ else mask_gans
         image_gan = MaskToImageCGAN.from_state(states["image_gan"], manifest["models"]["image_gan"], device=device)
         model.image_gan_, model.config_ = image_gan, model.config
+        filters = manifest.get(_FILTERS, [])
+        model.sample_filters_ = model._filter_bank().load_state(
+            {entry["name"]: tensors[f"{_FILTERS}.{index:03d}"] for index, entry in enumerate(filters)},
+            {entry["name"]: entry["learned"] for entry in filters},
+        )
         return model
 
     def _prepare(self, raw: RawData, masks: Sequence[Any] | None, notifier: Notifier) -> None:
@@ -415,7 +435,7 @@ class SynCGANAugmenter:
             raise DataError(f"expected one group an item, got {len(groups)} groups and {items} items")
         section = self.config_.image_gan
         if section.selection == "last":
-            if validation is not None or groups is not None:
+            if validation is not None or (groups is not None and not self.config_.filters.samples):
                 warnings.warn(
                     "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
                     "set it to 'validation' or 'utility' to choose the renderer by held-out pairs",
@@ -456,8 +476,29 @@ class SynCGANAugmenter:
             size=self.config_.image_size,
             max_attempts=self.config_.sampling.max_attempts,
             device=self.device_,
-            sample_filters={name: SAMPLE_FILTERS.get(name) for name in self.config_.filters.samples},
+            sample_filters=self.sample_filters_.filters(self.config_.filters),
         )
+
+    def _filter_bank(self) -> FilterBank:
+        return FilterBank(
+            levels=self.levels_,
+            classes=len(self.classes_),
+            image_size=self.config_.image_size,
+            seed=self.seed,
+            device=self.device_,
+            extractor=self.extractor_description_
+            if "parameters" in self.extractor_description_
+            else self._described_section(),
+        )
+
+    def _described_section(self) -> dict[str, Any]:
+        """Describe the configuration's extractor, where masks were given; it need not be here."""
+        section = self.config_.extractor
+        described = {"name": section.segmenter, "parameters": section.parameters, "levels": self.levels_}
+        return described | section.cleaning
+
+    def _class_indices(self, labels: Tensor) -> Tensor:
+        return torch.tensor([self.label_values_.index(label) for label in labels.tolist()], dtype=torch.int64)
 
     def _mask_source(self, index: int) -> Callable[[Sequence[int]], Tensor]:
         """Return item seeds -> masks of one class."""
