@@ -13,7 +13,7 @@ from torch import Tensor
 
 from syncgan.config import FiltersConfig
 from syncgan.data.sample_filters import Filter, FittedFilter, make_filter, parameters_key
-from syncgan.errors import NotFittedError, PluginError, UnknownNameError
+from syncgan.errors import ConfigError, NotFittedError, PluginError, UnknownNameError
 
 __all__ = ["FilterBank"]
 
@@ -103,7 +103,10 @@ class FilterBank:
                     f"model was fitted (there were: {', '.join(self._states) or 'none that learn'}); fit again with it "
                     "(a run folder trains nothing anew for that)"
                 )
-            self._ready[key] = made.load_state(*self._states[name])
+            try:
+                self._ready[key] = made.load_state(*self._states[name])
+            except ConfigError as error:
+                raise ConfigError(f"the model's sample filter {name!r} cannot be used here: {error}") from error
         return made
 
     def _made(self, name: str, section: FiltersConfig) -> Filter:

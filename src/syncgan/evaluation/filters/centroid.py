@@ -18,16 +18,16 @@ __all__ = ["Centroid"]
 
 
 class Centroid:
-    """Distance in feature space to the mean of the class, negative: higher is nearer.
+    """Distance to the mean of the class in the main directions of feature space, negative: higher is nearer.
 
-    Each feature is divided by its standard deviation within classes, pulled towards that of all features by
-    `shrinkage`, since few images say little about a single one.
+    Few images do not say how each of a thousand features varies. They do say in which few directions real images
+    differ most, and how much they differ there within a class, which is the unit of the distance.
 
     Parameters
     ----------
     device : where the network of the features runs.
     shared : see `syncgan.data.sample_filters.FittedFilter`.
-    percentile, shrinkage : see the annotations.
+    percentile, components : see the annotations.
     """
 
     @validate_call(config=CHECKED)
@@ -37,53 +37,64 @@ class Centroid:
         device: Any = "cpu",
         shared: Any = None,
         percentile: Percentile = 5.0,
-        shrinkage: Annotated[
-            float, Field(ge=0, le=1, description="0: each feature has its own scale; 1: all have one.")
-        ] = 0.5,
+        components: Annotated[
+            int, Field(ge=1, description="Principal components of the real images in which distances are measured.")
+        ] = 10,
     ) -> None:
         self._device = device
         self._shared: MutableMapping[Any, Any] = {} if shared is None else shared
-        self._percentile, self._shrinkage = percentile, shrinkage
+        self._percentile, self._components = percentile, components
 
     def fit(self, images: Tensor, masks: Tensor, labels: Tensor, *, groups: Sequence[Any] | None = None) -> Self:
         """Learn means and scale; a real image is compared with the mean of the other groups of its class."""
         self._features = ItemFeatures.default(self._shared, self._device)
         x, y = self._features(images), labels.cpu().numpy()
-        means = np.stack([x[y == label].mean(axis=0) for label in range(y.max() + 1)])
-        variance = np.square(x - means[y]).sum(axis=0) / max(1, len(x) - len(means))
-        pulled = (1 - self._shrinkage) * variance + self._shrinkage * variance.mean()
-        self._scale = np.sqrt(np.maximum(pulled, 1e-12)).astype(np.float32)
-        self._means = means.astype(np.float32)
+        self._axes = _axes(x, y, self._components).astype(np.float32)
+        points = np.stack([self._axes @ item for item in x])
+        self._means = np.stack([points[y == label].mean(axis=0) for label in range(y.max() + 1)]).astype(np.float32)
         numbers = group_numbers(groups, len(y))
-        without = [x[_others(position, y, numbers)].mean(axis=0) for position in range(len(y))]
-        self._reference = Reference.of(
-            np.array([self._score(item, mean) for item, mean in zip(x, without, strict=True)]), labels
-        )
+        without = [points[_others(position, y, numbers)].mean(axis=0) for position in range(len(y))]
+        scores = [_closeness(point, mean) for point, mean in zip(points, without, strict=True)]
+        self._reference = Reference.of(np.array(scores), labels)
         return self
 
     def score(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
-        """Return minus the root mean square of the scaled differences from the class's mean."""
+        """Return minus the root mean square of the differences from the class's mean, in standard deviations."""
         pairs = zip(self._features(images), labels.tolist(), strict=True)
-        return torch.tensor([self._score(item, self._means[label]) for item, label in pairs], dtype=torch.float64)
+        scores = [_closeness(self._axes @ item, self._means[label]) for item, label in pairs]
+        return torch.tensor(scores, dtype=torch.float64)
 
     def keep(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Tell which reach the percentile of the real images of their class."""
         return self._reference.keep(scores, labels, self._percentile)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return means, scale and the real images' scores, and the features' name."""
-        tensors = {"means": torch.from_numpy(self._means), "scale": torch.from_numpy(self._scale)}
+        """Return axes, means and the real images' scores, and the features' name."""
+        tensors = {"means": torch.from_numpy(self._means), "axes": torch.from_numpy(self._axes)}
         return tensors | self._reference.tensors(), self._features.description()
 
     def load_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> Self:
         """Take what `state` returned."""
         self._features = ItemFeatures.described(description, self._shared, self._device)
-        self._means, self._scale = tensors["means"].cpu().numpy(), tensors["scale"].cpu().numpy()
+        self._means, self._axes = tensors["means"].cpu().numpy(), tensors["axes"].cpu().numpy()
         self._reference = Reference.restored(tensors)
         return self
 
-    def _score(self, item: NDArray[np.float64], mean: NDArray[np.floating[Any]]) -> float:
-        return -float(np.sqrt(np.square((item - mean) / self._scale).mean()))
+
+def _axes(x: NDArray[np.float64], labels: NDArray[np.int64], components: int) -> NDArray[np.float64]:
+    """Return (K, D): the first principal components, each divided by its standard deviation within classes."""
+    classes = np.unique(labels)
+    left = max(1, min(components, len(x) - len(classes), x.shape[1]))
+    axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:left]
+    points = x @ axes.T
+    inner = np.concatenate([points[labels == label] - points[labels == label].mean(axis=0) for label in classes])
+    deviations = np.sqrt(np.square(inner).sum(axis=0) / max(1, len(x) - len(classes)))
+    scaled: NDArray[np.float64] = axes / np.maximum(deviations, 1e-6)[:, None]
+    return scaled
+
+
+def _closeness(point: NDArray[np.floating[Any]], mean: NDArray[np.floating[Any]]) -> float:
+    return -float(np.sqrt(np.square(point - mean).mean()))
 
 
 def _others(position: int, labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -49,7 +49,7 @@ class Confidence:
         ] = 5,
         regularisation: Annotated[
             float, Field(gt=0, description="Strength of the L2 penalty on the classifiers' coefficients.")
-        ] = 1.0,
+        ] = 0.01,
     ) -> None:
         self._seed, self._device = seed, device
         self._shared: MutableMapping[Any, Any] = {} if shared is None else shared

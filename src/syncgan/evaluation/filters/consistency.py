@@ -27,7 +27,7 @@ class MaskConsistency:
     ----------
     levels : L.
     extractor : what `MaskExtractor.describe` says of the extractor that made the training masks.
-    percentile, floor : see the annotations.
+    percentile, floor, enough : see the annotations.
 
     Raises
     ------
@@ -42,10 +42,20 @@ class MaskConsistency:
         levels: int,
         extractor: dict[str, Any],
         percentile: Percentile = 5.0,
-        floor: Annotated[float, Field(ge=0, le=1, description="Least Dice, even where real images reach less.")] = 0.3,
+        floor: Annotated[
+            float, Field(ge=0, le=1, description="Dice that is asked for even where real images reach less.")
+        ] = 0.3,
+        enough: Annotated[
+            float,
+            Field(
+                ge=0,
+                le=1,
+                description="Dice that is enough even where real images reach more: their masks were made from them.",
+            ),
+        ] = 0.8,
     ) -> None:
         self._levels, self._extractor = levels, _rebuilt(extractor)
-        self._percentile, self._floor = percentile, floor
+        self._percentile, self._floor, self._enough = percentile, floor, enough
 
     def fit(self, images: Tensor, masks: Tensor, labels: Tensor, *, groups: Sequence[Any] | None = None) -> Self:
         """See what real images at S x S reach against their training masks. Nothing is learned from one image alone."""
@@ -60,8 +70,9 @@ class MaskConsistency:
         return torch.tensor([_dice(self._nuclei(image), own) for image, own in pairs], dtype=torch.float64)
 
     def keep(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Tell which reach the percentile of the real images of their class, and `floor`."""
-        return self._reference.keep(scores, labels, self._percentile, floor=self._floor)
+        """Tell which reach the percentile of the real images of their class, within `floor` and `enough`."""
+        bounds = self._floor, max(self._floor, self._enough)
+        return self._reference.keep(scores, labels, self._percentile, bounds=bounds)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the real images' scores."""

@@ -65,7 +65,7 @@ class ItemFeatures:
             try:
                 shared[_KEY, name] = cls(features_named(name, device))
             except ConfigError as error:
-                raise ConfigError(f"it has learned in features {name!r}: {error}; or fit again without them") from error
+                raise ConfigError(f"it has learned in {name}: {error}; or fit again here") from error
         found: ItemFeatures = shared[_KEY, name]
         return found
 

@@ -59,9 +59,11 @@ class Reference:
         """Return the percentile of one class."""
         return float(np.percentile(self.scores[self.labels == label].numpy(), percentile))
 
-    def keep(self, scores: Tensor, labels: Tensor, percentile: float, *, floor: float = -np.inf) -> Tensor:
-        """Tell which scores (n,) reach the threshold of their class, which is at least `floor`: (n,) bool."""
-        asked = {label: max(self.threshold(label, percentile), floor) for label in set(labels.tolist())}
+    def keep(
+        self, scores: Tensor, labels: Tensor, percentile: float, *, bounds: tuple[float, float] = (-np.inf, np.inf)
+    ) -> Tensor:
+        """Tell which scores (n,) reach the threshold of their class, which lies within `bounds`: (n,) bool."""
+        asked = {label: float(np.clip(self.threshold(label, percentile), *bounds)) for label in set(labels.tolist())}
         thresholds = torch.tensor([asked[label] for label in labels.tolist()], dtype=torch.float64)
         return scores.cpu() >= thresholds
 
