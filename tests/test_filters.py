@@ -381,14 +381,6 @@ def _configuration_of_one_test_stays_there(request: pytest.FixtureRequest) -> It
     model.config_ = before
 
 
-def loosened(augmenter: SynCGANAugmenter) -> SynCGANAugmenter:
-    """Ask so little that a renderer of three steps passes."""
-    least = {name: {"percentile": 0} for name in ("centroid", "confidence", "not_a_copy")}
-    keep_all = {"mask_consistency": {"enough": 0.0, "floor": 0.0}, "dark_nuclei": {"min_contrast": 0.0}}
-    augmenter.config_ = augmenter.config_.merged({"filters": {"parameters": least | keep_all}})
-    return augmenter
-
-
 def test_filters_are_saved_with_the_model_and_judge_alike(augmenter: SynCGANAugmenter, tmp_path: Path) -> None:
     augmenter.save(tmp_path / "model")
     loaded = SynCGANAugmenter.load(tmp_path / "model", device="cpu")
@@ -408,11 +400,18 @@ def test_a_fit_is_repeated_with_the_same_filters(augmenter: SynCGANAugmenter, ph
             assert torch.equal(value, again.sample_filters_.state()[0][name][key]), (name, key)
 
 
-def test_parameters_can_be_loosened_without_another_fit(augmenter: SynCGANAugmenter) -> None:
+def test_a_fitted_model_takes_other_parameters_and_fewer_filters(augmenter: SynCGANAugmenter) -> None:
     strict = augmenter.sample_filters_.filters(augmenter.config_.filters)["confidence"]
-    loose = augmenter.sample_filters_.filters(loosened(augmenter).config_.filters)["confidence"]
-    scores, labels = torch.linspace(0, 1, 50, dtype=torch.float64), torch.zeros(50, dtype=torch.int64)
+    augmenter.use_filters(["confidence"], {"confidence": {"percentile": 0}})
+    loose = augmenter.sample_filters_.filters(augmenter.config_.filters)["confidence"]
+    scores, labels = torch.linspace(0, 1, 5000, dtype=torch.float64), torch.zeros(5000, dtype=torch.int64)
     assert loose.keep(scores, labels).sum() > strict.keep(scores, labels).sum()  # type: ignore[union-attr]
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        augmenter.use_filters(["confidance"])
+    with pytest.raises(ConfigError, match="no parameter 'percent'"):
+        augmenter.use_filters(["confidence"], {"confidence": {"percent": 0}})
+    assert augmenter.config_.filters.samples == ("confidence",)
+    assert len(augmenter.use_filters([]).sample(0, 2)) == 2
 
 
 def test_a_model_loads_without_the_package_of_a_filter(

@@ -324,6 +324,30 @@ class SynCGANAugmenter:
             resume=resume,
         )
 
+    def use_filters(
+        self, samples: Sequence[str], parameters: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Self:
+        """Sample through other filters, or under other parameters, from now on; nothing is fitted anew.
+
+        Parameters
+        ----------
+        samples : names in ``SAMPLE_FILTERS``; of those that learn, only what ``filters.samples`` named at `fit`.
+        parameters : filter -> its own, thresholds above all; the defaults for one that is not there.
+
+        Raises
+        ------
+        UnknownNameError, NotFittedError, ConfigError
+            No such filter, one that has not been fitted, or parameters that it does not have.
+        """
+        self._require_fitted()
+        values = self.config_.model_dump(mode="json")
+        values["filters"] |= {"samples": tuple(samples), "parameters": dict(parameters or {})}
+        config = SynCGANConfig.from_mapping(values)
+        require_plugins(config.plugin_names())
+        self.sample_filters_.filters(config.filters)
+        self.config_ = config
+        return self
+
     def save(self, folder: Path | str) -> None:
         """Write everything needed to sample as safetensors and manifest, without any image; see `load`."""
         self._require_fitted()

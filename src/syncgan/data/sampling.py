@@ -198,7 +198,7 @@ def _cannot_fill(names: Sequence[str], of: int, attempts: int, rejections: Rejec
     more = f" (and of {', '.join(sorted(set(names[1:]) - {name}))})" if set(names) != {name} else ""
     return (
         f"class {name!r}{more}: {len(names)} of {of} samples were refused {attempts} times in a row; of "
-        f"{account.drawn} drawn were refused by filter: {shares}. Loosen the parameters of that filter "
-        "(filters.parameters), leave it out of filters.samples, draw more often (sampling.max_attempts), or train for "
-        "longer"
+        f"{account.drawn} drawn were refused by filter: {shares}. Loosen the parameters of that filter or leave it out "
+        "(filters.parameters and filters.samples, or `use_filters` of a fitted model), draw more often "
+        "(sampling.max_attempts), or train for longer"
     )

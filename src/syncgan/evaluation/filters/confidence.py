@@ -33,7 +33,7 @@ class Confidence:
     seed : of the folds.
     device : where the network of the features runs.
     shared : see `syncgan.data.sample_filters.FittedFilter`.
-    percentile, folds, regularisation : see the annotations.
+    percentile, folds, regularisation, floor : see the annotations.
     """
 
     @validate_call(config=CHECKED)
@@ -49,11 +49,15 @@ class Confidence:
         ] = 5,
         regularisation: Annotated[
             float, Field(gt=0, description="Strength of the L2 penalty on the classifiers' coefficients.")
-        ] = 0.01,
+        ] = 0.1,
+        floor: Annotated[
+            float, Field(ge=0, le=1, description="Confidence that is asked for even where real images get less.")
+        ] = 0.0,
     ) -> None:
         self._seed, self._device = seed, device
         self._shared: MutableMapping[Any, Any] = {} if shared is None else shared
-        self._percentile, self._folds, self._regularisation = percentile, folds, regularisation
+        self._percentile, self._floor = percentile, floor
+        self._folds, self._regularisation = folds, regularisation
 
     def fit(self, images: Tensor, masks: Tensor, labels: Tensor, *, groups: Sequence[Any] | None = None) -> Self:
         """Train the folds' classifiers, and ask each about the images that it has not seen."""
@@ -75,8 +79,8 @@ class Confidence:
         return torch.tensor([row[label] for row, label in zip(rows, labels.tolist(), strict=True)], dtype=torch.float64)
 
     def keep(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Tell which reach the percentile of the real images of their class."""
-        return self._reference.keep(scores, labels, self._percentile)
+        """Tell which reach the percentile of the real images of their class, and `floor`."""
+        return self._reference.keep(scores, labels, self._percentile, bounds=(self._floor, 1.0))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the classifiers, the real images' confidences, and the features' name."""
