@@ -333,13 +333,18 @@ def _kind_of_call(hook: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 
 def _warn_of_different_transforms(dataset: Any) -> None:
-    pipelines = {repr([getattr(leaf, hook, None) for hook in HOOKS]) for leaf in leaves(dataset)}
-    if len(pipelines) > 1:
+    if len({_shown_transforms(leaf) for leaf in leaves(dataset)}) > 1:
         warnings.warn(
             "the parts of the dataset have different transforms; synthetic items take those of the first item's part",
             UserWarning,
             stacklevel=_USER,
         )
+
+
+def _shown_transforms(leaf: Any) -> str:
+    *single, joint = (getattr(leaf, hook, None) for hook in HOOKS)
+    # torchvision makes the joint one of the others, and cannot show it when a class such as `float` is among them.
+    return repr(joint if single == [None, None] else single)
 
 
 def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
