@@ -212,7 +212,7 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n = self._sampler(), _whole_number(n)
-        rendered = sampler.items(index, seed, 0, n)
+        rendered = sampler.items(index, seed, range(n))
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
         return Samples.of(rendered.images, rendered.maps, labels)
 
@@ -223,7 +223,7 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n = self._sampler(), _whole_number(n)
-        return sampler.maps(index, sampler.item_seeds(index, seed, 0, n))
+        return sampler.maps(index, sampler.item_seeds(index, seed, range(n)))
 
     def wrap(
         self,
@@ -249,7 +249,7 @@ class SynCGANAugmenter:
             dataset,
             classes=self.classes_,
             label_values=self.label_values_,
-            render=lambda label, count: sampler.items(self.label_values_.index(label), seed, 0, count).arrays()[:2],
+            render=lambda label, count: sampler.items(self.label_values_.index(label), seed, range(count)).arrays()[:2],
             strategy=strategy,
             transform=transform,
             seed=seed,
@@ -473,7 +473,7 @@ class SynCGANAugmenter:
         sampler, done, size = self._sampler(), 0, self.config_.sampling.chunk_size
         for index, count in wanted.items():
             for first in range(0, count, size):
-                images, maps, own = sampler.items(index, seed, first, min(size, count - first)).arrays()
+                images, maps, own = sampler.items(index, seed, range(first, min(first + size, count))).arrays()
                 name, label = self.classes_[index], self.label_values_[index]
                 scores = {**nucleus_scores(torch.from_numpy(maps), self.levels_), **own}
                 yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps, scores)
