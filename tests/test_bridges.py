@@ -190,8 +190,10 @@ def hub_dataset(size=8, labels=(0, 1, 0, 1), **columns):
     return Dataset.from_dict({"image": images, "label": list(labels), **columns}, features=Features(features))
 
 
-def render(label, count):
-    return np.full((count, 3, 8, 8), 100 + 10 * label, np.uint8), np.zeros((count, 8, 8), np.uint8)
+def render(label, numbers):
+    """Give the images of a class one gray."""
+    count = len(numbers)
+    return np.full((count, 3, 8, 8), 100 + 10 * label, np.uint8), np.zeros((count, 8, 8), np.uint8), {}
 
 
 def wrap(dataset, strategy=1.0):

@@ -62,7 +62,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, sandbox, monkeypatch):
     skip_without_what_it_imports("\n".join(blocks(page, "python")))
     # Lightning is shown, not needed: its DataModule only holds the methods that are shown.
     lightning = types.ModuleType("lightning")
-    lightning.LightningDataModule = type("LightningDataModule", (), {})
+    lightning.LightningDataModule = type("LightningDataModule", (), {"trainer": None})
     monkeypatch.setitem(sys.modules, "lightning", lightning)
     run_code_of(page)
 

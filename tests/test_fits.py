@@ -200,9 +200,11 @@ KINDS = {
 }
 
 
-def render(label, count):
+def render(label, numbers):
+    """Give the images of a class one gray."""
+    count = len(numbers)
     images = np.full((count, 3, SIZE, SIZE), 100 + 10 * label, np.uint8)
-    return images, np.zeros((count, SIZE, SIZE), np.uint8)
+    return images, np.zeros((count, SIZE, SIZE), np.uint8), {}
 
 
 def wrap(dataset, strategy=1.0, names=None):
