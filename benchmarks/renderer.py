@@ -41,7 +41,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from syncgan import MaskGAN, MaskToImageCGAN, SynCGANAugmenter, SynCGANConfig, rng
+from syncgan import MaskToImageCGAN, SynCGANAugmenter, SynCGANConfig, rng
 from syncgan.evaluation.features import PretrainedFeatures
 from syncgan.evaluation.metrics import kernel_distance, kernel_distance_interval, real_against_real
 from syncgan.evaluation.plots import draw_strips
