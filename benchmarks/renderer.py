@@ -19,7 +19,7 @@ of the classes (``mask_gan.generator=decoder``); ``real masks``, its renderer fe
 ``--full-paper``, it wants a GPU).
 
 The ablation trains renderers alone and feeds them the masks of their training images: it measures the renderer, not
-the masks. Every row is ``default`` with one thing changed.
+the masks. Every row is ``default`` with one thing changed. Rows that ``--out`` holds already are not measured again.
 """
 
 from __future__ import annotations
@@ -139,7 +139,10 @@ def _ablation(name: str, seed: int, options: argparse.Namespace) -> Iterator[dic
     default = _configuration(options)
     data: dict[int, ImageSet] = {}
     judge = None
+    known = _known(options.out)
     for change in options.only or ABLATION:
+        if (name, seed, change) in known:
+            continue
         config = _configuration(options, *ABLATION[change])
         if config.levels not in data:
             data[config.levels] = load(name, config, options.data)
@@ -152,6 +155,13 @@ def _ablation(name: str, seed: int, options: argparse.Namespace) -> Iterator[dic
         model, seconds = _timed(functools.partial(_fit_renderer, config, train, seed))
         told = train.labels if config.image_gan.class_conditional else None
         yield judge.row(change, model.generate(train.maps, told, seed=1), seconds)
+
+
+def _known(out: Path) -> set[tuple[str, int, str]]:
+    """Return set, split and source of the rows that are measured already."""
+    figures = out / "figures.jsonl"
+    rows = [json.loads(line) for line in figures.read_text(encoding="utf-8").splitlines()] if figures.exists() else []
+    return {(row["set"], row["seed"], row["source"]) for row in rows}
 
 
 class Judge:
