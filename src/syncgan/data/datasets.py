@@ -289,10 +289,10 @@ def _class_attributes(dataset: Any, names: Mapping[int, str]) -> tuple[list[Any]
     inner = next((leaf for leaf in leaves(dataset) if class_names(leaf)), None)
     classes = getattr(inner, "classes", None)
     class_to_idx = getattr(inner, "class_to_idx", None)
-    if classes is None:
-        classes = list(names.values()) if class_to_idx is None else list(class_to_idx)
     if class_to_idx is None:
         class_to_idx = {name: label for label, name in (class_names(inner or ()) or names).items()}
+    if classes is None:
+        classes = list(class_to_idx)
     return list(classes), dict(class_to_idx)
 
 
@@ -300,13 +300,18 @@ def _class_attributes(dataset: Any, names: Mapping[int, str]) -> tuple[list[Any]
 
 
 def _warn_of_different_transforms(dataset: Any) -> None:
-    pipelines = {repr([getattr(leaf, hook, None) for hook in HOOKS]) for leaf in leaves(dataset)}
-    if len(pipelines) > 1:
+    if len({_shown_transforms(leaf) for leaf in leaves(dataset)}) > 1:
         warnings.warn(
             "the parts of the dataset have different transforms; synthetic items take those of the first item's part",
             UserWarning,
             stacklevel=_USER,
         )
+
+
+def _shown_transforms(leaf: Any) -> str:
+    *single, joint = (getattr(leaf, hook, None) for hook in HOOKS)
+    # torchvision makes the joint one of the others, and cannot show it when a class such as `float` is among them.
+    return repr(joint if single == [None, None] else single)
 
 
 def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
@@ -332,7 +337,8 @@ def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
 
 def _size_of(dataset: Any, index: int) -> tuple[int, ...] | None:
     item = dataset[index]
-    return image_size(item["image"] if isinstance(item, Mapping) else item[0])
+    # A transform of the whole item may rename its image.
+    return image_size(item.get("image") if isinstance(item, Mapping) else item[0])
 
 
 @contextlib.contextmanager
