@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from syncgan.config import SynCGANConfig, checked
-from syncgan.data.datasets import AugmentedDataset, BatchTransform, wrap_dataset
-from syncgan.data.export import ExportChunk, ExportSummary, write_export
+from syncgan.data.batch_rendering import BatchRenderer
+from syncgan.data.batch_transform import BatchTransform, share_of
+from syncgan.data.datasets import AugmentedDataset, wrap_dataset
+from syncgan.data.export import ChunkRequest, ExportChunk, ExportSummary, write_export
 from syncgan.data.filter_bank import FilterBank
 from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import (
@@ -43,11 +45,12 @@ from syncgan.mask_gan import MaskGAN
 from syncgan.registry import require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
-from syncgan.storage import library_versions, read_folder, write_folder
+from syncgan.storage import library_versions, read_folder, sha256, write_folder
 from syncgan.training.distributed import process_group
 from syncgan.training.events import FitEvent, Notifier
 from syncgan.training.launch import is_main_process
 from syncgan.training.loop import resolve_device, resolve_precision
+from syncgan.training.precision import Precision
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -91,6 +94,8 @@ class SynCGANAugmenter:
     """
 
     pairs_: TrainingPairs
+    config_: SynCGANConfig
+    sample_filters_: FilterBank
 
     def __init__(
         self,
@@ -223,7 +228,7 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n = self._sampler(), _whole_number(n)
-        rendered = sampler.items(index, seed, 0, n)
+        rendered = sampler.items(index, seed, range(n))
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
         return Samples.of(rendered.images, rendered.maps, labels)
 
@@ -234,7 +239,7 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n = self._sampler(), _whole_number(n)
-        return sampler.maps(index, sampler.item_seeds(index, seed, 0, n))
+        return sampler.maps(index, sampler.item_seeds(index, seed, range(n)))
 
     def wrap(
         self,
@@ -242,6 +247,10 @@ class SynCGANAugmenter:
         strategy: Strategy = 2.0,
         transform: Callable[[Any], Any] | None = None,
         seed: int = 0,
+        *,
+        refresh: float = 0.0,
+        store: Path | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> AugmentedDataset:
         """Append synthetic items to a dataset: real items first and untouched, synthetic after.
 
@@ -254,20 +263,48 @@ class SynCGANAugmenter:
             counts.
         transform : applied to the image of every item after the dataset's own transforms.
         seed : names the samples.
+        refresh : share in [0, 1] of the synthetic items that ``set_epoch`` of the result replaces by new ones.
+        store : folder in which the synthetic items are kept as memory-mapped files, for more than fit in memory and to
+            be found again; None keeps them in memory.
+        progress : called with (samples rendered, samples to render).
+
+        Raises
+        ------
+        DataError
+            The dataset is empty or iterable, or has items or labels that the model cannot serve.
+        ConfigError, UnknownNameError
+            A strategy, transform or share that makes no sense.
+        RunExistsError, ArtefactError
+            `store` holds something else, or cannot be written.
         """
         sampler = self._sampler()
+
+        def render(label: int, numbers: list[int]) -> tuple[Any, Any, dict[str, Any]]:
+            return self._rendered(sampler, self.label_values_.index(label), seed, numbers)
+
         return wrap_dataset(
             dataset,
             classes=self.classes_,
             label_values=self.label_values_,
-            render=lambda label, count: sampler.items(self.label_values_.index(label), seed, 0, count).arrays()[:2],
+            render=render,
             strategy=strategy,
             transform=transform,
             seed=seed,
+            refresh=refresh,
+            store=store,
+            request={} if store is None else {"model": self._digest()},
+            progress=progress,
         )
 
     def batch_transform(
-        self, p: float = 0.5, transform: Callable[[Tensor], Tensor] | None = None, seed: int = 0
+        self,
+        p: float = 0.5,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+        *,
+        ratio: float | None = None,
+        pool: int = 0,
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     ) -> BatchTransform:
         """Return a module ``(images, labels) -> (images, labels)`` for the training loop, after the DataLoader.
 
@@ -276,13 +313,30 @@ class SynCGANAugmenter:
         p : probability that an item is replaced by a fresh sample of its label.
         transform : uint8 (n, 3, S, S) -> the batch's kind of images; needed for float batches.
         seed : names the samples.
+        ratio : synthetic : real in the mean over batches, instead of `p`: ``p = ratio / (1 + ratio)``.
+        pool : so many masks a class are drawn once, before the first batch, and rendered anew each time with fresh
+            noise and stain; 0 draws a new mask for every item. With a pool, a batch on a GPU is mixed without waiting
+            for the device; without, the labels of the replaced items are read back (no wait where they are on the CPU).
+        precision : of the renderer on a GPU: "auto" is bf16 where the hardware has it, else fp32. No effect on the CPU.
+
+        Raises
+        ------
+        ConfigError
+            A probability, ratio, pool or precision that makes no sense.
         """
         sampler = self._sampler()
-
-        def render(labels: Tensor, item_seeds: list[int]) -> Tensor:
-            return sampler.render([self.label_values_.index(label) for label in labels.tolist()], item_seeds).images
-
-        return BatchTransform(render, label_values=self.label_values_, p=p, transform=transform, seed=seed)
+        # Full precision on the CPU keeps one seed to one result.
+        asked = precision if self.device_.type == "cuda" else "fp32"
+        autocast = Precision(asked, self.device_).autocast
+        renderer = BatchRenderer(sampler, self.label_values_, seed=seed, pool=pool, autocast=autocast)
+        return BatchTransform(
+            renderer,
+            label_values=self.label_values_,
+            p=share_of(p, ratio),
+            transform=transform,
+            seed=seed,
+            reads_labels=not pool,
+        )
 
     def export(
         self,
@@ -291,6 +345,7 @@ class SynCGANAugmenter:
         *,
         seed: int = 0,
         resume: bool = False,
+        shard: tuple[int, int] = (1, 1),
         progress: Callable[[int, int], None] | None = None,
     ) -> ExportSummary:
         """Write samples as an image folder with masks and a manifest.
@@ -300,33 +355,53 @@ class SynCGANAugmenter:
         folder : empty or not there; or a part of the same export with `resume`.
         counts : class -> number of images, or one number for every class.
         seed : names the samples; the images are those of ``sample(class_name, n, seed=seed)``.
-        resume : go on with an interrupted export.
-        progress : called with (images done, images in all).
+        resume : go on with an interrupted export; finished images are not rendered again.
+        shard : (i, n) writes the i-th of n parts, 1 <= i <= n. Several machines can write the shards of one export into
+            one folder; afterwards `syncgan.data.export.merge_export` makes the manifest.
+        progress : called with (images done, images of this shard).
 
         Returns
         -------
         `ExportSummary` with folder, manifest and counts.
+
+        Raises
+        ------
+        RunExistsError
+            `folder` holds something else.
+        ConfigError
+            A count or shard that makes no sense.
+        ArtefactError
+            The disk is full or the folder cannot be written.
         """
         self._require_fitted()
-        wanted = self._wanted(counts)
-        header = {
-            "seed": seed,
-            "counts": {self.classes_[index]: count for index, count in wanted.items()},
-            "model": self.fingerprint_,
-            "image_size": self.config_.image_size,
-        }
+        wanted, size = self._wanted(counts), self.config_.sampling.chunk_size
+        header = {"seed": seed, "model": self._digest(), "image_size": self.config_.image_size}
+        requests = [
+            ChunkRequest(self.classes_[index], self.label_values_[index], first, min(size, count - first), seed)
+            for index, count in wanted.items()
+            for first in range(0, count, size)
+        ]
+        sampler = self._sampler()
+
+        def render(request: ChunkRequest) -> ExportChunk:
+            numbers = range(request.first_index, request.first_index + request.count)
+            index = self.classes_.index(request.class_name)
+            images, maps, scores = self._rendered(sampler, index, seed, numbers)
+            return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores)
+
         return write_export(
             folder,
-            self._chunks(wanted, seed, progress),
+            requests,
+            render,
             classes=self.classes_,
             levels=self.levels_,
             header=header,
             resume=resume,
+            shard=shard,
+            progress=progress,
         )
 
-    def use_filters(
-        self, samples: Sequence[str], parameters: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> Self:
+    def use_filters(self, samples: Sequence[str], parameters: Mapping[str, Mapping[str, Any]] | None = None) -> Self:
         """Sample through other filters, or under other parameters, from now on; nothing is fitted anew.
 
         Parameters
@@ -532,19 +607,23 @@ class SynCGANAugmenter:
         own = model.label_values_.index(label)
         return lambda item_seeds: model.draw(item_seeds, [own] * len(item_seeds))
 
-    def _chunks(
-        self, wanted: Mapping[int, int], seed: int, progress: Callable[[int, int], None] | None
-    ) -> Iterator[ExportChunk]:
-        sampler, done, size = self._sampler(), 0, self.config_.sampling.chunk_size
-        for index, count in wanted.items():
-            for first in range(0, count, size):
-                images, maps, own = sampler.items(index, seed, first, min(size, count - first)).arrays()
-                name, label = self.classes_[index], self.label_values_[index]
-                scores = {**nucleus_scores(torch.from_numpy(maps), self.levels_), **own}
-                yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps, scores)
-                done += len(images)
-                if progress is not None:
-                    progress(done, sum(wanted.values()))
+    def _rendered(
+        self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return images (n, 3, S, S), maps (n, S, S) and scores of the samples of one class with these numbers."""
+        rendered = sampler.items(index, seed, numbers)
+        images, maps, scores = rendered.arrays()
+        return images, maps, {**nucleus_scores(rendered.maps, self.levels_), **scores}
+
+    def _digest(self) -> str:
+        """Return what tells this model from others: sha256 over configuration, weights and classes."""
+        parts = [self.config_.to_json(), repr(self.classes_), repr(self.label_values_), repr(self.mask_ranges_)]
+        models: list[Any] = [*dict.fromkeys(self.mask_gans_), self.image_gan_, self.sample_filters_]
+        for model in models:
+            tensors = model.state()[0]
+            for group, named in sorted(tensors.items()):
+                parts += [f"{group}.{name} {sha256(_bytes(tensor))}" for name, tensor in sorted(named.items())]
+        return sha256("\n".join(parts).encode())
 
     def _wanted(self, counts: Mapping[Any, int] | int) -> dict[int, int]:
         """Return class index -> number of images, in class order."""
@@ -593,6 +672,10 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
     if found == 2 and levels == 3:
         return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3
     return arrays, found
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
 def _whole_number(count: Any) -> int:

@@ -6,7 +6,7 @@ The networks come in as arguments: anything that draws maps and anything that re
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -87,9 +87,9 @@ class ClassSampler:
     device: torch.device
     sample_filters: Mapping[str, Filter]
 
-    def item_seeds(self, index: int, seed: int, first: int, count: int) -> list[int]:
-        """Return the seeds of items `first` to ``first + count`` of class `index`."""
-        return [rng.seed_for(seed, "sample", self.classes[index], item) for item in range(first, first + count)]
+    def item_seeds(self, index: int, seed: int, items: Iterable[int]) -> list[int]:
+        """Return the seeds of the items of class `index` with these numbers."""
+        return [rng.seed_for(seed, "sample", self.classes[index], item) for item in items]
 
     def render(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> Rendered:
         """Render one item per class index and seed.
@@ -118,9 +118,9 @@ class ClassSampler:
             raise SamplingError(_cannot_fill(names, len(images), self.max_attempts, tally.rejections()))
         return Rendered(images, maps, scores, tally.rejections())
 
-    def items(self, index: int, seed: int, first: int, count: int) -> Rendered:
-        """Render items `first` to ``first + count`` of one class."""
-        return self.render([index] * count, self.item_seeds(index, seed, first, count))
+    def items(self, index: int, seed: int, items: Sequence[int]) -> Rendered:
+        """Render the items of class `index` with these numbers."""
+        return self.render([index] * len(items), self.item_seeds(index, seed, items))
 
     def maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
         """Draw maps (n, S, S) of one class.
