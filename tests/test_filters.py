@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -466,6 +467,31 @@ def test_filters_change_nothing_of_the_training_and_so_not_the_run() -> None:
     assert filtered.filters.parameters == {"confidence": {"percentile": 2}, "centroid": {"components": 3}}
     assert filtered.identity() == config.identity()
     assert SynCGANConfig.from_mapping(json.loads(filtered.to_json())) == filtered
+
+
+def test_a_finished_run_takes_other_filters_without_training(phantom: Phantom, tmp_path: Path) -> None:
+    config = SynCGANConfig.preset("tiny").updated(SETTINGS)
+    first = SynCGANAugmenter(config, device="cpu").fit(phantom, run_dir=tmp_path)
+    events: list[str] = []
+    second = SynCGANAugmenter(config.updated(['filters.samples=["not_a_copy"]']), device="cpu")
+    second.fit(phantom, run_dir=tmp_path, callbacks=[lambda event: events.append(event.kind)])
+    assert "step" not in events
+    assert SynCGANAugmenter.load(tmp_path, device="cpu").sample_filters_.fitted == ("not_a_copy",)
+    weights = [model.image_gan_.state()[0]["generator"] for model in (first, second)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_scores_are_in_the_manifest_of_an_export(augmenter: SynCGANAugmenter, tmp_path: Path) -> None:
+    augmenter.use_filters(["mask_consistency"], {"mask_consistency": {"enough": 0.0, "floor": 0.0}})
+    augmenter.export(tmp_path / "out", 2, seed=1)
+    with (tmp_path / "out" / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    one = augmenter.sample_filters_.filters(augmenter.config_.filters)["mask_consistency"]
+    for label in augmenter.label_values_:
+        samples = augmenter.sample(label, 2, seed=1)
+        expected = one.score(samples.images, samples.masks, samples.labels)  # type: ignore[union-attr]
+        own = [float(row["mask_consistency"]) for row in rows if int(row["label"]) == label]
+        assert own == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
