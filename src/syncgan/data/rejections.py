@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,10 +117,16 @@ class Tally:
 
     def samples(self, names: Iterable[str], *, refused: Mapping[str, Iterable[bool]], kept: Iterable[bool]) -> None:
         """Count judged samples: the class of each, filter -> whether it refuses each, and which are kept."""
-        by_filter = {name: list(flags) for name, flags in refused.items()}
-        for position, (name, is_kept) in enumerate(zip(names, kept, strict=True)):
-            own = {filter_name: int(flags[position]) for filter_name, flags in by_filter.items()}
-            self._add(name, ClassRejections(drawn=1, kept=int(is_kept), refused=own))
+        of_class, is_kept = list(names), list(kept)
+        by_filter = {filter_name: list(flags) for filter_name, flags in refused.items()}
+        for name in dict.fromkeys(of_class):
+            own = [position for position, other in enumerate(of_class) if other == name]
+
+            def count(flags: Sequence[bool], own: Sequence[int] = own) -> int:
+                return sum(flags[position] for position in own)
+
+            counts = {filter_name: count(flags) for filter_name, flags in by_filter.items()}
+            self._add(name, ClassRejections(drawn=len(own), kept=count(is_kept), refused=counts))
 
     def rejections(self) -> Rejections:
         """Return the account so far."""
