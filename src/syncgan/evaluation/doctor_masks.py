@@ -95,7 +95,8 @@ def about_masks(diagnoses: MaskDiagnoses, config: SynCGANConfig) -> list[Finding
     if doubts:
         text = f"{len(doubts)} of {len(diagnoses)} masks can be used but are unusual"
         findings.append(Finding("worth a look", "masks", text, _reasons(doubts)))
-    text = f"nuclei are found in {len(diagnoses) - len(problems)} of {len(diagnoses)} images"
+    text = f"{len(diagnoses) - len(problems)} of {len(diagnoses)} masks pass the checks; whether outlines are right, "
+    text += "only a look at them tells (--out DIR)"
     return [*findings, Finding("fine", "masks", text, table)]
 
 
@@ -113,7 +114,7 @@ def draw_masks(dataset: ImageFolderDataset, extractor: MaskExtractor, diagnoses:
         good = [file for file in own if file not in odd]
         bad = sorted((file for file in own if file in odd), key=lambda file: file not in diagnoses.problems)
         title = plain(name, 30)
-        usable = f"{summary.images - summary.failed} of {summary.images} masks can be used"
+        usable = f"{summary.images - summary.failed} of {summary.images} masks pass the checks"
         for caption, files in ((f"{title}: {usable}", good), (f"{title}: {len(bad)} to look at", bad)):
             shown = _spread(files)
             if shown:
@@ -134,7 +135,8 @@ def draw_duplicates(root: str, duplicates: Sequence[Duplicates]) -> bytes:
             (f"{how}, {where if found.leaks else 'in one class'}", [_pixels(Path(root) / file) for file in files])
         )
         below.append(list(files))
-    return draw_strips(rows, below)
+    # Room for the captions, even where all are pairs.
+    return draw_strips(rows, below, columns=max(3, *(len(files) for files in below)))
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

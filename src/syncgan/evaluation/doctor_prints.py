@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from syncgan.data.images import decode_image, image_kind
 
-__all__ = ["NEAR_COPY", "ImagePrint", "SameImages", "find_same", "print_files", "print_of"]
+__all__ = ["NEAR_COPY", "ImagePrint", "SameImages", "find_same", "print_files", "print_of", "structure_of"]
 
 Floats = NDArray[np.float32]
 
 NEAR_COPY: Final = 0.85
-"""Correlation from which two images count as near copies. On five public sets of smears, blood films and sections
-different images reach 0.70 at most; copies that were recompressed, scaled, blurred, brightened or turned keep 0.92."""
+"""Correlation from which two images count as near copies; ``benchmarks/near_copies.py`` measures what lies on either
+side of it."""
 
 _SIDE_PX = 32
 _BLUR_PX = 2.0
@@ -112,7 +112,7 @@ def print_of(path: str | PathLike[str]) -> ImagePrint:
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
     digest.update(pixels.tobytes())
-    return ImagePrint(height, width, image_kind(path), digest.hexdigest(), _structure(pixels))
+    return ImagePrint(height, width, image_kind(path), digest.hexdigest(), structure_of(pixels))
 
 
 def find_same(prints: Sequence[ImagePrint], *, limit: float = NEAR_COPY) -> list[SameImages]:
@@ -138,7 +138,8 @@ def find_same(prints: Sequence[ImagePrint], *, limit: float = NEAR_COPY) -> list
     return _joined(links, np.concatenate([np.ones(copies.shape[1]), likeness]), prints)
 
 
-def _structure(pixels: NDArray[np.uint8]) -> Floats:
+def structure_of(pixels: NDArray[np.uint8]) -> Floats:
+    """Return edges and texture of the small gray version of an image, (32 * 32,) of length 1; see `ImagePrint`."""
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     small: Any = cv2.resize(gray, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
     small = small - cv2.GaussianBlur(small, (0, 0), _BLUR_PX, borderType=cv2.BORDER_REFLECT)

@@ -124,7 +124,9 @@ def _forecast(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _simulated(config: SynCGANConfig, counts: Mapping[str, int]) -> tuple[list[tuple[Any, str]], list[NDArray[np.uint8]]]:
+def _simulated(
+    config: SynCGANConfig, counts: Mapping[str, int]
+) -> tuple[list[tuple[Any, str]], list[NDArray[np.uint8]]]:
     """Return a dataset of the right numbers, and maps of all levels; few images, many times: steps do not see that."""
     from syncgan.data.phantom import Phantom
 

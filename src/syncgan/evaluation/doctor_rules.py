@@ -150,7 +150,10 @@ def about_counts(counts: Mapping[str, int], config: SynCGANConfig) -> list[Findi
             )
         )
     table = tuple(f"{count} {name}" for name, count in counts.items())
-    return [*findings, Finding("fine", "images", f"{sum(counts.values())} images of {len(counts)} classes", table)]
+    return [
+        *findings,
+        Finding("fine", "images", f"{sum(counts.values())} images of {_count(len(counts), 'class', 'classes')}", table),
+    ]
 
 
 def _about_few(counts: Mapping[str, int], config: SynCGANConfig) -> list[Finding]:
@@ -207,15 +210,12 @@ def about_pixels(prints: Sequence[ImagePrint], classes: Sequence[str], config: S
     kinds = [found.kind for found in prints]
     findings = []
     wanted = config.image_size
-    if small := sum(min(found.width, found.height) < wanted for found in prints):
-        findings.append(
-            Finding(
-                "worth a look",
-                "pixels",
-                f"{_count(small, 'image is', 'images are')} smaller than the {wanted} px that are trained on",
-                remedy="enlarged images hold no more detail; train at their size (--set image_size=64)",
-            )
-        )
+    if small := [found for found in prints if min(found.width, found.height) < wanted]:
+        text = f"{_count(len(small), 'image is', 'images are')} smaller than the {wanted} px that are trained on"
+        remedy = "see whether they belong to the others: enlarged images hold no more detail"
+        if len(small) > len(prints) / 2:
+            remedy = "enlarged images hold no more detail; choose a smaller image_size (--set image_size=64)"
+        findings.append(Finding("worth a look", "pixels", text, remedy=remedy))
     narrow = sum(max(found.width, found.height) > _LONG_AND_NARROW * min(found.width, found.height) for found in prints)
     if narrow and config.geometry == "resize":
         findings.append(
