@@ -12,14 +12,14 @@ for each source of images, as many as there are training images, with the same n
 * probe: balanced accuracy on held-out real images of a logistic regression on those features, trained on the
   source's images alone (``alone``) and together with the real training images (``with real``).
 
-Sources: ``real``, the training images themselves; ``default``, all of it; ``warped masks``, its renderer fed by mask
-prior ``warp``; ``real masks``, its renderer fed the masks of the training images; ``plain GAN``, colour images from
-noise without masks (the paper's control), with the generator updates of ``default``; ``paper``, that preset at the
-size and with the generator updates of ``default``, masks and renderer (at full length, ``--full-paper``, it wants a
-GPU).
+Sources: ``real``, the training images themselves; ``default``, all of it; ``mask GANs``, its renderer fed by mask GANs
+of the classes (``mask_gan.generator=decoder``); ``real masks``, its renderer fed the masks of the training images;
+``plain GAN``, colour images from noise without masks (the paper's control), with the generator updates of ``default``;
+``paper``, that preset at the size and with the generator updates of ``default``, masks and renderer (at full length,
+``--full-paper``, it wants a GPU).
 
 The ablation trains renderers alone and feeds them the masks of their training images: it measures the renderer, not
-the mask GAN. Every row is ``default`` with one thing changed.
+the masks. Every row is ``default`` with one thing changed. Rows that ``--out`` holds already are not measured again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from syncgan import MaskGAN, MaskToImageCGAN, SynCGANAugmenter, SynCGANConfig, rng
+from syncgan import MaskToImageCGAN, SynCGANAugmenter, SynCGANConfig, rng
 from syncgan.evaluation.features import PretrainedFeatures
 from syncgan.evaluation.metrics import kernel_distance, kernel_distance_interval, real_against_real
 from syncgan.evaluation.plots import draw_strips
@@ -104,21 +104,21 @@ def _sources(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict
     config = _configuration(options)
     train, held_out = split(load(name, config, options.data), PER_CLASS, seed)
     judge = Judge(name, seed, train, held_out, options.out)
-    wanted = options.only or ["real", "default", "warped masks", "real masks", "plain GAN", "paper"]
+    wanted = options.only or ["real", "default", "mask GANs", "real masks", "plain GAN", "paper"]
     if "real" in wanted:
         yield judge.row("real", train.images, 0.0)
     augmenter = None
-    if {"default", "warped masks", "real masks"} & set(wanted):
+    if {"default", "mask GANs", "real masks"} & set(wanted):
         augmenter, seconds = _timed(lambda: _fit(config, train, seed))
     if augmenter is not None and "default" in wanted:
         yield judge.row("default", _sampled(augmenter, train), seconds)
-    if augmenter is not None and "warped masks" in wanted:
-        warp = config.updated(["mask_gan.generator=warp"])
-        augmenter.mask_gans_ = tuple(
-            MaskGAN(warp, seed=seed).fit(augmenter.pairs_.of_label(label), levels=config.levels)
-            for label in augmenter.label_values_
-        )
-        yield judge.row("warped masks", _sampled(augmenter, train), seconds)
+    if augmenter is not None and "mask GANs" in wanted:
+        # The renderer is there already; one update of another goes with the mask GANs.
+        masks_only = config.updated(["mask_gan.generator=decoder", "image_gan.steps=1"])
+        other, more = _timed(lambda: _fit(masks_only, train, seed))
+        ready, augmenter.mask_gans_ = augmenter.mask_gans_, other.mask_gans_
+        yield judge.row("mask GANs", _sampled(augmenter, train), seconds + more)
+        augmenter.mask_gans_ = ready
     if augmenter is not None and "real masks" in wanted:
         images = augmenter.image_gan_.generate(train.maps, train.labels, seed=1)
         yield judge.row("real masks", images, seconds)
@@ -139,7 +139,10 @@ def _ablation(name: str, seed: int, options: argparse.Namespace) -> Iterator[dic
     default = _configuration(options)
     data: dict[int, ImageSet] = {}
     judge = None
+    known = _known(options.out)
     for change in options.only or ABLATION:
+        if (name, seed, change) in known:
+            continue
         config = _configuration(options, *ABLATION[change])
         if config.levels not in data:
             data[config.levels] = load(name, config, options.data)
@@ -152,6 +155,13 @@ def _ablation(name: str, seed: int, options: argparse.Namespace) -> Iterator[dic
         model, seconds = _timed(functools.partial(_fit_renderer, config, train, seed))
         told = train.labels if config.image_gan.class_conditional else None
         yield judge.row(change, model.generate(train.maps, told, seed=1), seconds)
+
+
+def _known(out: Path) -> set[tuple[str, int, str]]:
+    """Return set, split and source of the rows that are measured already."""
+    figures = out / "figures.jsonl"
+    rows = [json.loads(line) for line in figures.read_text(encoding="utf-8").splitlines()] if figures.exists() else []
+    return {(row["set"], row["seed"], row["source"]) for row in rows}
 
 
 class Judge:
@@ -256,7 +266,8 @@ def _as_published(config: SynCGANConfig, images: int, classes: int, *, capped: b
     paper = SynCGANConfig.preset("paper").updated([f"image_size={config.image_size}"])
     if not capped:
         return paper
-    masks = config.mask_gan.total_steps(images // classes) + config.mask_gan.warm_start_steps
+    gan = config.mask_gan
+    masks = gan.total_steps(images // classes) + gan.warm_start_steps  # what the mask GANs of `config` would take
     return paper.updated([f"mask_gan.steps={masks}", f"image_gan.steps={config.image_gan.total_steps(images)}"])
 
 

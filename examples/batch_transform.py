@@ -1,4 +1,4 @@
-"""Draw fresh synthetic images for every batch, on the device, inside the training loop.
+"""Draw fresh synthetic images for every batch, on the device, inside the training loop, and blend after that.
 
 python examples/batch_transform.py              (the built-in phantom)
 python examples/batch_transform.py --quick      (a few steps only)
@@ -36,15 +36,19 @@ def main() -> None:
     # Samples come as uint8; `transform` makes them like the batches of the loader.
     mix = augmenter.batch_transform(p=0.5, transform=normalise, seed=0)
     print(mix)
+    # MixUp and CutMix come after it: they turn labels into probabilities, and need labels that are still integers.
+    classes = len(augmenter.classes_)
+    blend = v2.RandomChoice([v2.MixUp(num_classes=classes), v2.CutMix(num_classes=classes)])
 
     model = nn.Sequential(nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    model.append(nn.Linear(16, len(augmenter.classes_)))
+    model.append(nn.Linear(16, classes))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     loader = DataLoader(dataset, batch_size=8, shuffle=True)
     for epoch in range(1 if options.quick else 5):
         for images, labels in loader:
             images, labels = mix(images, labels)
-            loss = nn.functional.cross_entropy(model(images), labels)
+            images, shares = blend(images, labels)
+            loss = nn.functional.cross_entropy(model(images), shares)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

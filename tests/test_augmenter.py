@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from pathlib import Path
@@ -17,6 +18,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from syncgan import MaskExtractor, Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan.data.export import merge_export
 from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
 from syncgan.evaluation.progress import FitProgress, PlainDisplay
 from syncgan.training.events import FitEvent
@@ -219,6 +221,28 @@ def test_wrapped_items_are_the_samples(augmenter: SynCGANAugmenter, phantom: Pha
     assert wrapped.targets[12:] == [1, 1, 1]
 
 
+def test_a_store_on_disk_belongs_to_the_model(augmenter: SynCGANAugmenter, tmp_path: Path) -> None:
+    real = Phantom(3, image_size=32)
+    kept = augmenter.wrap(real, strategy={"benign": 4}, seed=4, store=tmp_path / "store", refresh=0.5)
+    assert np.array_equal(kept.images, augmenter.sample("benign", 4, seed=4).images.numpy())
+    assert set(kept.provenance(6)) == {"class", "label", "seed", "index", "nucleus_share", "nuclei"}
+    kept.set_epoch(2)
+    later = augmenter.sample("benign", 8, seed=4)
+    assert np.array_equal(kept.images, later.images[4:].numpy())
+    other = copy.copy(augmenter)
+    other.mask_ranges_ = other.mask_ranges_[::-1]
+    with pytest.raises(RunExistsError, match="different model"):
+        other.wrap(real, strategy={"benign": 4}, seed=4, store=tmp_path / "store")
+
+
+def test_batches_from_a_pool_repeat_themselves_under_one_seed(augmenter: SynCGANAugmenter) -> None:
+    images, labels = torch.zeros((6, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 1, 0, 1, 1, 0])
+    one, same, other = (augmenter.batch_transform(p=1.0, pool=2, seed=seed)(images, labels)[0] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert (one.flatten(1).float().mean(dim=1) > 0).all()
+
+
 def test_batches_are_replaced_after_the_loader(augmenter: SynCGANAugmenter) -> None:
     mix = augmenter.batch_transform(p=1.0, seed=2)
     images, labels = torch.zeros((6, 3, 20, 24), dtype=torch.uint8), torch.tensor([0, 1, 0, 1, 1, 0])
@@ -237,6 +261,16 @@ def test_export_writes_the_samples(augmenter: SynCGANAugmenter, tmp_path: Path) 
         augmenter.export(tmp_path / "out", 1)
     with pytest.raises(ConfigError, match="whole number of images"):
         augmenter.export(tmp_path / "other", {"benign": 1.5})  # type: ignore[dict-item]
+
+
+def test_shards_of_an_export_are_one_export(augmenter: SynCGANAugmenter, tmp_path: Path) -> None:
+    wanted = {"benign": 20, "malignant": 3}
+    augmenter.export(tmp_path / "whole", wanted)
+    for part in (1, 2):
+        augmenter.export(tmp_path / "parts", wanted, shard=(part, 2))
+    merge_export(tmp_path / "parts")
+    for file in ("manifest.csv", "images/metadata.jsonl", "images/benign/benign_000019.png"):
+        assert (tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
 def test_an_export_of_one_class_is_an_image_folder(augmenter: SynCGANAugmenter, tmp_path: Path) -> None:
@@ -360,7 +394,7 @@ def test_classes_of_few_masks_share_a_mask_gan_that_is_told_the_class(phantom: P
         drawn = augmenter.sample(name, 3, seed=2)
         assert torch.equal(drawn.masks, again.sample(name, 3, seed=2).masks)
         assert torch.equal(drawn.masks, augmenter.sample_masks(name, 3, seed=2))
-        seeds = augmenter._sampler().item_seeds(augmenter.classes_.index(name), 2, 0, 3)
+        seeds = augmenter._sampler().item_seeds(augmenter.classes_.index(name), 2, range(3))
         assert torch.equal(drawn.masks, first.draw(seeds, [augmenter.label_values_.index(label)] * 3))
 
 

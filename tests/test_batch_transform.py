@@ -1,3 +1,4 @@
+import contextlib
 import pickle
 
 import pytest
@@ -5,7 +6,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from syncgan.data.batch_transform import BatchTransform
+from syncgan.data.batch_rendering import BatchRenderer
+from syncgan.data.batch_transform import BatchTransform, share_of
+from syncgan.data.sampling import ClassSampler
 from syncgan.errors import ConfigError, DataError
 
 SIZE = 8
@@ -193,3 +196,105 @@ def test_a_loader_worker_is_told_where_it_belongs():
     items = [(torch.zeros(3, SIZE, SIZE, dtype=torch.uint8), 3)] * 2
     loader = DataLoader(items, batch_size=2, num_workers=1, collate_fn=refusal, multiprocessing_context="fork")
     assert [text.partition("; ")[2] for text in loader] == ["apply it in the training loop, after the DataLoader"]
+
+
+# --- ratio -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ratio", "p"), [(0, 0.0), (1, 0.5), (2.0, 2 / 3), (None, 0.25)])
+def test_a_ratio_gives_so_many_synthetic_items_for_a_real_one(ratio, p):
+    assert share_of(0.25, ratio) == pytest.approx(p)
+
+
+@pytest.mark.parametrize("ratio", [-1, float("inf"), float("nan"), True, "two"])
+def test_a_ratio_that_makes_no_sense_is_refused(ratio):
+    with pytest.raises(ConfigError, match="finite ratio synthetic : real"):
+        share_of(0.5, ratio)
+
+
+# --- rendering -------------------------------------------------------------------------------------------------------
+
+
+class Renderer:
+    """Renders a map's first pixel, its class and the seed."""
+
+    def render(self, maps, classes, item_seeds):
+        images = torch.zeros((len(maps), 3, SIZE, SIZE), dtype=torch.uint8)
+        images[:, 0] = maps[:, :1, :1]
+        images[:, 1] = classes.to(torch.uint8)[:, None, None]
+        images[:, 2] = torch.tensor([seed % 251 for seed in item_seeds], dtype=torch.uint8)[:, None, None]
+        return images
+
+
+def sampler(drawn, **changes):
+    def source(index):
+        def draw(item_seeds):
+            drawn.append((index, len(item_seeds)))
+            values = torch.tensor([100 * index + seed % 100 for seed in item_seeds], dtype=torch.uint8)
+            return values[:, None, None].expand(-1, SIZE, SIZE).clone()
+
+        return draw
+
+    values = {
+        "classes": ["x", "y"],
+        "mask_sources": [source(0), source(1)],
+        "mask_ranges": None,
+        "renderer": Renderer(),
+        "levels": 256,
+        "size": SIZE,
+        "max_attempts": 1,
+        "device": torch.device("cpu"),
+        "sample_filters": {},
+    }
+    return ClassSampler(**{**values, **changes})
+
+
+def batch_renderer(drawn, pool, **changes):
+    return BatchRenderer(sampler(drawn, **changes), (3, 7), seed=1, pool=pool, autocast=contextlib.nullcontext)
+
+
+@pytest.mark.parametrize("pool", [0, 5])
+def test_an_image_depends_on_its_label_and_seed_alone(pool):
+    labels, seeds = torch.tensor([7, 3, 7, 3]), [11, 12, 13, 14]
+    together = batch_renderer([], pool)(labels, seeds)
+    one_by_one = [batch_renderer([], pool)(labels[at : at + 1], seeds[at : at + 1]) for at in range(4)]
+    assert torch.equal(together, torch.cat(one_by_one))
+    assert together[:, 1, 0, 0].tolist() == [1, 0, 1, 0]
+
+
+def test_a_pool_is_drawn_once_and_its_masks_are_used_again_with_new_noise():
+    drawn = []
+    render = batch_renderer(drawn, pool=5)
+    assert drawn == []  # nothing is done before the first batch
+    images = torch.cat([render(torch.full((50,), 7), list(range(first, first + 50))) for first in (0, 50)])
+    assert drawn == [(0, 5), (1, 5)]
+    masks, seeds = images[:, 0, 0, 0], images[:, 2, 0, 0]
+    assert len(masks.unique()) == 5
+    assert ((masks >= 100) & (masks < 200)).all()  # of its own class
+    assert len(seeds.unique()) == 100
+
+
+def test_without_a_pool_every_image_has_a_mask_of_its_own():
+    drawn = []
+    render = batch_renderer(drawn, pool=0)
+    assert len(render(torch.full((50,), 7), list(range(50)))[:, 0, 0, 0].unique()) == 50
+    assert drawn == [(1, 50)]
+
+
+@pytest.mark.parametrize("pool", [-1, 2.0, True, None])
+def test_a_pool_is_a_number_of_masks(pool):
+    with pytest.raises(ConfigError, match="whole number of masks"):
+        batch_renderer([], pool)
+
+
+def test_a_pool_and_sample_filters_exclude_each_other():
+    with pytest.raises(ConfigError, match="sample filters mine look at every image"):
+        batch_renderer([], 5, sample_filters={"mine": lambda images, masks, levels: torch.ones(len(images)) > 0})
+
+
+def test_without_reading_labels_unknown_ones_are_still_named_in_the_first_batch():
+    images, labels = batch()
+    transform = mix(reads_labels=False)
+    transform(images, labels)
+    with pytest.raises(DataError, match="labels that the model knows"):
+        mix(reads_labels=False)(images, labels + 1)

@@ -138,6 +138,19 @@ def test_sample_writes_the_counts_asked_for(run, tmp_path):
         assert [row["class"] for row in csv.DictReader(stream)].count("malignant") == 3
 
 
+def test_sample_writes_shards_and_merges_them(run, tmp_path):
+    ask = ("sample", run, "--per-class=3", "--out", tmp_path / "out", "--json")
+    outcome = syncgan(*ask, "--shard=2/2")
+    assert outcome.code == 0, outcome.err
+    assert (outcome.summary["manifest"], outcome.summary["classes"]) == (None, {"malignant": 3})
+    early = syncgan("sample", run, "--out", tmp_path / "out", "--merge")
+    assert (early.code, "1 of 2 chunks are not written yet" in early.err) == (2, True)
+    assert syncgan(*ask, "--shard=1/2").code == 0
+    merged = syncgan("sample", run, "--out", tmp_path / "out", "--merge", "--json")
+    assert merged.summary["classes"] == {"benign": 3, "malignant": 3}
+    assert Path(merged.summary["manifest"]).is_file()
+
+
 def test_sample_repeats_itself_under_one_seed_and_not_under_another(run, tmp_path):
     for name, seed in (("one", 5), ("same", 5), ("other", 6)):
         assert syncgan("sample", run, "--per-class=1", "--seed", seed, "--out", tmp_path / name).code == 0
@@ -260,6 +273,8 @@ BAD_INPUT = {
     "demo in a taken folder": ("demo --out data", "not empty"),
     "no model": ("sample data --out new --per-class 2", "expected a run folder"),
     "no number": ("sample data --out new", "--per-class"),
+    "no such shard": ("sample data --out new --per-class 2 --shard 3/2", "expected I/N"),
+    "merge and more": ("sample data --out new --per-class 2 --merge", "expected alone"),
     "not a number": ("sample data --out new --class benign", "NAME=N"),
     "masks of an empty folder": ("masks empty --out new", "empty"),
     "masks of damaged files": ("masks damaged --out new --jobs 1", "none of 1 files"),

@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from syncgan.data import export
-from syncgan.data.export import ExportChunk, csv_cell, safe_folder_names, write_export
+from syncgan.data.export import ChunkRequest, ExportChunk, merge_export, write_export
 from syncgan.data.images import read_image, read_mask
-from syncgan.errors import ArtefactError, DataError, RunExistsError
+from syncgan.data.safe_names import csv_cell, safe_folder_names
+from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 
 HOSTILE = ["../x", "CON", "a/b", "=cmd", "Ümlaut", "🔬", "a", "A", "..", "", "-rf", "nul.txt", "x\ny", "end.", " pad"]
 HOSTILE += ["metadata.jsonl", "x" * 300, "U\u0308", "~", "C:\\x", ".hidden", "000--x", "a\0b", "+1", "@SUM(A1)"]
 HEADER = {"model": "abc", "seed": 3}
 
 
-def chunk(name: str = "a", label: int = 0, first: int = 0, count: int = 3, levels: int = 2, **changes) -> ExportChunk:
-    rng = np.random.default_rng([label, first])
+def request(name: str = "a", label: int = 0, first: int = 0, count: int = 3) -> ChunkRequest:
+    return ChunkRequest(name, label, first, count, seed=3)
+
+
+def samples(asked: ChunkRequest, levels: int = 2, **changes) -> ExportChunk:
+    """Give every request pixels of its own."""
+    rng = np.random.default_rng([asked.label, asked.first_index])
     values = {
-        "class_name": name,
-        "label": label,
-        "first_index": first,
-        "seed": 3,
-        "images": rng.integers(0, 256, (count, 6, 7, 3)).astype(np.uint8),
-        "masks": rng.integers(0, levels, (count, 6, 7)).astype(np.uint8),
-        "scores": {"realism": rng.random(count)},
+        "images": rng.integers(0, 256, (asked.count, 6, 7, 3)).astype(np.uint8),
+        "masks": rng.integers(0, levels, (asked.count, 6, 7)).astype(np.uint8),
+        "scores": {"realism": rng.random(asked.count)},
     }
     return ExportChunk(**values | changes)
+
+
+def write(folder: Path, *requests: ChunkRequest, render=samples, classes=("a", "b"), levels=2, header=HEADER, **more):
+    return write_export(folder, requests, render, classes=classes, levels=levels, header=header, **more)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
@@ -43,8 +53,8 @@ def manifest(folder: Path) -> list[dict[str, str]]:
 
 
 def test_export_leaves_images_masks_and_tables(tmp_path: Path):
-    chunks = [chunk("NILM", 0), chunk("HSIL", 1), chunk("HSIL", 1, first=3)]
-    summary = write_export(tmp_path / "out", iter(chunks), classes=["NILM", "HSIL"], levels=2, header=HEADER)
+    requests = [request("NILM", 0), request("HSIL", 1), request("HSIL", 1, first=3)]
+    summary = write(tmp_path / "out", *requests, classes=["NILM", "HSIL"])
     assert (summary.counts, summary.written, summary.skipped) == ({"NILM": 3, "HSIL": 6}, 9, 0)
     rows = manifest(tmp_path / "out")
     assert list(rows[0]) == ["file", "mask", "class", "label", "seed", "index", "realism"]
@@ -56,12 +66,12 @@ def test_export_leaves_images_masks_and_tables(tmp_path: Path):
     ]
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
     assert written == {row["file"] for row in rows} | {row["mask"] for row in rows}
-    assert float(rows[4]["realism"]) == chunks[1].scores["realism"][1]
+    assert float(rows[4]["realism"]) == samples(requests[1]).scores["realism"][1]
 
 
 def test_pixels_come_back(tmp_path: Path):
-    part = chunk()
-    write_export(tmp_path, [part], classes=["a"], levels=2, header={})
+    part = samples(request())
+    write(tmp_path, request())
     for i, row in enumerate(manifest(tmp_path)):
         np.testing.assert_array_equal(read_image(tmp_path / row["file"]), part.images[i])
         np.testing.assert_array_equal(read_mask(tmp_path / row["mask"]), part.masks[i] * 255)
@@ -69,13 +79,13 @@ def test_pixels_come_back(tmp_path: Path):
 
 @pytest.mark.parametrize(("levels", "grays"), [(2, [0, 255]), (3, [0, 128, 255]), (4, [0, 85, 170, 255])])
 def test_mask_levels_are_spread_over_the_gray_range(tmp_path: Path, levels: int, grays: list[int]):
-    write_export(tmp_path, [chunk(levels=levels)], classes=["a"], levels=levels, header={})
+    write(tmp_path, request(), render=partial(samples, levels=levels), levels=levels)
     found = {int(v) for row in manifest(tmp_path) for v in np.unique(read_mask(tmp_path / row["mask"]))}
     assert found == set(grays)
 
 
 def test_metadata_lists_every_image_relative_to_its_folder(tmp_path: Path):
-    write_export(tmp_path, [chunk("=x", 5)], classes=["b", "=x"], levels=2, header={})
+    write(tmp_path, request("=x", 5), classes=["b", "=x"])
     lines = [json.loads(line) for line in (tmp_path / "images" / "metadata.jsonl").read_text().splitlines()]
     assert [set(line) for line in lines] == [{"file_name", "label", "class", "mask", "seed"}] * 3
     assert {(line["label"], line["class"], line["seed"]) for line in lines} == {(5, "=x", 3)}
@@ -86,21 +96,20 @@ def test_metadata_lists_every_image_relative_to_its_folder(tmp_path: Path):
 
 def test_image_folder_reads_an_export(tmp_path: Path):
     datasets = pytest.importorskip("torchvision.datasets")
-    write_export(tmp_path, [chunk("a"), chunk("b", 1)], classes=["a", "b"], levels=2, header={})
+    write(tmp_path, request("a"), request("b", 1))
     dataset = datasets.ImageFolder(str(tmp_path / "images"))
     assert dataset.classes == ["a", "b"]
     assert dataset.targets == [0, 0, 0, 1, 1, 1]
 
 
-def test_chunks_are_streamed(tmp_path: Path):
+def test_chunks_are_rendered_one_at_a_time(tmp_path: Path):
     seen: list[int] = []
 
-    def parts() -> Iterator[ExportChunk]:
-        for first in (0, 3, 6):
-            seen.append(len(list((tmp_path / "images").rglob("*.png"))))
-            yield chunk(first=first)
+    def render(asked: ChunkRequest) -> ExportChunk:
+        seen.append(len(list((tmp_path / "images").rglob("*.png"))))
+        return samples(asked)
 
-    write_export(tmp_path, parts(), classes=["a"], levels=2, header={})
+    write(tmp_path, *[request(first=first) for first in (0, 3, 6)], render=render)
     assert seen == [0, 3, 6]
 
 
@@ -108,8 +117,7 @@ def test_chunks_are_streamed(tmp_path: Path):
 
 
 def test_hostile_class_names_stay_inside_and_come_back_from_the_tables(tmp_path: Path):
-    chunks = [chunk(name, label, count=1) for label, name in enumerate(HOSTILE)]
-    write_export(tmp_path / "out", chunks, classes=HOSTILE, levels=2, header={})
+    write(tmp_path / "out", *[request(name, label, count=1) for label, name in enumerate(HOSTILE)], classes=HOSTILE)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert len(list((tmp_path / "out" / "images").glob("*/*.png"))) == len(HOSTILE)
     rows = manifest(tmp_path / "out")
@@ -174,50 +182,84 @@ def test_folder_with_something_in_it_is_refused(tmp_path: Path):
     (tmp_path / "thesis.doc").write_text("x")
     for resume in (False, True):
         with pytest.raises(RunExistsError):
-            write_export(tmp_path, [chunk()], classes=["a"], levels=2, header={}, resume=resume)
+            write(tmp_path, request(), resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtefactError, match="cannot be made"):
-        write_export(tmp_path / "file", [chunk()], classes=["a"], levels=2, header={})
+        write(tmp_path / "file", request())
+
+
+WHOLE = (request(first=0), request(first=3), request("b", 1))
 
 
 def test_interrupted_export_goes_on_and_ends_like_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    chunks = [chunk(first=0), chunk(first=3), chunk("b", 1)]
-    request = {"classes": ["a", "b"], "levels": 2, "header": HEADER}
-    write_export(tmp_path / "whole", chunks, **request)
-    left = iter(range(7))  # the seventh write fails, in the middle of a chunk, between an image and its mask
+    write(tmp_path / "whole", *WHOLE)
+    left = iter(range(10))  # the eleventh write fails, in the second chunk, between an image and its mask
+    rendered: list[int] = []
 
     def failing(path: Path, content: bytes) -> None:
         if next(left, None) is None:
             raise ArtefactError("disk full")
         path.write_bytes(content)
 
+    def render(asked: ChunkRequest) -> ExportChunk:
+        rendered.append(asked.first_index)
+        return samples(asked)
+
     with monkeypatch.context() as patch:
         patch.setattr(export.storage, "write_bytes", failing)
         with pytest.raises(ArtefactError):
-            write_export(tmp_path / "part", chunks, **request)
+            write(tmp_path / "part", *WHOLE)
     assert not (tmp_path / "part" / "manifest.csv").exists()
     with pytest.raises(RunExistsError):
-        write_export(tmp_path / "part", chunks, **request)
-    summary = write_export(tmp_path / "part", chunks, **request, resume=True)
-    assert summary.written + summary.skipped == 9
-    assert summary.skipped > 0
-    content = {
-        folder: {path.relative_to(tmp_path / folder): path.read_bytes() for path in (tmp_path / folder).rglob("*.*")}
-        for folder in ("whole", "part")
-    }
-    assert content["whole"] == content["part"]
+        write(tmp_path / "part", *WHOLE)
+    summary = write(tmp_path / "part", *WHOLE, render=render, resume=True)
+    assert (summary.written, summary.skipped) == (5, 4)
+    assert rendered == [3, 0]  # the first chunk was finished
+    assert contents(tmp_path / "whole") == contents(tmp_path / "part")
+
+
+def test_complete_export_is_found_complete_and_a_lost_image_is_written_again(tmp_path: Path):
+    write(tmp_path, *WHOLE)
+    before = contents(tmp_path)
+    assert write(tmp_path, *WHOLE, render=None, resume=True).skipped == 9
+    (tmp_path / "images" / "a" / "a_000004.png").unlink()
+    summary = write(tmp_path, *WHOLE, resume=True)
+    assert (summary.written, summary.skipped) == (1, 8)
+    assert contents(tmp_path) == before
+
+
+def test_shards_in_any_order_make_the_same_export(tmp_path: Path):
+    write(tmp_path / "whole", *WHOLE)
+    parts = [write(tmp_path / "parts", *WHOLE, shard=(part, 2)) for part in (2, 1)]
+    assert [part.counts for part in parts] == [{"a": 3, "b": 0}, {"a": 3, "b": 3}]
+    assert [part.manifest for part in parts] == [None, None]
+    summary = merge_export(tmp_path / "parts")
+    assert summary.counts == {"a": 6, "b": 3}
+    assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+    assert merge_export(tmp_path / "parts").counts == {"a": 6, "b": 3}
+
+
+def test_missing_shards_and_no_export_at_all_are_named(tmp_path: Path):
+    write(tmp_path / "out", *WHOLE, shard=(2, 2))
+    with pytest.raises(DataError, match="2 of 3 chunks are not written yet"):
+        merge_export(tmp_path / "out")
+    with pytest.raises(RunExistsError, match="found no export"):
+        merge_export(tmp_path)
+    with pytest.raises(ConfigError, match="1 <= i <= n"):
+        write(tmp_path / "out", *WHOLE, shard=(3, 2))
+    with pytest.raises(RunExistsError, match="another export"):
+        write(tmp_path / "out", *WHOLE[:2], shard=(1, 2))
 
 
 @pytest.mark.parametrize("change", [{"header": {"seed": 4}}, {"levels": 3}, {"classes": ["b", "a"]}])
 def test_another_export_is_not_resumed(tmp_path: Path, change: dict):
-    request = {"classes": ["a", "b"], "levels": 2, "header": HEADER}
-    write_export(tmp_path, [chunk()], **request)
+    write(tmp_path, request())
     with pytest.raises(RunExistsError, match="another export"):
-        write_export(tmp_path, [chunk()], **request | change, resume=True)
+        write(tmp_path, request(), **change, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -225,29 +267,44 @@ def test_another_export_is_not_resumed(tmp_path: Path, change: dict):
     [
         {"images": np.zeros((3, 6, 7, 3), np.float32)},
         {"images": np.zeros((3, 3, 6, 7), np.uint8)},
+        {"images": np.zeros((2, 6, 7, 3), np.uint8)},
         {"masks": np.zeros((3, 7, 6), np.uint8)},
         {"masks": np.full((3, 6, 7), 2, np.uint8)},
         {"masks": np.zeros((3, 6, 7), bool)},
         {"scores": {"realism": np.zeros(2)}},
         {"scores": {"file": np.zeros(3)}},
-        {"class_name": "unknown"},
-        {"first_index": -1},
     ],
 )
 def test_chunk_outside_its_contract_is_refused(tmp_path: Path, changes: dict):
     with pytest.raises(DataError, match="expected"):
-        write_export(tmp_path, [chunk(**changes)], classes=["a"], levels=2, header={})
+        write(tmp_path, request(), render=partial(samples, **changes))
 
 
-def test_index_that_occurs_twice_and_changing_scores_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match="each index once, got 2 of class 'a'"):
-        write_export(tmp_path / "1", [chunk(), chunk(first=2)], classes=["a"], levels=2, header={})
-    with pytest.raises(DataError, match="scores"):
-        write_export(tmp_path / "2", [chunk(), chunk(first=3, scores={})], classes=["a"], levels=2, header={})
+@pytest.mark.parametrize(
+    ("requests", "message"),
+    [
+        ([request(), request(first=2)], "each index once, got 2 of class 'a'"),
+        ([request("unknown")], "expected a class of"),
+        ([request(first=-1)], "first index of at least 0"),
+        ([request(count=0)], "samples"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(tmp_path: Path, requests: list, message: str):
+    with pytest.raises(DataError, match=message):
+        write(tmp_path / "out", *requests)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_that_change_from_chunk_to_chunk_are_refused(tmp_path: Path):
+    def render(asked: ChunkRequest) -> ExportChunk:
+        return samples(asked, **({"scores": {}} if asked.first_index else {}))
+
+    with pytest.raises(DataError, match="expected the scores"):
+        write(tmp_path, request(), request(first=3), render=render)
 
 
 @pytest.mark.parametrize("change", [{"header": {"x": float("nan")}}, {"header": {"x": {1, 2}}}, {"levels": 1}])
 def test_request_that_cannot_be_recorded_is_refused(tmp_path: Path, change: dict):
     with pytest.raises(DataError, match="expected"):
-        write_export(tmp_path / "out", [], **{"classes": ["a"], "levels": 2, "header": {}} | change)
+        write(tmp_path / "out", **change)
     assert not (tmp_path / "out").exists()

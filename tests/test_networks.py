@@ -285,7 +285,7 @@ def test_the_papers_renderer_hears_of_the_mask_alone():
 def test_every_preset_builds_networks_of_its_sizes(name):
     config = SynCGANConfig.preset(name)
     small = {"width": 4}
-    mask_factory = decoder if config.mask_gan.generator == "decoder" else mask_unet
+    mask_factory = mask_unet if config.mask_gan.generator == "unet" else decoder
     masks = mask_factory(
         config=config.mask_gan.model_copy(update=small),
         levels=config.levels,

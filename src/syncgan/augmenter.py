@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import difflib
 import operator
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,8 +19,10 @@ import torch
 from torch import Tensor
 
 from syncgan.config import SynCGANConfig, checked
-from syncgan.data.datasets import AugmentedDataset, BatchTransform, wrap_dataset
-from syncgan.data.export import ExportChunk, ExportSummary, write_export
+from syncgan.data.batch_rendering import BatchRenderer
+from syncgan.data.batch_transform import BatchTransform, share_of
+from syncgan.data.datasets import AugmentedDataset, wrap_dataset
+from syncgan.data.export import ChunkRequest, ExportChunk, ExportSummary, write_export
 from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import (
     TrainingPairs,
@@ -37,18 +38,18 @@ from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
 from syncgan.extractor import MaskExtractor, Masks
+from syncgan.fitting import Fitting
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score, without_selection
 from syncgan.mask_gan import MaskGAN
 from syncgan.registry import SAMPLE_FILTERS, require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
-from syncgan.storage import library_versions, read_folder, write_folder
-from syncgan.training.checkpoint import CheckpointStore
-from syncgan.training.distributed import Ranks, process_group
-from syncgan.training.events import FitEvent, Forecast, Notifier
+from syncgan.storage import library_versions, read_folder, sha256, write_folder
+from syncgan.training.distributed import process_group
+from syncgan.training.events import FitEvent, Notifier
 from syncgan.training.launch import is_main_process
-from syncgan.training.loop import Progress, resolve_device, resolve_precision
-from syncgan.training.previews import Preview
+from syncgan.training.loop import resolve_device, resolve_precision
+from syncgan.training.precision import Precision
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -57,8 +58,6 @@ Callback = Callable[[FitEvent], None]
 
 _KIND = "augmenter"
 _MANY_IMAGES = 64
-_PROBE_STEPS = 4
-_ALL_CLASSES = "mask_gan"
 
 
 class SynCGANAugmenter:
@@ -184,7 +183,10 @@ class SynCGANAugmenter:
                     identity, self.config_, resume=resume == "auto", record=record, items=self.pairs_.digests(raw.names)
                 )
             ):
-                self._train(training, held_out, run, notifier, ranks, score)
+                fitting = Fitting(
+                    self.config_, self.levels_, self.classes_, self.label_values_, self.seed, self.device_
+                )
+                self.mask_gans_, self.image_gan_ = fitting.run(training, held_out, run, notifier, ranks, score)
                 if run is not None:
                     self.save(run.path / "model")
                 notifier.tell("fitted", seconds_left=0.0)
@@ -213,9 +215,9 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n = self._sampler(), _whole_number(n)
-        images, maps = sampler.render([index] * n, sampler.item_seeds(index, seed, 0, n))
+        rendered = sampler.items(index, seed, range(n))
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
-        return Samples.of(images, maps, labels)
+        return Samples.of(rendered.images, rendered.maps, labels)
 
     def sample_masks(self, class_name: str | int, n: int, *, seed: int = 0) -> Tensor:
         """Draw the masks of `sample` without rendering them: (n, S, S) uint8, values 0 .. L-1.
@@ -224,7 +226,7 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n = self._sampler(), _whole_number(n)
-        return sampler.maps(index, sampler.item_seeds(index, seed, 0, n))
+        return sampler.maps(index, sampler.item_seeds(index, seed, range(n)))
 
     def wrap(
         self,
@@ -232,6 +234,10 @@ class SynCGANAugmenter:
         strategy: Strategy = 2.0,
         transform: Callable[[Any], Any] | None = None,
         seed: int = 0,
+        *,
+        refresh: float = 0.0,
+        store: Path | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> AugmentedDataset:
         """Append synthetic items to a dataset: real items first and untouched, synthetic after.
 
@@ -244,20 +250,48 @@ class SynCGANAugmenter:
             counts.
         transform : applied to the image of every item after the dataset's own transforms.
         seed : names the samples.
+        refresh : share in [0, 1] of the synthetic items that ``set_epoch`` of the result replaces by new ones.
+        store : folder in which the synthetic items are kept as memory-mapped files, for more than fit in memory and to
+            be found again; None keeps them in memory.
+        progress : called with (samples rendered, samples to render).
+
+        Raises
+        ------
+        DataError
+            The dataset is empty or iterable, or has items or labels that the model cannot serve.
+        ConfigError, UnknownNameError
+            A strategy, transform or share that makes no sense.
+        RunExistsError, ArtefactError
+            `store` holds something else, or cannot be written.
         """
         sampler = self._sampler()
+
+        def render(label: int, numbers: list[int]) -> tuple[Any, Any, dict[str, Any]]:
+            return self._rendered(sampler, self.label_values_.index(label), seed, numbers)
+
         return wrap_dataset(
             dataset,
             classes=self.classes_,
             label_values=self.label_values_,
-            render=lambda label, count: sampler.arrays(self.label_values_.index(label), seed, 0, count),
+            render=render,
             strategy=strategy,
             transform=transform,
             seed=seed,
+            refresh=refresh,
+            store=store,
+            request={} if store is None else {"model": self._digest()},
+            progress=progress,
         )
 
     def batch_transform(
-        self, p: float = 0.5, transform: Callable[[Tensor], Tensor] | None = None, seed: int = 0
+        self,
+        p: float = 0.5,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+        *,
+        ratio: float | None = None,
+        pool: int = 0,
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     ) -> BatchTransform:
         """Return a module ``(images, labels) -> (images, labels)`` for the training loop, after the DataLoader.
 
@@ -266,13 +300,30 @@ class SynCGANAugmenter:
         p : probability that an item is replaced by a fresh sample of its label.
         transform : uint8 (n, 3, S, S) -> the batch's kind of images; needed for float batches.
         seed : names the samples.
+        ratio : synthetic : real in the mean over batches, instead of `p`: ``p = ratio / (1 + ratio)``.
+        pool : so many masks a class are drawn once, before the first batch, and rendered anew each time with fresh
+            noise and stain; 0 draws a new mask for every item. With a pool, a batch on a GPU is mixed without waiting
+            for the device; without, the labels of the replaced items are read back (no wait where they are on the CPU).
+        precision : of the renderer on a GPU: "auto" is bf16 where the hardware has it, else fp32. No effect on the CPU.
+
+        Raises
+        ------
+        ConfigError
+            A probability, ratio, pool or precision that makes no sense.
         """
         sampler = self._sampler()
-
-        def render(labels: Tensor, item_seeds: list[int]) -> Tensor:
-            return sampler.render([self.label_values_.index(label) for label in labels.tolist()], item_seeds)[0]
-
-        return BatchTransform(render, label_values=self.label_values_, p=p, transform=transform, seed=seed)
+        # Full precision on the CPU keeps one seed to one result.
+        asked = precision if self.device_.type == "cuda" else "fp32"
+        autocast = Precision(asked, self.device_).autocast
+        renderer = BatchRenderer(sampler, self.label_values_, seed=seed, pool=pool, autocast=autocast)
+        return BatchTransform(
+            renderer,
+            label_values=self.label_values_,
+            p=share_of(p, ratio),
+            transform=transform,
+            seed=seed,
+            reads_labels=not pool,
+        )
 
     def export(
         self,
@@ -281,6 +332,7 @@ class SynCGANAugmenter:
         *,
         seed: int = 0,
         resume: bool = False,
+        shard: tuple[int, int] = (1, 1),
         progress: Callable[[int, int], None] | None = None,
     ) -> ExportSummary:
         """Write samples as an image folder with masks and a manifest.
@@ -290,28 +342,50 @@ class SynCGANAugmenter:
         folder : empty or not there; or a part of the same export with `resume`.
         counts : class -> number of images, or one number for every class.
         seed : names the samples; the images are those of ``sample(class_name, n, seed=seed)``.
-        resume : go on with an interrupted export.
-        progress : called with (images done, images in all).
+        resume : go on with an interrupted export; finished images are not rendered again.
+        shard : (i, n) writes the i-th of n parts, 1 <= i <= n. Several machines can write the shards of one export into
+            one folder; afterwards `syncgan.data.export.merge_export` makes the manifest.
+        progress : called with (images done, images of this shard).
 
         Returns
         -------
         `ExportSummary` with folder, manifest and counts.
+
+        Raises
+        ------
+        RunExistsError
+            `folder` holds something else.
+        ConfigError
+            A count or shard that makes no sense.
+        ArtefactError
+            The disk is full or the folder cannot be written.
         """
         self._require_fitted()
-        wanted = self._wanted(counts)
-        header = {
-            "seed": seed,
-            "counts": {self.classes_[index]: count for index, count in wanted.items()},
-            "model": self.fingerprint_,
-            "image_size": self.config_.image_size,
-        }
+        wanted, size = self._wanted(counts), self.config_.sampling.chunk_size
+        header = {"seed": seed, "model": self._digest(), "image_size": self.config_.image_size}
+        requests = [
+            ChunkRequest(self.classes_[index], self.label_values_[index], first, min(size, count - first), seed)
+            for index, count in wanted.items()
+            for first in range(0, count, size)
+        ]
+        sampler = self._sampler()
+
+        def render(request: ChunkRequest) -> ExportChunk:
+            numbers = range(request.first_index, request.first_index + request.count)
+            index = self.classes_.index(request.class_name)
+            images, maps, scores = self._rendered(sampler, index, seed, numbers)
+            return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores)
+
         return write_export(
             folder,
-            self._chunks(wanted, seed, progress),
+            requests,
+            render,
             classes=self.classes_,
             levels=self.levels_,
             header=header,
             resume=resume,
+            shard=shard,
+            progress=progress,
         )
 
     def save(self, folder: Path | str) -> None:
@@ -446,148 +520,6 @@ class SynCGANAugmenter:
         other._prepare(raw, None, Notifier(other, ()))
         return other.pairs_
 
-    def _train(
-        self,
-        training: TrainingPairs,
-        held_out: TrainingPairs | None,
-        run: RunFolder | None,
-        notifier: Notifier,
-        ranks: Ranks,
-        score: Score | None,
-    ) -> None:
-        """Train the mask GANs (Sec. 3.4), then the renderer (Sec. 3.3)."""
-        config = self.config_
-        maps = {
-            f"mask_gan/{name}": training.of_label(label)
-            for name, label in zip(self.classes_, self.label_values_, strict=True)
-        }
-        steps = self._steps(maps, len(training))
-        folders = {_ALL_CLASSES: "mask_gan-all", "image_gan": "image_gan"}
-        folders |= {stage: f"mask_gan-{index:03d}" for index, stage in enumerate(maps)}
-        stores = {}
-        if run is not None:
-            record = notifier.recorder(run)
-            stores = {stage: run.checkpoints(folder, config, record) for stage, folder in folders.items()}
-        observe = notifier.observer(run, self._forecast(steps, stores, training, notifier, ranks))
-        preview = notifier.preview if notifier else None
-        self.mask_gans_ = self._fit_mask_gans(maps, training, steps, stores, observe, preview)
-        # Where `_split` held nothing out, the renderer must not either.
-        chosen = config if held_out is not None else config.merged({"image_gan": {"selection": "last"}})
-        self.image_gan_ = MaskToImageCGAN(chosen, seed=self.seed, device=self.device_).fit(
-            training.images,
-            training.maps,
-            training.labels,
-            None if held_out is None else (held_out.images, held_out.maps, held_out.labels),
-            checkpoints=stores.get("image_gan"),
-            observe=observe,
-            levels=self.levels_,
-            score=score,
-            preview=preview,
-        )
-
-    def _fit_mask_gans(
-        self,
-        maps: Mapping[str, Tensor],
-        training: TrainingPairs,
-        steps: Mapping[str, int],
-        stores: Mapping[str, CheckpointStore],
-        observe: Callable[[Progress], None],
-        preview: Callable[[Preview], None] | None,
-    ) -> tuple[MaskGAN, ...]:
-        """Train one mask GAN a class, from a common start or not, or one that is told the class."""
-        config = self.config_
-
-        def fit(part: Tensor, stage: str, config: SynCGANConfig = config, **details: Any) -> MaskGAN:
-            model = MaskGAN(config, seed=self.seed, device=self.device_)
-            return model.fit(
-                part,
-                checkpoints=stores.get(stage),
-                observe=observe,
-                preview=preview,
-                stage=stage,
-                levels=self.levels_,
-                **details,
-            )
-
-        if self._shares_mask_gan(maps):
-            return (fit(training.maps, _ALL_CLASSES, labels=training.labels),) * len(maps)
-        start = None
-        if _ALL_CLASSES in steps:
-            start = fit(training.maps, _ALL_CLASSES, config.merged({"mask_gan": {"steps": steps[_ALL_CLASSES]}}))
-        return tuple(fit(part, stage, start=start) for stage, part in maps.items())
-
-    def _shares_mask_gan(self, maps: Mapping[str, Tensor]) -> bool:
-        """Tell whether one mask GAN learns all classes; an object that fits itself does only when asked to."""
-        section = self.config_.mask_gan
-        if section.sharing != "auto":
-            return section.sharing == "shared"
-        few = min(len(part) for part in maps.values()) < section.shared_below
-        return few and MaskGAN(self.config_).is_network(self.levels_)
-
-    def _forecast(
-        self,
-        steps: Mapping[str, int],
-        stores: Mapping[str, CheckpointStore],
-        training: TrainingPairs,
-        notifier: Notifier,
-        ranks: Ranks,
-    ) -> Forecast | None:
-        """Tell the plan, with the time that is left of it; nothing is measured when nobody listens."""
-        if not ranks.share(bool(notifier)):
-            return None
-        left = {stage: count - min(count, stores[stage].last_step() if stores else 0) for stage, count in steps.items()}
-        left = ranks.share(left)
-        to_do = [stage for stage, count in left.items() if count]
-        forecast = Forecast(left, {**dict.fromkeys(steps, 0.0), **self._seconds_per_step(to_do, training)})
-        notifier.tell("plan", total=sum(steps.values()), stages=steps, seconds_left=forecast.seconds_left())
-        return forecast
-
-    def _steps(self, maps: Mapping[str, Tensor], training: int) -> dict[str, int]:
-        """Return the stages of our loop in order with their numbers of steps.
-
-        Objects that fit themselves have none: how long they take is not known before they report progress.
-        """
-        config, levels = self.config_, self.levels_
-        steps: dict[str, int] = {}
-        if not MaskGAN(config).is_network(levels):
-            pass
-        elif self._shares_mask_gan(maps):
-            steps[_ALL_CLASSES] = config.mask_gan.total_steps(training)
-        else:
-            if config.mask_gan.warm_start_steps:
-                steps[_ALL_CLASSES] = config.mask_gan.warm_start_steps
-            steps |= {stage: config.mask_gan.total_steps(len(part)) for stage, part in maps.items()}
-        if MaskToImageCGAN(config).is_network(levels):
-            steps["image_gan"] = config.image_gan.total_steps(training)
-        return steps
-
-    def _seconds_per_step(self, stages: Iterable[str], training: TrainingPairs) -> dict[str, float]:
-        """Time a few throw-away steps of each kind, so that the first estimate is a measured one."""
-        short = {"steps": _PROBE_STEPS}
-        probe = self.config_.merged(
-            {"mask_gan": short, "image_gan": {**short, "selection": "last"}, "training": {"log_every": 1}}
-        )
-        some = training.take(range(min(len(training), probe.image_gan.batch_size)))
-        seconds: dict[str, float] = {}
-        for stage in stages:
-            kind = "image_gan" if stage == "image_gan" else "mask_gan"
-            if kind in seconds:
-                seconds[stage] = seconds[kind]
-                continue
-            ticks: list[float] = []
-
-            def tick(progress: Progress, ticks: list[float] = ticks) -> None:
-                ticks.append(time.monotonic())
-
-            if kind == "image_gan":
-                image_gan = MaskToImageCGAN(probe, device=self.device_)
-                image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels_)
-            else:
-                MaskGAN(probe, device=self.device_).fit(some.maps, observe=tick, levels=self.levels_)
-            # Of several processes only the main one is told.
-            seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 0.0
-        return seconds
-
     def _sampler(self) -> ClassSampler:
         self._require_fitted()
         return ClassSampler(
@@ -610,19 +542,23 @@ class SynCGANAugmenter:
         own = model.label_values_.index(label)
         return lambda item_seeds: model.draw(item_seeds, [own] * len(item_seeds))
 
-    def _chunks(
-        self, wanted: Mapping[int, int], seed: int, progress: Callable[[int, int], None] | None
-    ) -> Iterator[ExportChunk]:
-        sampler, done, size = self._sampler(), 0, self.config_.sampling.chunk_size
-        for index, count in wanted.items():
-            for first in range(0, count, size):
-                images, maps = sampler.arrays(index, seed, first, min(size, count - first))
-                name, label = self.classes_[index], self.label_values_[index]
-                scores = nucleus_scores(torch.from_numpy(maps), self.levels_)
-                yield ExportChunk(name, label, first, seed, images.transpose(0, 2, 3, 1), maps, scores)
-                done += len(images)
-                if progress is not None:
-                    progress(done, sum(wanted.values()))
+    def _rendered(
+        self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return images (n, 3, S, S), maps (n, S, S) and scores of the samples of one class with these numbers."""
+        rendered = sampler.items(index, seed, numbers)
+        images, maps, scores = rendered.arrays()
+        return images, maps, {**nucleus_scores(rendered.maps, self.levels_), **scores}
+
+    def _digest(self) -> str:
+        """Return what tells this model from others: sha256 over configuration, weights and classes."""
+        parts = [self.config_.to_json(), repr(self.classes_), repr(self.label_values_), repr(self.mask_ranges_)]
+        models: list[Any] = [*dict.fromkeys(self.mask_gans_), self.image_gan_]
+        for model in models:
+            tensors = model.state()[0]
+            for group, named in sorted(tensors.items()):
+                parts += [f"{group}.{name} {sha256(_bytes(tensor))}" for name, tensor in sorted(named.items())]
+        return sha256("\n".join(parts).encode())
 
     def _wanted(self, counts: Mapping[Any, int] | int) -> dict[int, int]:
         """Return class index -> number of images, in class order."""
@@ -671,6 +607,10 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
     if found == 2 and levels == 3:
         return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3
     return arrays, found
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
 def _whole_number(count: Any) -> int:

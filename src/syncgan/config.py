@@ -187,7 +187,11 @@ class MaskGANConfig(GANConfig):
     max_steps: int = Field(2000, ge=1, description="At most so many updates when steps is 'auto'.")
     learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
-    generator: str = Field("decoder", min_length=1, description="Name in MASK_GENERATORS.")
+    generator: str = Field(
+        "warp",
+        min_length=1,
+        description="Name in MASK_GENERATORS: a GAN (paper: unet; decoder), or a prior without one (warp, shapes).",
+    )
     warm_start_steps: int = Field(
         1000,
         ge=0,
@@ -648,6 +652,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "image_size": 32,
         "mask_gan": {
+            "generator": "decoder",
             "resolution": 32,
             "discriminator_layers": 2,
             "discriminator_width": 24,

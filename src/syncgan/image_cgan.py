@@ -30,7 +30,7 @@ from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
-from syncgan.training.batches import batch_indices, moved, stay_on_host
+from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.draws import with_draws
 from syncgan.training.loop import Progress, resolve_device, train
@@ -436,7 +436,7 @@ class MaskToImageCGAN:
         preview(Preview(stage, step, total, pairs.maps.cpu(), self.levels_, images.cpu(), pairs.images.cpu()))
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        return moved(tensor, self.device_)
+        return rng.moved(tensor, self.device_)
 
     def _with_codes(self, pairs: ImagePairs) -> ImagePairs:
         if self.stain_prior_ is None:
@@ -456,16 +456,17 @@ class MaskToImageCGAN:
             return self._render_by_plugin(maps, classes, [seed for seed, _ in seeds])
         padding = self.config_.sampling.chunk_size - count
         seeds = [*seeds, *[seeds[-1]] * padding]
-        maps = torch.cat([maps.to(self.device_), maps[-1:].to(self.device_).expand(padding, -1, -1)])
-        classes = torch.cat([classes.cpu(), classes[-1:].cpu().expand(padding)])
-        conditions = self._told(classes.to(self.device_))
+        maps, classes = self._moved(maps), self._moved(classes)
+        maps = torch.cat([maps, maps[-1:].expand(padding, -1, -1)])
+        classes = torch.cat([classes, classes[-1:].expand(padding)])
+        conditions = self._told(classes)
         shape = self._noise_shape()
         if shape:
             rows = [torch.randn(shape, generator=rng.torch_generator(seed, "render noise")) for seed, _ in seeds]
-            conditions["noise"] = torch.stack(rows).to(self.device_)
+            conditions["noise"] = self._moved(torch.stack(rows))
         if self.stain_prior_ is not None:
             told = classes if self.label_values_ else None
-            conditions["style"] = self.stain_prior_.sample([seed for _, seed in seeds], told).to(self.device_)
+            conditions["style"] = self._moved(self.stain_prior_.sample([seed for _, seed in seeds], told))
         rendered = (self.generator_ if network is None else network)(one_hot(maps, self.levels_), **conditions)
         return to_uint8(torch.tanh(rendered[:count].float()))
 

@@ -18,7 +18,7 @@ from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNa
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
-from syncgan.training.batches import batch_indices, moved, stay_on_host
+from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
@@ -304,7 +304,7 @@ class MaskGAN:
         def batch(step: int) -> MaskBatch:
             indices = batch_indices(step, items=len(maps), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
             generator = rng.torch_generator(self.seed, stage, "batch", step)
-            chosen = moved(maps[indices.to(maps.device)], device)
+            chosen = rng.moved(maps[indices.to(maps.device)], device)
             if gan.dihedral:
                 chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
             noise = torch.randn((len(chosen), *self._noise_shape()), generator=generator).to(device)
@@ -340,10 +340,10 @@ class MaskGAN:
         count, padding = len(seeds), self.config_.sampling.chunk_size - len(seeds)
         shape = self._noise_shape()
         rows = [torch.randn(shape, generator=rng.torch_generator(seed, "latent")) for seed in seeds]
-        noise = torch.stack([*rows, *[torch.zeros(shape)] * padding]).to(self.device_)
+        noise = rng.moved(torch.stack([*rows, *[torch.zeros(shape)] * padding]), self.device_)
         told = {}
         if classes is not None:
-            told["label"] = torch.tensor([*classes, *[0] * padding], device=self.device_)
+            told["label"] = rng.moved(torch.tensor([*classes, *[0] * padding]), self.device_)
         scores = (self.generator_ if network is None else network)(noise, **told)
         return binarise(scores[:count], self.config_.image_size)
 

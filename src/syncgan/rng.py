@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["build", "numpy_generator", "seed_for", "seeded", "torch_generator"]
+__all__ = ["build", "moved", "numpy_generator", "seed_for", "seeded", "torch_generator"]
 
 T = TypeVar("T")
 
@@ -61,6 +61,13 @@ def torch_generator(seed: int, *address: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(seed_for(seed, *address))
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor on the device; on the way to CUDA through pinned memory, so that the host need not wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextlib.contextmanager

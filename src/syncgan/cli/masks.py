@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
-from syncgan.cli.options import ConfigFile, Json, Quiet, configuration
+from syncgan.cli.options import ConfigFile, Json, Quiet, configuration, part_of
 from syncgan.errors import ConfigError, RunExistsError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def masks(
     require_outside(out, data)
     _check_parts(shard, merge, resume, report, settled=(segmenter, levels, config, settings or None))
     _check_numbers(levels, jobs)
-    wanted = None if shard is None else _shard(shard)
+    wanted = None if shard is None else part_of(shard)
     if merge:
         with display_for(as_json, quiet) as display:
             result = merge_folder(data, out, report=report)
@@ -101,13 +101,6 @@ def _check_numbers(levels: int | None, jobs: int | None) -> None:
         raise ConfigError(f"--levels: expected 2 or 3, got {levels}; 3 also marks what is stained but no nucleus")
     if jobs is not None and jobs != -1 and jobs < 1:
         raise ConfigError(f"--jobs: expected a number of processes from 1 on, or -1 for all processors, got {jobs}")
-
-
-def _shard(text: str) -> tuple[int, int]:
-    position, _, shards = text.partition("/")
-    if not (position.isdecimal() and shards.isdecimal() and 1 <= int(position) <= int(shards)):
-        raise ConfigError(f"--shard: expected I/N with I from 1 to N, got {text!r}; for example 1/8")
-    return int(position), int(shards)
 
 
 def _extractor(

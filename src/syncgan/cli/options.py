@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syncgan.errors import ConfigError
+
 if TYPE_CHECKING:
     from syncgan.config import SynCGANConfig
 
-__all__ = ["ConfigFile", "Device", "Json", "Preset", "Quiet", "Resume", "Seed", "Settings", "configuration"]
+__all__ = ["ConfigFile", "Device", "Json", "Preset", "Quiet", "Resume", "Seed", "Settings", "configuration", "part_of"]
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, .toml or .json.")]
 Preset = Annotated[
@@ -34,3 +36,17 @@ def configuration(file: Path | None, preset: str | None, settings: list[str] | N
     base = preset or "default"
     tree = SynCGANConfig.preset(base) if file is None else SynCGANConfig.load(file, preset=base)
     return tree.updated(settings or [])
+
+
+def part_of(shard: str) -> tuple[int, int]:
+    """Return (I, N) of the option ``--shard I/N``.
+
+    Raises
+    ------
+    ConfigError
+        Anything else.
+    """
+    position, _, shards = shard.partition("/")
+    if not (position.isdecimal() and shards.isdecimal() and 1 <= int(position) <= int(shards)):
+        raise ConfigError(f"--shard: expected I/N with I from 1 to N, got {shard!r}; for example 1/8")
+    return int(position), int(shards)

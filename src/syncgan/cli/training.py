@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
-from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Resume, Seed, Settings, configuration
+from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Resume, Seed, Settings, configuration, part_of
 from syncgan.errors import ConfigError
 from syncgan.training.launch import is_main_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from syncgan.data.export import ExportSummary
     from syncgan.evaluation.runs import RunResult
     from syncgan.training.events import FitEvent
 
@@ -138,40 +139,68 @@ def sample(
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Only the I-th of N parts, into the same folder; afterwards --merge."
+        ),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Make the manifest of what the shards left in the folder.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted export in the folder.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write synthetic images with masks and a manifest, as a folder that image loaders read."""
-    from syncgan.evaluation.progress import listed
+    from syncgan.data.export import merge_export
     from syncgan.evaluation.runs import check_model, check_output_folder
 
     own = _counts(counts or [])
-    if per_class is None and not own:
-        raise ConfigError("expected how many images to write, got nothing; give --per-class N or --class NAME=N")
-    check_output_folder(out, resume=resume)
-    model = check_model(run)
+    _check_parts(per_class is not None or bool(own), shard, merge, resume)
+    part = (1, 1) if shard is None else part_of(shard)
     with display_for(as_json, quiet) as display:
-        from syncgan.augmenter import SynCGANAugmenter
+        if merge:
+            summary = merge_export(out)
+        else:
+            check_output_folder(out, resume=resume or shard is not None)
+            model = check_model(run)
+            from syncgan.augmenter import SynCGANAugmenter
 
-        augmenter = SynCGANAugmenter.load(model, device=device)
-        wanted: dict[str | int, int] = dict.fromkeys(augmenter.classes_, per_class) if per_class else {}
-        wanted.update(own)
-        summary = augmenter.export(out, wanted, seed=seed, resume=resume, progress=stage_of(display, "samples"))
-    written = {name: count for name, count in summary.counts.items() if count}
-    conclude(
-        display,
-        as_json,
-        {
-            "out": str(summary.folder),
-            "manifest": str(summary.manifest),
-            "classes": written,
-            "written": summary.written,
-            "skipped": summary.skipped,
-        },
-        [f"{summary.folder}: {listed(written)}, with masks and manifest.csv"]
-        + ([f"{summary.skipped} were there already"] if summary.skipped else []),
-    )
+            augmenter = SynCGANAugmenter.load(model, device=device)
+            wanted: dict[str | int, int] = dict.fromkeys(augmenter.classes_, per_class) if per_class else {}
+            wanted.update(own)
+            told = stage_of(display, "samples")
+            summary = augmenter.export(out, wanted, seed=seed, resume=resume, shard=part, progress=told)
+    conclude(display, as_json, _written(summary), _sample_lines(summary, shard))
+
+
+def _check_parts(asked: bool, shard: str | None, merge: bool, resume: bool) -> None:
+    if merge and (asked or shard is not None or resume):
+        raise ConfigError("--merge: expected alone with --out, the images are written already; leave the rest out")
+    if not merge and not asked:
+        raise ConfigError("expected how many images to write, got nothing; give --per-class N or --class NAME=N")
+
+
+def _written(summary: ExportSummary) -> dict[str, Any]:
+    return {
+        "out": str(summary.folder),
+        "manifest": None if summary.manifest is None else str(summary.manifest),
+        "classes": {name: count for name, count in summary.counts.items() if count},
+        "written": summary.written,
+        "skipped": summary.skipped,
+    }
+
+
+def _sample_lines(summary: ExportSummary, shard: str | None) -> list[str]:
+    from syncgan.evaluation.progress import listed
+
+    written = listed({name: count for name, count in summary.counts.items() if count})
+    if summary.manifest is None:
+        lines = [f"{summary.folder}: {written}, shard {shard}; when all shards are done: --merge"]
+    else:
+        lines = [f"{summary.folder}: {written}, with masks and manifest.csv"]
+    return lines + ([f"{summary.skipped} were there already"] if summary.skipped else [])
 
 
 def _counts(assignments: list[str]) -> dict[str, int]:

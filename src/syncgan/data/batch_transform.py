@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from torch.utils.data import get_worker_info
 
 from syncgan.errors import ConfigError, DataError
-from syncgan.rng import numpy_generator, seed_for
+from syncgan.rng import moved, numpy_generator, seed_for
 
-__all__ = ["BatchTransform"]
+__all__ = ["BatchTransform", "share_of"]
 
 RenderBatch = Callable[[Tensor, list[int]], Tensor]
-"""``(labels (k,) int64 on the CPU, k seeds) -> images (k, 3, S, S) uint8``, a pure function of each label and seed."""
+"""``(labels (k,) int64, k seeds) -> images (k, 3, S, S) uint8``, a pure function of each label and seed."""
 
 
 class BatchTransform(nn.Module):
@@ -29,13 +29,15 @@ class BatchTransform(nn.Module):
 
     Parameters
     ----------
-    render : ``(labels, seeds) -> images``: labels (k,) int64 on the CPU and k seeds to (k, 3, S, S) uint8 images on any
-        device, each a pure function of its label and seed.
+    render : ``(labels, seeds) -> images``: labels (k,) int64 and k seeds to (k, 3, S, S) uint8 images on any device,
+        each a pure function of its label and seed.
     label_values : the labels that `render` knows.
     p : probability in [0, 1] that an item is replaced.
     transform : what turns (k, 3, S, S) uint8 into images like those of the batch; (k, 1, S, S) for a gray batch.
         Needed for float batches (the dataset's normalisation); uint8 batches are resized without it.
     seed : names the stream of replacements.
+    reads_labels : whether the labels of every batch are looked at on the host. Without that, a batch on a GPU is mixed
+        without waiting for it; unknown labels are then named in the first batch only, and stop the GPU later.
 
     Attributes
     ----------
@@ -57,6 +59,7 @@ class BatchTransform(nn.Module):
         p: float = 0.5,
         transform: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        reads_labels: bool = True,
     ) -> None:
         super().__init__()
         if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
@@ -70,6 +73,8 @@ class BatchTransform(nn.Module):
         self.transform = transform
         self.seed = int(seed)
         self.step = 0
+        self._reads_labels = reads_labels
+        self._has_read = False
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the batch with some images replaced, and the labels as they came.
@@ -95,10 +100,10 @@ class BatchTransform(nn.Module):
         if not self.training:
             return images, labels
         _check_batch(images, labels)
-        known = self._known(labels)
-        positions = self._drawn(len(known))
+        self._require_known(labels)
+        positions = self._drawn(len(labels))
         if positions:
-            images = self._replaced(images, known, positions)
+            images = self._replaced(images, labels, positions)
         self.step += 1
         return images, labels
 
@@ -124,25 +129,28 @@ class BatchTransform(nn.Module):
         draws = numpy_generator(self.seed, "batch_transform", self.step).random(count)
         return [position for position in range(count) if draws[position] < self.p]
 
-    def _known(self, labels: Tensor) -> list[int]:
-        values: list[int] = labels.tolist()
-        unknown = sorted(set(values) - set(self.label_values))
+    def _require_known(self, labels: Tensor) -> None:
+        if labels.is_cuda and self._has_read and not self._reads_labels:
+            values = moved(torch.tensor(self.label_values), labels.device)
+            torch._assert_async(torch.isin(labels, values).all(), "labels that the model does not know")
+            return
+        self._has_read = True
+        unknown = sorted(set(labels.tolist()) - set(self.label_values))
         if unknown:
             raise DataError(
                 f"expected labels that the model knows ({_listed(self.label_values)}), got {_listed(unknown)}; "
                 "apply target transforms after the batch transform"
             )
-        return values
 
-    def _replaced(self, images: Tensor, labels: Sequence[int], positions: list[int]) -> Tensor:
-        wanted = torch.tensor([labels[position] for position in positions], dtype=torch.int64)
+    def _replaced(self, images: Tensor, labels: Tensor, positions: list[int]) -> Tensor:
+        wanted = labels[moved(torch.tensor(positions), labels.device)]
         seeds = [seed_for(self.seed, "batch_transform", self.step, position) for position in positions]
         with torch.inference_mode():
-            rendered = self._render(wanted, seeds).to(images.device, non_blocking=True)
+            rendered = self._render(wanted, seeds).to(images.device, non_blocking=images.is_cuda)
         # Inference tensors cannot take part in autograd; the copy is a normal tensor.
         fresh = self._like(images, rendered.clone())
         mixed = images.clone()
-        mixed[torch.tensor(positions, device=images.device)] = fresh
+        mixed[moved(torch.tensor(positions), images.device)] = fresh
         return mixed
 
     @torch.no_grad()
@@ -158,6 +166,26 @@ class BatchTransform(nn.Module):
                 "that turns uint8 images (k, 3, S, S) into what the dataset's own transforms give"
             )
         return _resized(rendered, images.shape[-2:])
+
+
+def share_of(p: float, ratio: float | None) -> float:
+    """Return the probability of a replacement: `p`, or what gives `ratio` synthetic items for a real one in the mean.
+
+    Raises
+    ------
+    ConfigError
+        The ratio is negative, not finite or no number.
+
+    Examples
+    --------
+    >>> share_of(0.5, None), share_of(0.5, 3.0)
+    (0.5, 0.75)
+    """
+    if ratio is None:
+        return p
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < float("inf"):
+        raise ConfigError(f"expected a finite ratio synthetic : real of at least 0, got {ratio!r}")
+    return ratio / (1 + ratio)
 
 
 def _refuse_worker() -> None:

@@ -1,8 +1,7 @@
 """A dataset with synthetic items after the real ones.
 
 Synthetic items enter where the dataset's raw items do: they take the raw item's kind and then pass through the
-dataset's own transforms. Which transforms those are, and how they are called, is seen rather than guessed: the first
-item is read once through recorders in place of the transforms.
+dataset's own transforms (`transform_steps`). `sample_store` holds them and renders what is missing.
 """
 
 from __future__ import annotations
@@ -12,20 +11,23 @@ import random
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import index as as_index
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from syncgan import rng
 from syncgan.data.batch_transform import BatchTransform
-from syncgan.data.items import ItemTemplate, Pixels, image_size, join_item, split_item
+from syncgan.data.items import Pixels, image_size
 from syncgan.data.raw import RawData, class_names, read_dataset, read_targets, require_trainable
+from syncgan.data.sample_store import Render, SampleStore
 from syncgan.data.strategy import Strategy, resolve_strategy
-from syncgan.data.views import HOOKS, leaves, let_through, locate, name_of, naming, raw_view, require_map_style
+from syncgan.data.transform_steps import inspect, on_image
+from syncgan.data.views import HOOKS, leaves, locate, name_of, raw_view
 from syncgan.errors import ConfigError, DataError
 
 __all__ = [
@@ -40,9 +42,6 @@ __all__ = [
     "wrap_dataset",
 ]
 
-Render = Callable[[int, int], tuple[Pixels, Pixels]]
-"""``(label, n) -> images (n, 3, S, S) uint8, masks (n, S, S) uint8``."""
-
 _SIZE_CHECKS = 5
 _USER = 5  # stack level of the line that called `SynCGANAugmenter.wrap`
 
@@ -52,27 +51,28 @@ class AugmentedDataset(Dataset[Any]):
 
     A synthetic item has the kind of the dataset's raw item (PIL image, array, tensor or ``tv_tensors.Image``; gray
     stays gray; tuple, list or dict) and then passes through the dataset's own transforms. For ``Subset`` and
-    ``ConcatDataset`` those are the transforms on the way of the first item. Everything is held as uint8 arrays, so
-    the dataset can be pickled and needs no device in a worker.
+    ``ConcatDataset`` those are the transforms on the way of the first item. Synthetic images lie as uint8 arrays in
+    memory or in memory-mapped files, so the dataset can be pickled and needs no device in a worker.
 
     Parameters
     ----------
     dataset : map-style dataset of pairs (image, label) or mappings with the keys ``"image"`` and ``"label"``; never
         changed. A transform that is exchanged later (``dataset.transform = ...``) counts for both kinds of items.
-    images : (n, 3, S, S) uint8.
-    masks : (n, S, S) uint8 semantic maps.
-    labels : n labels, the dataset's own integers.
+    store : the synthetic items, class after class.
     class_names : label -> name.
-    provenance : one mapping a synthetic item: at least class, label, seed and index.
     targets : labels of the real items; read from the dataset by default.
     transform : applied to the image of real and synthetic items alike, after the dataset's own transforms.
+    seed : that the samples were drawn with; for `provenance`.
+    refresh : share in [0, 1] of the synthetic items that `set_epoch` replaces from one epoch to the next.
+    progress : called with (samples rendered, samples to render) while the store is filled.
 
     Attributes
     ----------
     classes, class_to_idx : the dataset's, or the model's where the dataset has none.
     targets : list of int, real then synthetic, before any ``target_transform``.
     is_synthetic : (len(self),) bool array.
-    images, masks : the synthetic images and maps as given.
+    images, masks : (n, 3, S, S) and (n, S, S) uint8, the synthetic images and maps.
+    epoch : int, the last one that `set_epoch` was told.
 
     Raises
     ------
@@ -89,29 +89,39 @@ class AugmentedDataset(Dataset[Any]):
     def __init__(
         self,
         dataset: Any,
-        images: Pixels,
-        masks: Pixels,
-        labels: Sequence[int],
+        store: SampleStore,
         *,
         class_names: Mapping[int, str],
-        provenance: Sequence[Mapping[str, Any]],
         targets: Sequence[int] | None = None,
         transform: Callable[[Any], Any] | None = None,
+        seed: int = 0,
+        refresh: float = 0.0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.dataset = dataset
-        self.images = images
-        self.masks = masks
         self.transform = transform
+        self.epoch = 0
         real = read_targets(dataset) if targets is None else list(targets)
-        self.targets: list[int] = [*real, *map(int, labels)]
+        self.targets: list[int] = [*real, *store.labels.tolist()]
         self.is_synthetic: NDArray[np.bool_] = np.arange(len(self.targets)) >= len(real)
         self._n_real = len(real)
         self._class_names = dict(class_names)
-        self._provenance = [dict(row) for row in provenance]
+        self._store, self._seed, self._refresh = store, seed, refresh
         self.classes, self.class_to_idx = _class_attributes(dataset, class_names)
-        self._template, self._steps = _inspect(dataset)
+        self._template, self._steps = inspect(dataset)
+        store.bring(_numbers(store.labels, seed, refresh, 0), progress)
         _warn_of_different_transforms(dataset)
         _warn_of_different_sizes(self)
+
+    @property
+    def images(self) -> Pixels:
+        """(n, 3, S, S) uint8, the synthetic images."""
+        return self._store.images
+
+    @property
+    def masks(self) -> Pixels:
+        """(n, S, S) uint8, the semantic maps of the synthetic images."""
+        return self._store.masks
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -121,21 +131,42 @@ class AugmentedDataset(Dataset[Any]):
         if type(index) is not int or not 0 <= index < self._n_real:
             index = self._position(index)
         item = self.dataset[index] if index < self._n_real else self._synthetic(index - self._n_real)
-        return item if self.transform is None else _apply(_call_on_image, self.transform, item)
+        return item if self.transform is None else on_image(self.transform, item)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Replace the share `refresh` of the synthetic items; call it before the loader is iterated, every epoch.
+
+        Which items are new, and what they show, depends on the seed and the epoch alone: any epoch can be set at any
+        time. Each item is replaced in turn, by a sample that was not shown before. The new samples are rendered here,
+        in the main process. Workers that live on (``persistent_workers=True``) see them only in a store on disk.
+
+        Raises
+        ------
+        ConfigError
+            `epoch` is not a whole number of at least 0, or this is a pickled copy (a worker's, for example), which
+            has no model to render with.
+        """
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+            raise ConfigError(f"expected a whole number of at least 0 as epoch, got {epoch!r}")
+        if self._refresh:
+            self._store.bring(_numbers(self._store.labels, self._seed, self._refresh, epoch))
+        self.epoch = epoch
 
     def provenance(self, index: int) -> dict[str, Any]:
         """Return where an item comes from.
 
         Returns
         -------
-        A dict with class, label, seed and index. A synthetic item is number `index` of those that its class and seed
-        give; a real item has the seed None and its index in the dataset.
+        A dict with class, label, seed and index, for a synthetic item also its scores (``nucleus_share``, ``nuclei``
+        and those of the sample filters). A synthetic item is number `index` of those that its class and seed give; a
+        real item has the seed None and its index in the dataset.
         """
         position = self._position(index)
-        if position >= self._n_real:
-            return dict(self._provenance[position - self._n_real])
-        label = self.targets[position]
-        return {"class": self._class_names[label], "label": label, "seed": None, "index": position}
+        label, slot = self.targets[position], position - self._n_real
+        known = {"class": self._class_names[label], "label": label}
+        if slot < 0:
+            return {**known, "seed": None, "index": position}
+        return {**known, "seed": self._seed, "index": int(self._store.numbers[slot]), **self._store.scores(slot)}
 
     def __repr__(self) -> str:
         return f"<AugmentedDataset: {self._n_real} real items, {len(self) - self._n_real} synthetic>"
@@ -147,9 +178,9 @@ class AugmentedDataset(Dataset[Any]):
             raise IndexError(f"index {index} is out of range for {len(self)} items")
         return position
 
-    def _synthetic(self, number: int) -> Any:
-        label = self.targets[self._n_real + number]
-        pixels = np.array(np.moveaxis(self.images[number], 0, -1), order="C")
+    def _synthetic(self, slot: int) -> Any:
+        label = self.targets[self._n_real + slot]
+        pixels = np.array(np.moveaxis(self._store.images[slot], 0, -1), order="C")
         item = self._template.build(pixels, label, self._class_names[label])
         for step in self._steps:
             item = step(item)
@@ -165,6 +196,10 @@ def wrap_dataset(
     strategy: Strategy = 2.0,
     transform: Callable[[Any], Any] | None = None,
     seed: int = 0,
+    refresh: float = 0.0,
+    store: Path | str | None = None,
+    request: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> AugmentedDataset:
     """Append synthetic items to a dataset.
 
@@ -172,41 +207,60 @@ def wrap_dataset(
     ----------
     dataset : see `AugmentedDataset`.
     classes, label_values : names and labels of the model's classes, aligned.
-    render : ``(label, n) -> images (n, 3, S, S) uint8, masks (n, S, S) uint8``; called once for each class that gets
-        synthetic items, in ascending order of labels.
+    render : ``(label, numbers of samples) -> images (n, 3, S, S) uint8, masks (n, S, S) uint8, scores``; called in
+        chunks, class by class in ascending order of labels.
     strategy : see `resolve_strategy`.
-    transform : see `AugmentedDataset`.
-    seed : recorded as the items' provenance; `render` knows it already.
+    transform, seed, refresh, progress : see `AugmentedDataset`; `render` knows the seed already.
+    store : folder for memory-mapped files; None keeps the synthetic items in memory.
+    request : what else, besides labels and seed, decides what the samples look like; a store of another is refused.
 
     Raises
     ------
     DataError
         As `AugmentedDataset`; also a label, or a name for a label, that the model does not know.
     ConfigError, UnknownNameError
-        As `resolve_strategy`.
+        As `resolve_strategy`; also a share `refresh` outside [0, 1].
+    RunExistsError, ArtefactError
+        As `SampleStore`.
     """
     names = dict(zip(label_values, classes, strict=True))
     by_name = {name: label for label, name in names.items()}
     if transform is not None and not callable(transform):
         raise ConfigError(f"expected a callable as transform, got {type(transform).__name__}")
-    template, _ = _inspect(dataset)  # whatever is wrong with the items is said before anything is rendered
+    if isinstance(refresh, bool) or not isinstance(refresh, (int, float)) or not 0 <= refresh <= 1:
+        raise ConfigError(f"expected a share in [0, 1] as refresh, got {refresh!r}")
+    template, _ = inspect(dataset)  # whatever is wrong with the items is said before anything is rendered
     targets = read_targets(dataset, classes=by_name)
     _check_labels(dataset, targets, names)
     if not isinstance(template.label, str):
         _check_names(class_names(dataset) or {}, set(targets), names)
-    wanted = {n: c for n, c in resolve_strategy(strategy, Counter(targets), classes=by_name).items() if c}
-    rendered = [render(label, count) for label, count in wanted.items()]
-    rows = [(label, index) for label, count in wanted.items() for index in range(count)]
+    wanted = resolve_strategy(strategy, Counter(targets), classes=by_name)
+    labels = np.repeat(list(wanted), list(wanted.values()))
     return AugmentedDataset(
         dataset,
-        np.concatenate([images for images, _ in rendered]) if rendered else np.empty((0, 3, 0, 0), np.uint8),
-        np.concatenate([masks for _, masks in rendered]) if rendered else np.empty((0, 0, 0), np.uint8),
-        [label for label, _ in rows],
+        SampleStore(labels, render, folder=store, request={**(request or {}), "seed": seed}),
         class_names=names,
-        provenance=[{"class": names[label], "label": label, "seed": seed, "index": index} for label, index in rows],
         targets=targets,
         transform=transform,
+        seed=seed,
+        refresh=float(refresh),
+        progress=progress,
     )
+
+
+def _numbers(labels: NDArray[np.int64], seed: int, refresh: float, epoch: int) -> NDArray[np.int64]:
+    """Return which sample of its class each slot shows in an epoch.
+
+    A slot has had ``floor(refresh * epoch + phase)`` turns, with phases spread evenly over the slots of a class in
+    random order; its first sample is its own position, each turn takes one from the next block of as many samples.
+    """
+    numbers = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        slots = np.flatnonzero(labels == label)
+        order = rng.numpy_generator(seed, "refresh", int(label)).permutation(len(slots))
+        turns = np.floor(refresh * epoch + (order + 0.5) / len(slots)).astype(np.int64)
+        numbers[slots] = np.arange(len(slots)) + turns * len(slots)
+    return numbers
 
 
 def _check_labels(dataset: Any, targets: Sequence[int], names: Mapping[int, str]) -> None:
@@ -235,111 +289,29 @@ def _class_attributes(dataset: Any, names: Mapping[int, str]) -> tuple[list[Any]
     inner = next((leaf for leaf in leaves(dataset) if class_names(leaf)), None)
     classes = getattr(inner, "classes", None)
     class_to_idx = getattr(inner, "class_to_idx", None)
-    if classes is None:
-        classes = list(names.values()) if class_to_idx is None else list(class_to_idx)
     if class_to_idx is None:
         class_to_idx = {name: label for label, name in (class_names(inner or ()) or names).items()}
+    if classes is None:
+        classes = list(class_to_idx)
     return list(classes), dict(class_to_idx)
-
-
-# --- the dataset's own transforms, seen at work ----------------------------------------------------------------------
-
-Call = Literal["image", "label", "pair", "item", "keyword"]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One call of a transform, repeated on synthetic items: whose, in which attribute, and with what."""
-
-    owner: Any
-    hook: str
-    call: Call
-
-    def __call__(self, item: Any) -> Any:
-        transform = getattr(self.owner, self.hook)
-        return item if transform is None else _apply(_CALLS[self.call], transform, item)
-
-
-def _call_on_image(transform: Callable[..., Any], image: Any, label: Any) -> tuple[Any, Any]:
-    return transform(image), label
-
-
-def _call_on_label(transform: Callable[..., Any], image: Any, label: Any) -> tuple[Any, Any]:
-    return image, transform(label)
-
-
-def _call_on_pair(transform: Callable[..., Any], image: Any, label: Any) -> tuple[Any, Any]:
-    image, label = transform(image, label)
-    return image, label
-
-
-def _call_by_keyword(transform: Callable[..., Any], image: Any, label: Any) -> tuple[Any, Any]:
-    return transform(image=image)["image"], label  # albumentations' way
-
-
-_CALLS: dict[Call, Callable[..., tuple[Any, Any]] | None] = {
-    "image": _call_on_image,
-    "label": _call_on_label,
-    "pair": _call_on_pair,
-    "keyword": _call_by_keyword,
-    "item": None,
-}
-
-
-def _apply(call: Callable[..., tuple[Any, Any]] | None, transform: Callable[..., Any], item: Any) -> Any:
-    if call is None:
-        return transform(item)
-    image, label = split_item(item)
-    image, label = call(transform, image, label)
-    return {**item, "image": image, "label": label} if isinstance(item, Mapping) else join_item(item, image, label)
-
-
-def _inspect(dataset: Any) -> tuple[ItemTemplate, tuple[_Step, ...]]:
-    """Read the first item through recorders: what kind it is, and which transforms it meets in which order."""
-    require_map_style(dataset)
-    if len(dataset) == 0:
-        raise DataError(
-            "expected a dataset with items, got an empty one; synthetic items take their kind from the first"
-        )
-    steps: list[_Step] = []
-
-    def recorder(owner: Any, hook: str) -> Callable[..., Any]:
-        def record(*args: Any, **kwargs: Any) -> Any:
-            steps.append(_Step(owner, hook, _kind_of_call(hook, args, kwargs)))
-            return let_through(*args, **kwargs)
-
-        return record
-
-    with naming(name_of(0, locate(dataset)[0])):
-        template = ItemTemplate.of(raw_view(dataset, recorder)[0])
-    return template, tuple(steps)
-
-
-def _kind_of_call(hook: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-    if list(kwargs) == ["image"] and not args:
-        return "keyword"
-    if kwargs or len(args) not in (1, 2):
-        raise DataError(
-            f"`{hook}` is called in a way that cannot be repeated on synthetic items; give it to `wrap` instead"
-        )
-    if len(args) == 2:
-        return "pair"
-    if isinstance(args[0], (Mapping, tuple, list)):
-        return "item"
-    return "label" if hook == "target_transform" else "image"
 
 
 # --- warnings ------------------------------------------------------------------------------------------------------
 
 
 def _warn_of_different_transforms(dataset: Any) -> None:
-    pipelines = {repr([getattr(leaf, hook, None) for hook in HOOKS]) for leaf in leaves(dataset)}
-    if len(pipelines) > 1:
+    if len({_shown_transforms(leaf) for leaf in leaves(dataset)}) > 1:
         warnings.warn(
             "the parts of the dataset have different transforms; synthetic items take those of the first item's part",
             UserWarning,
             stacklevel=_USER,
         )
+
+
+def _shown_transforms(leaf: Any) -> str:
+    *single, joint = (getattr(leaf, hook, None) for hook in HOOKS)
+    # torchvision makes the joint one of the others, and cannot show it when a class such as `float` is among them.
+    return repr(joint if single == [None, None] else single)
 
 
 def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
@@ -365,7 +337,8 @@ def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
 
 def _size_of(dataset: Any, index: int) -> tuple[int, ...] | None:
     item = dataset[index]
-    return image_size(item["image"] if isinstance(item, Mapping) else item[0])
+    # A transform of the whole item may rename its image.
+    return image_size(item.get("image") if isinstance(item, Mapping) else item[0])
 
 
 @contextlib.contextmanager

@@ -7,9 +7,11 @@
     DIR/images/metadata.jsonl     read by Hugging Face's `imagefolder`
     DIR/masks/CLASS/*.png         level k of L as round(255 k / (L - 1)): 0 and 255 for L = 2
     DIR/manifest.csv              file, mask, class, label, seed, index and scores of every image
+    DIR/rows/*.json               rows of the finished chunks, until the tables are made of them
 
-Files are written from arrays only, under names made here: a class name from data never becomes a path unless it is a
-safe one.
+A chunk whose rows are there is finished: it is not rendered again by a resumed export, and the shards of one export can
+be written by several machines into one folder. Files are written from arrays only, under names made here: a class name
+from data never becomes a path unless it is a safe one.
 """
 
 from __future__ import annotations
@@ -17,10 +19,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -31,36 +31,46 @@ from numpy.typing import NDArray
 
 from syncgan import storage
 from syncgan.data.images import encode_png
-from syncgan.errors import ArtefactError, DataError, RunExistsError
+from syncgan.data.safe_names import csv_cell, safe_folder_names, slug
+from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 
-__all__ = ["ExportChunk", "ExportSummary", "csv_cell", "safe_folder_names", "write_export"]
+__all__ = ["ChunkRequest", "ExportChunk", "ExportSummary", "merge_export", "write_export"]
 
 _EXPORT_JSON = "export.json"
 _MANIFEST = "manifest.csv"
+_ROWS = "rows"
 _COLUMNS = ("file", "mask", "class", "label", "seed", "index")
-# Devices of Windows, and what image-folder readers take for a table.
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|metadata\..*", re.IGNORECASE)
-_LONGEST_FOLDER_BYTES = 80
 
 
 @dataclass(frozen=True)
-class ExportChunk:
-    """Some samples of one class, in the order of their index.
+class ChunkRequest:
+    """Some consecutive samples of one class.
 
     Attributes
     ----------
     class_name, label : class of all samples of the chunk.
-    first_index : index of the first sample among all samples of its class and seed.
-    seed : seed that the samples were drawn with.
-    images : (N, H, W, 3) uint8 RGB.
-    masks : (N, H, W) uint8, levels 0..L-1.
-    scores : name -> (N,) numbers for the manifest; every chunk of an export has the same names.
+    first_index, count : the samples' indices among all of their class and seed.
+    seed : that the samples are drawn with.
     """
 
     class_name: str
     label: int
     first_index: int
+    count: int
     seed: int
+
+
+@dataclass(frozen=True)
+class ExportChunk:
+    """The samples of one request, in the order of their index.
+
+    Attributes
+    ----------
+    images : (N, H, W, 3) uint8 RGB.
+    masks : (N, H, W) uint8, levels 0..L-1.
+    scores : name -> (N,) numbers for the manifest; every chunk of an export has the same names.
+    """
+
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8]
     scores: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -72,13 +82,14 @@ class ExportSummary:
 
     Attributes
     ----------
-    folder, manifest : the export and its table.
-    counts : class name -> number of images.
-    written, skipped : images written now, and those that an interrupted export had written before.
+    folder : the export.
+    manifest : its table; None while shards are missing (`merge_export` writes it).
+    counts : class name -> number of images, of this shard or of all.
+    written, skipped : images written now, and those that were there before.
     """
 
     folder: Path
-    manifest: Path
+    manifest: Path | None
     counts: dict[str, int]
     written: int
     skipped: int
@@ -86,12 +97,15 @@ class ExportSummary:
 
 def write_export(
     folder: str | PathLike[str],
-    chunks: Iterable[ExportChunk],
+    requests: Sequence[ChunkRequest],
+    render: Callable[[ChunkRequest], ExportChunk],
     *,
     classes: Sequence[str],
     levels: int,
     header: Mapping[str, Any],
     resume: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    progress: Callable[[int, int], None] | None = None,
 ) -> ExportSummary:
     """Write chunks of samples as an image folder with masks and a manifest.
 
@@ -100,12 +114,16 @@ def write_export(
     Parameters
     ----------
     folder : made if it does not exist; must be empty unless `resume`.
-    chunks : the samples; may be a generator that renders them.
+    requests : the chunks of the whole export, the same for every shard.
+    render : makes the samples of one chunk.
     classes : every class name that may occur, in label order.
     levels : L, the number of mask levels.
     header : JSON-compatible description of the request (model, seed, counts), kept in ``export.json``.
-    resume : go on in a folder that holds a part of an export with the same header. Images that are there already are
-        not written again; the chunks must be the same.
+    resume : go on in a folder that holds a part of an export with the same header; finished chunks are not rendered
+        again.
+    shard : (i, n) writes chunks i, i + n, i + 2n, ... with 1 <= i <= n. The shards may run at the same time, on several
+        machines, in one folder; afterwards `merge_export` makes the tables.
+    progress : called with (images done, images of this shard).
 
     Raises
     ------
@@ -113,98 +131,93 @@ def write_export(
         `folder` holds something else.
     DataError
         A chunk does not fit its contract, or an index occurs twice.
+    ConfigError
+        No such shard.
     ArtefactError
         The disk is full or the folder cannot be written.
     """
-    folder = Path(folder)
+    folder, (position, shards) = Path(folder), shard
+    if not 1 <= position <= shards:
+        raise ConfigError(f"expected a shard (i, n) with 1 <= i <= n, got ({position}, {shards})")
     folders = safe_folder_names(classes)
-    description = _description(folders, levels, header)
-    _claim(folder, description, resume)
-    for kind in ("images", "masks"):
-        _make(folder / kind)
-        storage.sweep_temporaries(folder / kind)
+    _check_requests(requests, folders)
+    description = _description(folders, levels, header, requests)
+    _claim(folder, description, resume, alone=shards == 1)
     writer = _Writer(folder, folders, levels)
-    for chunk in chunks:
-        writer.add(chunk)
-    writer.write_tables()
-    storage.write_json(folder / _EXPORT_JSON, {**description, "complete": True})
-    counts = Counter(str(row["class"]) for row in writer.rows)
-    return ExportSummary(
-        folder, folder / _MANIFEST, {name: counts[name] for name in classes}, writer.written, writer.skipped
-    )
+    own = list(enumerate(requests))[position - 1 :: shards]
+    counts = _counts([request for _, request in own], classes)
+    images = sum(counts.values())
+    if _is_complete(folder) and all(map(writer.is_there, requests)):
+        return ExportSummary(folder, folder / _MANIFEST, counts, 0, images)
+    _begin(folder, description)
+    for number, request in own:
+        if not writer.take(number, request):
+            writer.add(number, request, render(request))
+        if progress is not None:
+            progress(writer.written + writer.skipped, images)
+    if shards > 1:
+        return ExportSummary(folder, None, counts, writer.written, writer.skipped)
+    return _merged(folder, writer)
 
 
-def safe_folder_names(classes: Sequence[str]) -> dict[str, str]:
-    """Give each class a folder: its true name where that is safe on every system, else index and slug.
-
-    Safe means letters, digits, spaces and ``. _ - ( )`` in composed Unicode, beginning and ending with a letter, digit
-    or underscore, not a reserved name, at most 80 bytes, and unique without case.
+def merge_export(folder: str | PathLike[str]) -> ExportSummary:
+    """Make manifest and metadata of an export whose shards are all written.
 
     Raises
     ------
+    RunExistsError
+        The folder holds no export.
     DataError
-        A class name occurs twice or is not valid Unicode.
-
-    Examples
-    --------
-    >>> safe_folder_names(["NILM", "a", "A", "HSIL/CIN2"])
-    {'NILM': 'NILM', 'a': '001-a', 'A': '002-a', 'HSIL/CIN2': '003-hsil-cin2'}
+        Chunks are missing; says how many.
     """
-    _check_class_names(classes)
-    folded = Counter(_fold(name) for name in classes)
-    is_true = {name: _is_safe(name) and folded[_fold(name)] == 1 for name in classes}
-    taken = {_fold(name) for name in classes if is_true[name]}
-    names: dict[str, str] = {}
-    for index, name in enumerate(classes):
-        folder = name if is_true[name] else f"{index:03d}-{_slug(name)}"
-        while not is_true[name] and _fold(folder) in taken:
-            folder += "-x"
-        taken.add(_fold(folder))
-        names[name] = folder
-    return names
+    folder = Path(folder)
+    found = _record(folder / _EXPORT_JSON)
+    if found.get("format") != "syncgan-export":
+        raise RunExistsError(f"{folder}: expected an export to merge, found no {_EXPORT_JSON}; check the path")
+    if found.get("complete"):
+        counts = {name: int(found["counts"][name]) for name in found["classes"]}
+        return ExportSummary(folder, folder / _MANIFEST, counts, 0, sum(counts.values()))
+    writer = _Writer(folder, found["folders"], int(found["levels"]))
+    missing = [number for number in range(int(found["chunks"])) if not writer.take(number)]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {found['chunks']} chunks are not written yet; run the missing shards first "
+            "(finished images are not rendered again)"
+        )
+    return _merged(folder, writer)
 
 
-def csv_cell(value: object) -> str:
-    """Format a cell so that a spreadsheet shows text as text.
-
-    Text that begins with ``= + - @``, a tab or a carriage return gets a leading apostrophe; numbers stay numbers.
-    """
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-# --- names -----------------------------------------------------------------------------------------------------------
-
-
-def _check_class_names(classes: Sequence[str]) -> None:
-    repeated = [name for name, count in Counter(classes).items() if count > 1]
-    if repeated:
-        raise DataError(f"expected different class names, got {repeated[0]!r} more than once; rename one")
-    for name in classes:
-        if any("\ud800" <= character <= "\udfff" for character in name):
-            raise DataError(f"expected class names in valid Unicode, got {name!a}; rename the class")
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _is_safe(name: str) -> bool:
-    is_plain = re.fullmatch(r"\w(?:[\w .()-]*[\w)])?", name) is not None
-    is_composed = unicodedata.normalize("NFC", name) == name
-    is_short = len(name.encode("utf-8")) <= _LONGEST_FOLDER_BYTES
-    return is_plain and is_composed and is_short and _RESERVED.fullmatch(name) is None
-
-
-def _slug(name: str) -> str:
-    ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", ascii_only)[:40].strip("-") or "class"
+def _merged(folder: Path, writer: _Writer) -> ExportSummary:
+    """Make the tables of all rows; what they were made of is no longer needed then."""
+    found = _record(folder / _EXPORT_JSON)
+    writer.write_tables()
+    storage.sweep_temporaries(folder)
+    storage.write_json(folder / _EXPORT_JSON, {**found, "complete": True})
+    shutil.rmtree(folder / _ROWS, ignore_errors=True)
+    counts = {name: int(found["counts"][name]) for name in found["classes"]}
+    return ExportSummary(folder, folder / _MANIFEST, counts, writer.written, writer.skipped)
 
 
 # --- claiming the folder ---------------------------------------------------------------------------------------------
 
 
-def _description(folders: Mapping[str, str], levels: int, header: Mapping[str, Any]) -> dict[str, Any]:
+def _check_requests(requests: Sequence[ChunkRequest], folders: Mapping[str, str]) -> None:
+    ends: dict[str, int] = {}
+    for request in requests:
+        if request.class_name not in folders:
+            raise DataError(f"expected a class of {list(folders)}, got {request.class_name!r}")
+        if request.first_index < 0 or request.count < 1:
+            raise DataError(f"expected a first index of at least 0 and samples, got {request}")
+        if request.first_index < ends.get(request.class_name, 0):
+            raise DataError(
+                f"expected each index once, got {request.first_index} of class {request.class_name!r} again"
+            )
+        ends[request.class_name] = request.first_index + request.count
+
+
+def _description(
+    folders: Mapping[str, str], levels: int, header: Mapping[str, Any], requests: Sequence[ChunkRequest]
+) -> dict[str, Any]:
     if not 2 <= levels <= 256:
         raise DataError(f"expected 2 to 256 mask levels, got {levels}")
     try:
@@ -218,19 +231,37 @@ def _description(folders: Mapping[str, str], levels: int, header: Mapping[str, A
         "classes": list(folders),  # a mapping compares without order, a list with it
         "folders": dict(folders),
         "header": plain,
+        "counts": _counts(requests, list(folders)),
+        "chunks": len(requests),
     }
 
 
-def _claim(folder: Path, description: Mapping[str, Any], resume: bool) -> None:
-    """Refuse a folder that holds something else, and leave ``export.json`` in ours."""
+def _counts(requests: Sequence[ChunkRequest], classes: Sequence[str]) -> dict[str, int]:
+    counts = dict.fromkeys(classes, 0)
+    for request in requests:
+        counts[request.class_name] += request.count
+    return counts
+
+
+def _claim(folder: Path, description: Mapping[str, Any], resume: bool, *, alone: bool) -> None:
+    """Refuse a folder that holds something else; the shards of one export may find each other's files."""
     _make(folder)
-    storage.sweep_temporaries(folder)
-    marker = folder / _EXPORT_JSON
-    if any(folder.iterdir()):
-        if not resume:
+    if alone:
+        storage.sweep_temporaries(folder)
+    if any(not storage.is_temporary(entry.name) for entry in folder.iterdir()):
+        if alone and not resume:
             raise RunExistsError(f"{folder}: expected a new or empty folder, it holds files; choose another, or resume")
-        _check_same_export(marker, description)
-    storage.write_json(marker, {**description, "complete": False})
+        _check_same_export(folder / _EXPORT_JSON, description)
+
+
+def _begin(folder: Path, description: Mapping[str, Any]) -> None:
+    storage.write_json(folder / _EXPORT_JSON, {**description, "complete": False})
+    for kind in ("images", "masks", _ROWS):
+        _make(folder / kind)
+
+
+def _is_complete(folder: Path) -> bool:
+    return bool(_record(folder / _EXPORT_JSON).get("complete")) and (folder / _MANIFEST).is_file()
 
 
 def _check_same_export(marker: Path, description: Mapping[str, Any]) -> None:
@@ -238,13 +269,17 @@ def _check_same_export(marker: Path, description: Mapping[str, Any]) -> None:
         raise RunExistsError(
             f"{marker.parent}: holds files but no {marker.name}, so no export to resume; choose another"
         )
-    found = storage.read_json(marker)
-    found = found if isinstance(found, dict) else {}
+    found = _record(marker)
     changed = [key for key, value in description.items() if found.get(key) != value]
     if changed:
         raise RunExistsError(
             f"{marker.parent}: holds another export (different {', '.join(changed)}); choose another folder"
         )
+
+
+def _record(marker: Path) -> dict[str, Any]:
+    found = storage.read_json(marker) if marker.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _make(folder: Path) -> None:
@@ -258,87 +293,89 @@ def _make(folder: Path) -> None:
 
 
 class _Writer:
-    """Write chunks and collect the rows of the tables."""
+    """Write chunks, keep their rows, and make the tables of them."""
 
     def __init__(self, folder: Path, folders: Mapping[str, str], levels: int) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.rows: dict[int, list[dict[str, Any]]] = {}
         self.written = 0
         self.skipped = 0
         self._folder = folder
         self._folders = folders
         self._levels = levels
         self._gray_of_level = np.rint(255 * np.arange(levels) / (levels - 1)).astype(np.uint8)
-        self._seen: set[tuple[str, int]] = set()
-        self._score_names: tuple[str, ...] | None = None
+        self._score_names: list[str] | None = None
 
-    def add(self, chunk: ExportChunk) -> None:
-        """Write the images of a chunk that are not there yet."""
-        self._check(chunk)
-        if len(chunk.images):
-            # A folder without an image would be a class that image-folder readers refuse.
-            for kind in ("images", "masks"):
-                _make(self._folder / kind / self._folders[chunk.class_name])
-        for offset in range(len(chunk.images)):
-            row = self._row(chunk, offset)
-            pixels = {row["file"]: chunk.images[offset], row["mask"]: self._gray_of_level[chunk.masks[offset]]}
+    def is_there(self, request: ChunkRequest) -> bool:
+        """Tell whether every image and mask of a request is written."""
+        return all((self._folder / name).is_file() for pair in self._places(request) for name in pair)
+
+    def take(self, number: int, request: ChunkRequest | None = None) -> bool:
+        """Take the rows of a chunk that is finished, and tell whether it is."""
+        path = self._folder / _ROWS / f"{number:06d}.json"
+        if not path.is_file() or (request is not None and not self.is_there(request)):
+            return False
+        rows = storage.read_json(path)
+        self._keep(number, rows)
+        self.skipped += len(rows)
+        return True
+
+    def add(self, number: int, request: ChunkRequest, chunk: ExportChunk) -> None:
+        """Write the images of a chunk that are not there yet, then its rows."""
+        _check_arrays(request, chunk, self._levels)
+        # A folder without an image would be a class that image-folder readers refuse.
+        for kind in ("images", "masks"):
+            _make(self._folder / kind / self._folders[request.class_name])
+        rows = []
+        for offset, (image, mask) in enumerate(self._places(request)):
+            pixels = {image: chunk.images[offset], mask: self._gray_of_level[chunk.masks[offset]]}
             # storage writes atomically: a file that is there is complete.
             missing = [name for name in pixels if not (self._folder / name).exists()]
             for name in missing:
                 storage.write_bytes(self._folder / name, encode_png(pixels[name]))
             self.written += bool(missing)
             self.skipped += not missing
-            self.rows.append(row)
+            own = (image, mask, request.class_name, int(request.label), int(request.seed), request.first_index + offset)
+            scores = {name: values[offset].item() for name, values in chunk.scores.items()}
+            rows.append({**dict(zip(_COLUMNS, own, strict=True)), **scores})
+        self._keep(number, rows)
+        storage.write_json(self._folder / _ROWS / f"{number:06d}.json", rows)
 
     def write_tables(self) -> None:
         """Write ``metadata.jsonl``, then the manifest."""
-        lines = [json.dumps(_metadata(row)) + "\n" for row in self.rows]
+        rows = [row for _, some in sorted(self.rows.items()) for row in some]
+        lines = [json.dumps(_metadata(row)) + "\n" for row in rows]
         storage.write_text(self._folder / "images" / "metadata.jsonl", "".join(lines))
         stream = io.StringIO()
         table = csv.writer(stream, lineterminator="\n")
         columns = (*_COLUMNS, *(self._score_names or ()))
         table.writerow([csv_cell(column) for column in columns])
-        table.writerows([csv_cell(row[column]) for column in columns] for row in self.rows)
+        table.writerows([csv_cell(row[column]) for column in columns] for row in rows)
         storage.write_text(self._folder / _MANIFEST, stream.getvalue())
 
-    def _row(self, chunk: ExportChunk, offset: int) -> dict[str, Any]:
-        index = chunk.first_index + offset
-        place = f"{self._folders[chunk.class_name]}/{_slug(chunk.class_name)}_{index:06d}.png"
-        scores = {name: values[offset].item() for name, values in chunk.scores.items()}
-        own = {
-            "file": f"images/{place}",
-            "mask": f"masks/{place}",
-            "class": chunk.class_name,
-            "label": int(chunk.label),
-            "seed": int(chunk.seed),
-            "index": index,
-        }
-        return own | scores
+    def _places(self, request: ChunkRequest) -> list[tuple[str, str]]:
+        """Return image and mask of every sample of a request, relative to the export."""
+        folder, stem = self._folders[request.class_name], slug(request.class_name)
+        indices = range(request.first_index, request.first_index + request.count)
+        names = [f"{folder}/{stem}_{index:06d}.png" for index in indices]
+        return [(f"images/{name}", f"masks/{name}") for name in names]
 
-    def _check(self, chunk: ExportChunk) -> None:
-        _check_arrays(chunk, self._levels)
-        if chunk.class_name not in self._folders:
-            raise DataError(f"expected a class of {list(self._folders)}, got {chunk.class_name!r}")
-        if self._score_names is None:
-            self._score_names = tuple(chunk.scores)
-        if set(self._score_names) != set(chunk.scores):
-            raise DataError(f"expected the scores {self._score_names} in every chunk, got {tuple(chunk.scores)}")
-        new = {(chunk.class_name, chunk.first_index + offset) for offset in range(len(chunk.images))}
-        if new & self._seen:
-            name, index = min(new & self._seen)
-            raise DataError(f"expected each index once, got {index} of class {name!r} again")
-        self._seen |= new
+    def _keep(self, number: int, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            scores = [name for name in row if name not in _COLUMNS]
+            self._score_names = scores if self._score_names is None else self._score_names
+            if set(scores) != set(self._score_names):
+                raise DataError(f"expected the scores {self._score_names} in every chunk, got {scores}")
+        self.rows[number] = rows
 
 
-def _check_arrays(chunk: ExportChunk, levels: int) -> None:
+def _check_arrays(request: ChunkRequest, chunk: ExportChunk, levels: int) -> None:
     images, masks = chunk.images, chunk.masks
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-        raise DataError(f"expected (N, H, W, 3) uint8 images, got {images.shape} {images.dtype}")
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or len(images) != request.count:
+        raise DataError(f"expected ({request.count}, H, W, 3) uint8 images, got {images.shape} {images.dtype}")
     if masks.shape != images.shape[:3] or masks.dtype != np.uint8:
         raise DataError(f"expected {images.shape[:3]} uint8 masks, got {masks.shape} {masks.dtype}")
     if masks.size and masks.max() >= levels:
         raise DataError(f"expected mask levels 0..{levels - 1}, got {masks.max()}")
-    if chunk.first_index < 0:
-        raise DataError(f"expected a first index of at least 0, got {chunk.first_index}")
     for name, values in chunk.scores.items():
         if name in _COLUMNS or values.shape != (len(images),):
             raise DataError(

@@ -66,7 +66,7 @@ def rgb_pixels(image: Any) -> Pixels:
 
     Parameters
     ----------
-    image : PIL image; (H, W), (H, W, 1) or (H, W, 3) uint8 array; (1, H, W) or (3, H, W) uint8 tensor or
+    image : PIL image; (H, W), (H, W, 1) or (H, W, 3) uint8 array; (H, W), (1, H, W) or (3, H, W) uint8 tensor or
         ``tv_tensors.Image``. Gray is replicated to RGB, transparency is composited on white.
 
     Raises
@@ -102,12 +102,12 @@ def _from_array(array: NDArray[Any], *, channels_first: bool) -> Pixels:
     if array.dtype != np.uint8:
         raise DataError(f"expected uint8 images, got {array.dtype}; {_RAW}")
     shape = array.shape
-    if channels_first:
-        if array.ndim != 3 or shape[0] not in (1, 3):
-            raise DataError(f"expected a (3, H, W) or (1, H, W) tensor, got {shape}; {_RAW}")
-        array = np.moveaxis(array, 0, -1)
-    elif array.ndim == 2:
+    if array.ndim == 2:
         array = array[..., None]
+    elif channels_first:
+        if array.ndim != 3 or shape[0] not in (1, 3):
+            raise DataError(f"expected a (3, H, W), (1, H, W) or (H, W) tensor, got {shape}; put RGB channels first")
+        array = np.moveaxis(array, 0, -1)
     if array.ndim != 3 or array.shape[2] not in (1, 3):
         raise DataError(f"expected an (H, W, 3), (H, W, 1) or (H, W) array, got {shape}; put RGB channels last")
     return np.array(np.broadcast_to(array, (*array.shape[:2], 3)), order="C")
@@ -180,7 +180,7 @@ class ItemTemplate:
             extra = f"the keys {', '.join(map(repr, item))}" if isinstance(item, Mapping) else f"{len(item)} elements"
             raise DataError(
                 f"expected items of an image and a label only, got {extra}: synthetic items lack the rest; "
-                "wrap the dataset in one that yields (image, label)"
+                "select only these two columns, or wrap the dataset in one that yields (image, label)"
             )
         rgb_pixels(image), label_of(label)
         return cls(join_item(item, None, None), label, _dress_like(image))
@@ -220,10 +220,12 @@ class _ArrayLike:
 @dataclass(frozen=True)
 class _TensorLike:
     channels: int
+    ndim: int
     kind: type[torch.Tensor]
 
     def __call__(self, pixels: Pixels) -> torch.Tensor:
         channels_first = np.moveaxis(_channels(pixels, self.channels), -1, 0)
+        channels_first = channels_first[0] if self.ndim == 2 else channels_first
         return torch.from_numpy(np.array(channels_first, order="C")).as_subclass(self.kind)
 
 
@@ -231,7 +233,7 @@ def _dress_like(image: Any) -> Callable[[Pixels], Any]:
     if isinstance(image, Image.Image):
         return _PillowLike(image.mode)
     if isinstance(image, torch.Tensor):
-        return _TensorLike(image.shape[0], type(image))
+        return _TensorLike(image.shape[0] if image.ndim == 3 else 1, image.ndim, type(image))
     return _ArrayLike(image.shape[2] if image.ndim == 3 else 1, image.ndim)
 
 

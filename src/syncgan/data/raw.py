@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from syncgan.data.items import Pixels, label_of, rgb_pixels, split_item
-from syncgan.data.views import Location, leaves, locate, name_of, naming, raw_view, require_map_style
+from syncgan.data.views import Location, column_of, leaves, locate, name_of, naming, raw_view, require_map_style
 from syncgan.errors import DataError
 
 __all__ = ["RawData", "class_names", "read_dataset", "read_targets", "require_trainable"]
@@ -59,7 +59,7 @@ def read_dataset(dataset: Any, *, progress: Progress | None = None) -> RawData:
     Parameters
     ----------
     dataset : a map-style dataset, or a sequence, of pairs (image, label) or mappings with the keys ``"image"`` and
-        ``"label"``. Images are PIL images, uint8 arrays (H, W[, 1 or 3]) or uint8 tensors (1 or 3, H, W); labels are
+        ``"label"``. Images are PIL images, uint8 arrays (H, W[, 1 or 3]) or uint8 tensors ([1 or 3, ]H, W); labels are
         integers or class names.
     progress : called with (items done, items in all) after each item.
 
@@ -89,9 +89,9 @@ def read_dataset(dataset: Any, *, progress: Progress | None = None) -> RawData:
 
 
 def read_targets(dataset: Any, *, classes: Mapping[str, int] | None = None) -> list[int]:
-    """Read every label, from the attribute ``targets``, ``labels`` or ``samples`` where there is one.
+    """Read every label, from the attribute ``targets``, ``labels`` or ``samples``, or a column, where there is one.
 
-    Items are decoded only where no such attribute matches the items.
+    Items are decoded only where nothing of that kind matches the items.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def _kept_labels(leaf: Any) -> list[Label] | None:
     samples = getattr(leaf, "samples", None)
     pairs = isinstance(samples, (list, tuple)) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in samples)
     ends = [pair[1] for pair in samples] if pairs and samples else None
-    candidates = (getattr(leaf, "targets", None), getattr(leaf, "labels", None), ends)
+    candidates = (getattr(leaf, "targets", None), getattr(leaf, "labels", None), ends, column_of(leaf, "label"))
     return next((labels for values in candidates if (labels := _label_list(values, len(leaf))) is not None), None)
 
 
@@ -186,7 +186,7 @@ def _label_list(values: Any, length: int) -> list[Label] | None:
 
 
 def class_names(dataset: Any) -> dict[int, str] | None:
-    """Return label -> class name as the dataset tells it by ``class_to_idx`` or ``classes``; None if it does not.
+    """Return label -> class name by ``class_to_idx``, ``classes`` or a ``ClassLabel``; None if nothing tells it.
 
     Raises
     ------
@@ -210,9 +210,9 @@ def class_names(dataset: Any) -> dict[int, str] | None:
 
 
 def _names_from(leaf: Any) -> dict[int, str]:
-    names: dict[int, str] = {}
     class_to_idx = getattr(leaf, "class_to_idx", None)
     if isinstance(class_to_idx, Mapping):
+        names: dict[int, str] = {}
         for name, label in class_to_idx.items():
             # Several names of one label (ImageNet's synonyms, merged classes) are joined.
             names[int(label)] = f"{names[int(label)]}+{name}" if int(label) in names else str(name)
@@ -220,7 +220,9 @@ def _names_from(leaf: Any) -> dict[int, str]:
     classes = getattr(leaf, "classes", None)
     if isinstance(classes, (tuple, list)) and all(isinstance(name, str) for name in classes):
         return dict(enumerate(classes))
-    return names
+    features = getattr(leaf, "features", None)  # of a Hugging Face dataset; its `ClassLabel` has names
+    names_of_label = getattr(features.get("label"), "names", None) if isinstance(features, Mapping) else None
+    return dict(enumerate(names_of_label or ()))
 
 
 def _are_names(labels: Sequence[Label]) -> bool:

@@ -6,19 +6,20 @@ The networks come in as arguments: anything that draws maps and anything that re
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan import rng
 from syncgan.data.plausibility import MaskRange
 from syncgan.errors import ContractError
 
-__all__ = ["ClassSampler"]
+__all__ = ["ClassSampler", "Rendered"]
 
 _USER = 7  # stack level of the line that called the augmenter's method
 
@@ -35,6 +36,29 @@ class Renderer(Protocol):
 
     def render(self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int]) -> Tensor:
         """Return (n, 3, S, S) uint8."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Samples as they come from the renderer.
+
+    Attributes
+    ----------
+    images, maps : (n, 3, S, S) and (n, S, S) uint8.
+    scores : name -> (n,) numbers that the sample filters gave the samples.
+    """
+
+    images: Tensor
+    maps: Tensor
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, NDArray[Any]]]:
+        """Return images, maps and scores as NumPy arrays."""
+        scores = {name: values.cpu().numpy() for name, values in self.scores.items()}
+        return self.images.cpu().numpy(), self.maps.cpu().numpy(), scores
 
 
 @dataclass(frozen=True)
@@ -62,22 +86,17 @@ class ClassSampler:
     device: torch.device
     sample_filters: Mapping[str, SampleFilter]
 
-    def item_seeds(self, index: int, seed: int, first: int, count: int) -> list[int]:
-        """Return the seeds of items `first` to ``first + count`` of class `index`."""
-        return [rng.seed_for(seed, "sample", self.classes[index], item) for item in range(first, first + count)]
+    def item_seeds(self, index: int, seed: int, items: Iterable[int]) -> list[int]:
+        """Return the seeds of the items of class `index` with these numbers."""
+        return [rng.seed_for(seed, "sample", self.classes[index], item) for item in items]
 
-    def render(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Render one item per class index and seed.
-
-        Returns
-        -------
-        images, maps : (n, 3, S, S) and (n, S, S) uint8.
-        """
+    def render(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> Rendered:
+        """Render one item per class index and seed."""
         images, maps = self._draw(class_indices, item_seeds)
         refused = self._refused_samples(images, maps)
         for attempt in range(1, self.max_attempts):
             if not refused:
-                return images, maps
+                return Rendered(images, maps)
             seeds = [rng.seed_for(item_seeds[position], "sample attempt", attempt) for position in refused]
             images[refused], maps[refused] = self._draw([class_indices[position] for position in refused], seeds)
             still = self._refused_samples(images[refused], maps[refused])
@@ -86,14 +105,11 @@ class ClassSampler:
             _warn_of_kept(
                 self.classes[class_indices[refused[0]]], "samples", len(refused), len(images), self.max_attempts
             )
-        return images, maps
+        return Rendered(images, maps)
 
-    def arrays(
-        self, index: int, seed: int, first: int, count: int
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Render items `first` to ``first + count`` of one class as arrays (n, 3, S, S) and (n, S, S) uint8."""
-        images, maps = self.render([index] * count, self.item_seeds(index, seed, first, count))
-        return images.cpu().numpy(), maps.cpu().numpy()
+    def items(self, index: int, seed: int, items: Sequence[int]) -> Rendered:
+        """Render the items of class `index` with these numbers."""
+        return self.render([index] * len(items), self.item_seeds(index, seed, items))
 
     def _draw(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         maps = torch.zeros((len(item_seeds), self.size, self.size), dtype=torch.uint8, device=self.device)

@@ -55,6 +55,7 @@ class StainPrior:
         self.scale = scale
         self.codes = codes
         self.classes = classes
+        self._known: dict[tuple[torch.device, bool], tuple[Tensor, Tensor, Tensor]] = {}
 
     @classmethod
     def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
@@ -80,19 +81,29 @@ class StainPrior:
 
         Returns
         -------
-        (N, 3L) float32 standardised codes.
+        (N, 3L) float32 standardised codes, where `classes` is; no value is read back to the host.
         """
-        rows = []
-        for position, seed in enumerate(item_seeds):
-            generator = rng.torch_generator(seed, "stain")
-            members = self.codes if classes is None else self.codes[self.classes == classes[position]]
-            first, second, third = members[torch.randint(len(members), (3,), generator=generator)]
-            rows.append(first + _SPREAD * torch.rand((), generator=generator) * (second - third))
-        return torch.stack(rows)
+        draws = torch.stack([torch.rand(4, generator=rng.torch_generator(seed, "stain")) for seed in item_seeds])
+        codes, first, count = self._sorted(draws.device if classes is None else classes.device, classes is not None)
+        draws = rng.moved(draws, codes.device)
+        own = torch.zeros(len(draws), dtype=torch.int64, device=codes.device) if classes is None else classes
+        chosen = torch.minimum((draws[:, :3] * count[own, None]).long(), count[own, None] - 1)
+        base, one, other = codes[first[own, None] + chosen].unbind(dim=1)
+        return base + _SPREAD * draws[:, 3:] * (one - other)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what must be saved."""
         return {"centre": self.centre, "scale": self.scale, "codes": self.codes, "classes": self.classes}
+
+    def _sorted(self, device: torch.device, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the codes sorted by class, and where each class begins and how many it has, on the device."""
+        key = (device, by_class)
+        if key not in self._known:
+            classes = self.classes if by_class else torch.zeros_like(self.classes)
+            count = torch.bincount(classes)
+            parts = self.codes[classes.argsort(stable=True)], count.cumsum(0) - count, count
+            self._known[key] = (parts[0].to(device), parts[1].to(device), parts[2].to(device))
+        return self._known[key]
 
     @staticmethod
     def _standardised(codes: Tensor, centre: Tensor, scale: Tensor) -> Tensor:

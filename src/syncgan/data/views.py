@@ -2,7 +2,8 @@
 
 A dataset keeps its transforms in the attributes ``transform``, ``target_transform`` and ``transforms``. `raw_view`
 returns a shallow copy in which each of them lets its input through, so the copy yields what would have been
-transformed. ``Subset`` and ``ConcatDataset`` are followed to the datasets inside.
+transformed. ``Subset`` and ``ConcatDataset`` are followed to the datasets inside. A Hugging Face dataset keeps its
+transform, a function of a batch of rows, in its format.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -18,7 +20,18 @@ from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
 from syncgan.errors import DataError, ImageReadError
 
-__all__ = ["HOOKS", "Location", "leaves", "let_through", "locate", "name_of", "naming", "raw_view", "require_map_style"]
+__all__ = [
+    "HOOKS",
+    "Location",
+    "column_of",
+    "leaves",
+    "let_through",
+    "locate",
+    "name_of",
+    "naming",
+    "raw_view",
+    "require_map_style",
+]
 
 HOOKS = ("transform", "target_transform", "transforms")
 """Attributes in which datasets keep their transforms."""
@@ -29,15 +42,18 @@ Location: TypeAlias = tuple[Any, int]
 
 def require_map_style(dataset: Any) -> None:
     """Raise `DataError` unless the dataset has a length and items."""
-    if isinstance(dataset, IterableDataset):
+    indexable = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    if isinstance(dataset, IterableDataset) or (hasattr(dataset, "__iter__") and not indexable):
         raise DataError(
             f"expected a map-style dataset, got the iterable {type(dataset).__name__}; "
             "pass list(dataset), or a dataset with __len__ and __getitem__"
         )
-    wrong = isinstance(dataset, (str, bytes, PurePath, Mapping)) or not (
-        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-    )
-    if wrong:
+    if isinstance(dataset, Mapping):
+        raise DataError(
+            f"expected a map-style dataset or a list of (image, label), got the mapping {type(dataset).__name__} with "
+            f"{', '.join(map(repr, list(dataset)[:5])) or 'nothing'}; pass one of its datasets"
+        )
+    if isinstance(dataset, (str, bytes, PurePath)) or not indexable:
         raise DataError(
             f"expected a map-style dataset or a list of (image, label), got {type(dataset).__name__}; "
             "pass torchvision.datasets.ImageFolder(path) for a folder"
@@ -65,6 +81,8 @@ def raw_view(dataset: Any, replace: Callable[[Any, str], Callable[..., Any]] = l
     DataError
         The dataset cannot be copied, or does not let its transforms be replaced.
     """
+    if _holds_rows(dataset):
+        return _rows_view(dataset, replace)
     changes: dict[str, Any] = {hook: replace(dataset, hook) for hook in HOOKS if callable(getattr(dataset, hook, None))}
     if isinstance(dataset, Subset):
         changes["dataset"] = raw_view(dataset.dataset, replace)
@@ -82,6 +100,51 @@ def raw_view(dataset: Any, replace: Callable[[Any, str], Callable[..., Any]] = l
             "pass the dataset without its transforms, and give them to `wrap`"
         ) from error
     return view
+
+
+def _holds_rows(dataset: Any) -> bool:
+    """Tell whether this is a Hugging Face dataset: they all have these, and nothing is imported to ask."""
+    return all(hasattr(dataset, name) for name in ("features", "column_names", "format", "with_transform"))
+
+
+def _rows_view(dataset: Any, replace: Callable[[Any, str], Callable[..., Any]]) -> Any:
+    hook = _RowTransform(dataset)
+    if hook.transform is None:
+        return dataset
+    return dataset.with_transform(
+        replace(hook, "transform"),
+        columns=dataset.format["columns"],
+        output_all_columns=dataset.format["output_all_columns"],
+    )
+
+
+@dataclass(frozen=True)
+class _RowTransform:
+    """Shows what a Hugging Face dataset got by ``set_transform``, columns to columns, as a transform of one item."""
+
+    dataset: Any
+
+    @property
+    def transform(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
+        """Item -> item, as the dataset would do it now; None without a transform."""
+        how = self.dataset.format
+        of_columns = how["format_kwargs"].get("transform") if how["type"] == "custom" else None
+        if of_columns is None:
+            return None
+
+        def of_item(item: Mapping[str, Any]) -> dict[str, Any]:
+            columns = of_columns({name: [item[name]] for name in item if name in how["columns"]})
+            kept = item if how["output_all_columns"] else {}
+            return {**kept, **{name: values[0] for name, values in columns.items()}}
+
+        return of_item
+
+
+def column_of(dataset: Any, name: str) -> list[Any] | None:
+    """Return a column of a Hugging Face dataset without decoding others; None where there is no such column."""
+    if not _holds_rows(dataset) or name not in dataset.column_names:
+        return None
+    return list(dataset.with_format(None)[name])
 
 
 def leaves(dataset: Any) -> list[Any]:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.data.export import safe_folder_names
 from syncgan.data.images import decode_image, encode_png
+from syncgan.data.safe_names import safe_folder_names
 from syncgan.data.scan import ClassFolders, scan_images, some
 from syncgan.errors import (
     ArtefactError,

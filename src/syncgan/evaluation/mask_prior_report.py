@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syncgan.data.export import safe_folder_names
+from syncgan.data.safe_names import safe_folder_names
 from syncgan.evaluation.figures import FactTable, FigureEntry
 from syncgan.evaluation.mask_prior import (
     DIAGNOSTICS,

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.data.export import csv_cell
 from syncgan.data.images import decode_image, encode_png, read_mask
+from syncgan.data.safe_names import csv_cell
 from syncgan.data.scan import ClassFolders
 from syncgan.evaluation.mask_rows import MaskRow
 from syncgan.evaluation.plots import COLUMNS, draw_strips, plain

@@ -21,7 +21,7 @@ from syncgan.errors import ConfigError
 from syncgan.networks.mask_generators import LatentDecoder
 from syncgan.registry import DISCRIMINATORS, make
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
-from syncgan.training.batches import batch_indices, moved, stay_on_host
+from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.loop import resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
 from syncgan.training.precision import memory_format
@@ -93,7 +93,7 @@ class PlainGAN:
         )
         pixels, told = torch.from_numpy(images), torch.from_numpy(labels)
         if not stay_on_host([pixels], self.device, training.data_device):
-            pixels = moved(pixels, self.device)
+            pixels = rng.moved(pixels, self.device)
         state = train(
             _PlainObjective(
                 self.generator.to(self.device, memory_format=memory_format(training)),
@@ -142,7 +142,7 @@ class PlainGAN:
         gan = self.config
         indices = batch_indices(step, items=len(pixels), batch_size=gan.batch_size, seed=seed, address=(_STAGE,))
         generator = rng.torch_generator(seed, _STAGE, "batch", step)
-        chosen = moved(pixels[indices.to(pixels.device)], self.device)
+        chosen = rng.moved(pixels[indices.to(pixels.device)], self.device)
         if gan.dihedral:
             chosen = dihedral(chosen, draw_dihedral(len(chosen), generator))
         noise = torch.randn((len(chosen), *self.generator.noise_shape), generator=generator).to(self.device)

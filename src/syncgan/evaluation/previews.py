@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.data.export import safe_folder_names
+from syncgan.data.safe_names import safe_folder_names
 from syncgan.evaluation.plots import colour_map, draw_strips, uncaptioned_rows
 from syncgan.storage import write_bytes
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.data.export import safe_folder_names
+from syncgan.data.safe_names import safe_folder_names
 from syncgan.evaluation.figures import FactTable, FigureEntry
 from syncgan.evaluation.plots import LARGEST_TILE_PX, colour_map, draw_strips
 from syncgan.evaluation.training_figures import training_figures

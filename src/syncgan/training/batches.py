@@ -12,7 +12,7 @@ from torch import Tensor
 
 from syncgan import rng
 
-__all__ = ["batch_indices", "batch_length", "cut", "moved", "parts_of", "stay_on_host"]
+__all__ = ["batch_indices", "batch_length", "cut", "parts_of", "stay_on_host"]
 
 Batch = TypeVar("Batch")
 
@@ -84,13 +84,6 @@ def stay_on_host(tensors: Sequence[Tensor], device: torch.device, where: str) ->
         return where == "host"
     free, _ = torch.cuda.mem_get_info(device)
     return sum(tensor.nbytes for tensor in tensors) > _SHARE_OF_FREE_MEMORY * free
-
-
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on the device; on the way to CUDA through pinned memory, so that the host need not wait."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
 
 
 def _tensors(batch: Any) -> Iterator[Tensor]:

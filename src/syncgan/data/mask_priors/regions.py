@@ -15,6 +15,7 @@ __all__ = ["Nucleus", "dihedral", "fits", "nuclei_of", "place", "place_spread", 
 Map = NDArray[np.uint8]
 Generator = np.random.Generator
 
+_REACH = 6  # standard deviations
 _RIM = 0.5  # of the nucleus' radius: how far the stained surroundings go with it
 
 
@@ -91,19 +92,25 @@ def nuclei_of(levels_map: Map, levels: int) -> list[Nucleus]:
 
 def remove(levels_map: Map, nucleus: Nucleus, levels: int) -> Map:
     """Return the map without a nucleus and its rim, filled from what surrounds them."""
-    gone = np.zeros(levels_map.shape, bool)
-    height, width = nucleus.reach.shape
-    gone[nucleus.top : nucleus.top + height, nucleus.left : nucleus.left + width] = nucleus.reach
-    known = ~gone & (levels_map != levels - 1)
-    if not known.any():
-        return np.where(gone, 0, levels_map).astype(np.uint8)
     # The commonest level nearby: the nearest pixel's alone would leave rays where a large nucleus was.
     sigma = max(1.0, np.sqrt(nucleus.area_px / np.pi) / 2)
+    margin = int(_REACH * sigma) + 1  # beyond it nothing is looked at
+    height, width = nucleus.reach.shape
+    rows = slice(max(0, nucleus.top - margin), nucleus.top + height + margin)
+    columns = slice(max(0, nucleus.left - margin), nucleus.left + width + margin)
+    around = levels_map[rows, columns]
+    gone = np.zeros(around.shape, bool)
+    top, left = nucleus.top - rows.start, nucleus.left - columns.start
+    gone[top : top + height, left : left + width] = nucleus.reach
+    known = ~gone & (around != levels - 1)
+    kernel = (2 * margin + 1, 2 * margin + 1)
     shares = [
-        ndimage.gaussian_filter(((levels_map == level) & known).astype(np.float32), sigma, truncate=6)
+        cv2.GaussianBlur(((around == level) & known).astype(np.float32), kernel, sigma, borderType=cv2.BORDER_REFLECT)
         for level in range(levels - 1)
     ]
-    return np.where(gone, np.argmax(shares, axis=0), levels_map).astype(np.uint8)
+    without = levels_map.copy()
+    without[rows, columns] = np.where(gone, np.argmax(shares, axis=0), around)
+    return without
 
 
 def fits(levels_map: Map, nucleus: Nucleus, levels: int) -> bool:

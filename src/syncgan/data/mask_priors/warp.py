@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from syncgan import rng
@@ -48,16 +47,23 @@ class WarpedMasks:
         self._levels = levels
         self._masks = np.zeros((0, 1, 1), np.uint8)
         self._labels = np.zeros(0, np.int64)
+        # What a mask holds is found once, not for every draw.
+        self._nuclei: dict[int, list[Nucleus]] = {}
+        self._spreads: dict[int | None, float] = {}
 
     def fit(self, masks: NDArray[np.uint8], labels: NDArray[np.int64] | None = None, seed: int = 0) -> None:
         """Keep masks (N, S, S) and their class indices (N,)."""
         self._masks = np.array(masks, dtype=np.uint8)
         self._labels = np.zeros(len(masks), np.int64) if labels is None else np.array(labels, dtype=np.int64)
+        self._nuclei.clear()
+        self._spreads.clear()
 
     def sample(self, n: int, label: int | None = None, seed: int = 0) -> NDArray[np.uint8]:
         """Draw maps (n, S, S) of one class, or of all; each is a function of `seed` and its position."""
         members = np.flatnonzero(self._labels == label) if label is not None else np.arange(len(self._masks))
-        spread = place_spread(self._masks[members], self._levels)
+        if label not in self._spreads:
+            self._spreads[label] = place_spread(self._masks[members], self._levels)
+        spread = self._spreads[label]
         drawn = [self._draw(members, spread, rng.numpy_generator(seed, "warp", index)) for index in range(n)]
         return np.stack(drawn) if drawn else np.zeros((0, *self._masks.shape[1:]), np.uint8)
 
@@ -67,11 +73,12 @@ class WarpedMasks:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take the masks that `state_dict` returned."""
-        self._masks, self._labels = state["masks"].cpu().numpy(), state["labels"].cpu().numpy()
+        self.fit(state["masks"].cpu().numpy(), state["labels"].cpu().numpy())
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
-        levels_map = self._masks[generator.choice(members)]
-        for nucleus in nuclei_of(levels_map, self._levels):
+        chosen = int(generator.choice(members))
+        levels_map = self._masks[chosen]
+        for nucleus in self._nuclei_of(chosen):
             fate = generator.random()
             if not nucleus.inside or fate >= _EXCHANGED + _MOVED:
                 continue
@@ -81,9 +88,14 @@ class WarpedMasks:
         levels_map = dihedral(levels_map, int(generator.integers(8)))
         return _warped(levels_map, self._levels, spread, generator)
 
+    def _nuclei_of(self, mask: int) -> list[Nucleus]:
+        if mask not in self._nuclei:
+            self._nuclei[mask] = nuclei_of(self._masks[mask], self._levels)
+        return self._nuclei[mask]
+
     def _donor(self, members: NDArray[np.int64], like: Nucleus, generator: np.random.Generator) -> Nucleus | None:
         """Return a nucleus of similar size from another mask, turned, where `like` lies; None if there is none."""
-        donors = nuclei_of(self._masks[generator.choice(members)], self._levels)
+        donors = self._nuclei_of(int(generator.choice(members)))
         similar = [
             donor
             for donor in donors
@@ -119,8 +131,11 @@ def _warped(levels_map: Map, levels: int, spread: float, generator: np.random.Ge
     nodes = generator.normal(0, _ELASTIC * side, (_ELASTIC_CELLS, _ELASTIC_CELLS, 2))
     displacement = cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
     shift = generator.normal(0, _SHIFT * spread * side, 2)
-    places = (places @ (rotation * stretch).T + displacement + shift + (side - 1) / 2).transpose(2, 0, 1)
+    places = (places @ (rotation * stretch).T + displacement + shift + (side - 1) / 2).astype(np.float32)
     planes = [(levels_map == level).astype(np.float32) for level in range(levels)]
     # What lies beyond the border repeats the border: a mirror would put new nuclei there.
-    shares = [ndimage.map_coordinates(plane, places, order=1, mode="nearest") for plane in planes]
+    shares = [
+        cv2.remap(plane, places[..., 1], places[..., 0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for plane in planes
+    ]
     return np.asarray(np.argmax(shares, axis=0), dtype=np.uint8)

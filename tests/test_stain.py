@@ -1,0 +1,39 @@
+"""Stain codes: measured from pixels, drawn from the class's own."""
+
+import pytest
+import torch
+
+from syncgan.data.stain import StainPrior, stain_codes
+
+
+@pytest.fixture
+def prior():
+    codes = torch.tensor([[0.0], [10.0], [1.0], [11.0], [0.5]])
+    return StainPrior(torch.zeros(1), torch.ones(1), codes, torch.tensor([0, 1, 0, 1, 0]))
+
+
+def test_a_code_is_the_mean_colour_of_each_level():
+    image = torch.zeros((1, 3, 2, 2), dtype=torch.uint8)
+    image[0, :, 0] = torch.tensor([255, 0, 255])[:, None]
+    maps = torch.tensor([[[1, 1], [0, 0]]], dtype=torch.uint8)
+    assert torch.allclose(stain_codes(image, maps, 2), torch.tensor([[-1.0, -1, -1, 1, -1, 1]]))
+
+
+def test_codes_are_drawn_from_the_class_of_each_item(prior):
+    classes = torch.tensor([0, 1] * 50)
+    drawn = prior.sample(list(range(100)), classes)[:, 0]
+    # A quarter of the largest difference within a class at most beyond its members.
+    assert (drawn[classes == 0] <= 1.25).all()
+    assert (drawn[classes == 1] >= 9.75).all()
+    assert len(drawn.unique()) > 50
+
+
+def test_without_classes_all_codes_serve(prior):
+    drawn = prior.sample(list(range(60)), None)[:, 0]
+    assert (drawn < 5).any()
+    assert (drawn > 5).any()
+
+
+def test_a_code_depends_on_its_own_seed_alone(prior):
+    together = prior.sample([5, 6, 7], torch.tensor([0, 1, 0]))
+    assert torch.equal(together[1:2], prior.sample([6], torch.tensor([1])))
