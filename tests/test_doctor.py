@@ -114,14 +114,16 @@ def test_a_folder_that_is_not_there_is_an_error_as_elsewhere(tmp_path):
 
 
 def test_few_and_uneven_images_are_said_with_what_the_settings_do():
-    counts = {"a": 100, "b": 12}
-    told = {finding.text: finding.remedy for finding in about_counts(counts, SynCGANConfig())}
+    counts, gans = {"a": 100, "b": 12}, SynCGANConfig().updated(["mask_gan.generator=decoder"])
+    told = {finding.text: finding.remedy for finding in about_counts(counts, gans)}
     few, uneven = (next(text for text in told if part in text) for part in ("fewer than 30", "8.3 times"))
     assert "one mask GAN that is told the class" in few
     assert "'b'" in few
     assert 'strategy="balance"' in told[uneven]
-    alone = about_counts(counts, SynCGANConfig().updated(["mask_gan.sharing=class"]))
+    alone = about_counts(counts, gans.updated(["mask_gan.sharing=class"]))
     assert any("a mask GAN of its own" in finding.text for finding in alone)
+    warped = about_counts(counts, gans.updated(["mask_gan.generator=warp"]))
+    assert any("vary little" in finding.text for finding in warped)
     assert all(finding.level == "fine" for finding in about_counts({"a": 40, "b": 60}, SynCGANConfig()))
 
 

@@ -170,7 +170,8 @@ def _about_few(counts: Mapping[str, int], config: SynCGANConfig) -> list[Finding
     remedy = "more images of the class are worth more than any setting; masks warped from the real ones need fewest "
     remedy += "(--set mask_gan.generator=warp)"
     if section.generator not in ("decoder", "unet"):
-        does, remedy = f"from which mask prior {section.generator!r} learns", "more images are worth more than settings"
+        does = f"so their masks vary little beyond what these show (mask_gan.generator = {section.generator})"
+        remedy = "more images of the class are worth more than any setting"
     start = f"{_are(few, 'a class has', 'classes have')} fewer than {section.shared_below} images: {some(few)}"
     return [Finding("worth a look", "images", f"{start}; {does}", remedy=remedy)]
 
