@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -27,16 +28,17 @@ from syncgan.evaluation.doctor_rules import about_counts, about_forecast
 
 SIZE = 48
 TINY = SynCGANConfig.preset("tiny")
-IMAGES = Phantom(8, image_size=SIZE, seed=5)
+PHANTOM = Phantom(8, image_size=SIZE, seed=5)
+image = functools.cache(PHANTOM.image)
 
 
 def write_images(folder: Path, classes: dict[str, int]) -> Path:
     """Write class folders of phantom images, all of them different."""
-    indices = iter(range(len(IMAGES)))
+    indices = iter(range(len(PHANTOM)))
     for name, count in classes.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
-            Image.fromarray(IMAGES.image(next(indices))).save(folder / name / f"{number}.png")
+            Image.fromarray(image(next(indices))).save(folder / name / f"{number}.png")
     return folder
 
 
@@ -237,9 +239,9 @@ def test_one_image_in_two_groups_is_a_problem_only_then(tmp_path):
 
 def test_copies_of_copies_are_one_set_and_every_set_is_told_once(tmp_path):
     folder = write_images(tmp_path, {"a": 4, "b": 4})
-    image = Image.open(folder / "a" / "0.png")
-    image.save(folder / "a" / "x.bmp")
-    image.rotate(180).save(folder / "a" / "y.png")
+    first = Image.open(folder / "a" / "0.png")
+    first.save(folder / "a" / "x.bmp")
+    first.rotate(180).save(folder / "a" / "y.png")
     Image.open(folder / "b" / "3.png").save(folder / "b" / "z.png")
     sets = [same.files for same in quickly(folder).duplicates]
     assert sets == [("a/0.png", "a/x.bmp", "a/y.png"), ("b/3.png", "b/z.png")]

@@ -26,7 +26,7 @@ _STYLES = {"problem": "bold red", "worth a look": "yellow", "fine": "green"}
 @command
 def doctor(
     data: Annotated[
-        Path | None, typer.Argument(metavar="[DATA]", help="Folder of class folders; without it, the machine alone.")
+        Path | None, typer.Argument(metavar="DATA", help="Folder of class folders; without it, the machine alone.")
     ] = None,
     out: Annotated[
         Path | None,
