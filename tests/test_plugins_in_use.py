@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from syncgan import ARMS, CLASSIFIERS, SAMPLE_FILTERS, Phantom, SynCGANAugmenter, SynCGANConfig
-from syncgan.errors import ContractError, UnknownNameError
+from syncgan.errors import ContractError, SamplingError, UnknownNameError
 from syncgan.evaluation.filters import dark_nuclei
 
 SETTINGS = [
@@ -63,9 +63,9 @@ def test_a_refused_sample_is_drawn_again_and_the_others_stay(augmenter: SynCGANA
     assert changed.tolist() == [index == 2 for index in range(8)]
 
 
-def test_a_filter_that_refuses_everything_warns_and_keeps(augmenter: SynCGANAugmenter, filter_name: str) -> None:
+def test_a_filter_that_refuses_everything_is_an_error(augmenter: SynCGANAugmenter, filter_name: str) -> None:
     SAMPLE_FILTERS.register(filter_name)(lambda images, masks, levels: torch.zeros(len(images), dtype=torch.bool))
-    with pytest.warns(UserWarning, match="3 of 3 samples were still refused after 8 draws"):
+    with pytest.raises(SamplingError, match=r"3 of 3 samples were refused 32 times in a row.*test-filter 100 %"):
         filtered(augmenter, filter_name).sample(0, 3)
 
 

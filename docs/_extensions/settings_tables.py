@@ -1,11 +1,12 @@
 """Write tables of settings from the classes that hold them, so that they cannot go out of date.
 
-The line ``% settings`` of a page is replaced by one table a section of the configuration, the line ``% segmenters`` by
-one table a built-in segmenter.
+The line ``% settings`` of a page is replaced by one table a section of the configuration, the lines ``% segmenters``
+and ``% filters`` by one table a built-in segmenter or sample filter.
 """
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from typing import Any
@@ -15,10 +16,10 @@ from pydantic.fields import FieldInfo
 
 import syncgan.config
 from syncgan.config import SynCGANConfig
-from syncgan.registry import SEGMENTERS
+from syncgan.registry import SAMPLE_FILTERS, SEGMENTERS
 
 PRESETS = ("default", "tiny", "paper")
-MARK, SEGMENTERS_MARK = "% settings", "% segmenters"
+MARK, SEGMENTERS_MARK, FILTERS_MARK = "% settings", "% segmenters", "% filters"
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -37,6 +38,9 @@ def fill(app: Any, name: str, source: list[str]) -> None:
     if SEGMENTERS_MARK in source[0]:
         app.env.note_dependency(__file__)
         source[0] = source[0].replace(SEGMENTERS_MARK, "\n\n".join(segmenters()))
+    if FILTERS_MARK in source[0]:
+        app.env.note_dependency(__file__)
+        source[0] = source[0].replace(FILTERS_MARK, "\n\n".join(filters()))
 
 
 def sections() -> list[str]:
@@ -58,13 +62,35 @@ def segmenters() -> list[str]:
     for info in SEGMENTERS.describe():
         if info.origin == "built-in":
             model = SEGMENTERS.get(info.name)
-            lines = [f"### `{info.name}`", "", model.__doc__.splitlines()[0], ""]
-            lines += ["| parameter | default | allowed | meaning |", "|" + "---|" * 4]
-            for name, field in model.model_fields.items():
-                cells = [f"`{name}`", shown_value(field.default), allowed(field), field.description or ""]
-                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-            parts.append("\n".join(lines))
+            parts.append(parameters(info.name, model.__doc__.splitlines()[0], model.model_fields))
     return parts
+
+
+def filters() -> list[str]:
+    """Return the parameters of every built-in sample filter as Markdown."""
+    parts = []
+    for info in SAMPLE_FILTERS.describe():
+        if info.origin == "built-in":
+            plugin = SAMPLE_FILTERS.get(info.name)
+            hints = typing.get_type_hints(plugin.__init__ if inspect.isclass(plugin) else plugin, include_extras=True)
+            defaults = {name: parameter.default for name, parameter in inspect.signature(plugin).parameters.items()}
+            own = {
+                name: FieldInfo.from_annotated_attribute(hint, defaults[name])
+                for name, hint in hints.items()
+                if typing.get_origin(hint) is typing.Annotated
+            }
+            parts.append(parameters(info.name, (plugin.__doc__ or "").splitlines()[0], own))
+    return parts
+
+
+def parameters(name: str, summary: str, fields: dict[str, FieldInfo]) -> str:
+    """Return the table of the parameters of one plug-in."""
+    lines = [f"### `{name}`", "", summary, ""]
+    lines += ["| parameter | default | allowed | meaning |", "|" + "---|" * 4]
+    for key, field in fields.items():
+        cells = [f"`{key}`", shown_value(field.default), allowed(field), field.description or ""]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def table(title: str, summary: str, fields: dict[str, FieldInfo], values: dict[str, Any]) -> str:

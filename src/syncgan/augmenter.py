@@ -23,6 +23,7 @@ from syncgan.data.batch_rendering import BatchRenderer
 from syncgan.data.batch_transform import BatchTransform, share_of
 from syncgan.data.datasets import AugmentedDataset, wrap_dataset
 from syncgan.data.export import ChunkRequest, ExportChunk, ExportSummary, write_export
+from syncgan.data.filter_bank import FilterBank
 from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import (
     TrainingPairs,
@@ -41,7 +42,7 @@ from syncgan.extractor import MaskExtractor, Masks
 from syncgan.fitting import Fitting
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score, without_selection
 from syncgan.mask_gan import MaskGAN
-from syncgan.registry import SAMPLE_FILTERS, require_plugins
+from syncgan.registry import require_plugins
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
 from syncgan.storage import library_versions, read_folder, sha256, write_folder
@@ -56,7 +57,7 @@ __all__ = ["FitEvent", "SynCGANAugmenter"]
 
 Callback = Callable[[FitEvent], None]
 
-_KIND = "augmenter"
+_KIND, _FILTERS = "augmenter", "sample_filters"
 _MANY_IMAGES = 64
 
 
@@ -77,6 +78,7 @@ class SynCGANAugmenter:
     mask_gans_ : one `MaskGAN` a class, aligned with `classes_`; the same one at each place when the classes share it.
     image_gan_ : the `MaskToImageCGAN`.
     mask_ranges_ : one `MaskRange` a class: what the mask filter admits.
+    sample_filters_ : the `FilterBank`: what the sample filters of ``filters.samples`` have learned.
     excluded_ : item name -> why it was left out of training.
     fingerprint_ : sha256 of the training pairs.
     pairs_ : the `TrainingPairs`; only after `fit`, never saved.
@@ -92,6 +94,8 @@ class SynCGANAugmenter:
     """
 
     pairs_: TrainingPairs
+    config_: SynCGANConfig
+    sample_filters_: FilterBank
 
     def __init__(
         self,
@@ -124,7 +128,8 @@ class SynCGANAugmenter:
         masks : one (H, W) mask an item, of the item's size, when they are known; None extracts them.
         validation : held-out dataset to choose the renderer by (``image_gan.selection`` not "last"); None holds
             out a share of `dataset`.
-        groups : one patient or slide an item; a held-out share then never shares a group with the rest.
+        groups : one patient or slide an item; a held-out share then never shares a group with the rest, and sample
+            filters leave out whole groups.
         run_dir : folder for configuration, log, checkpoints and model; None keeps nothing on disk.
         resume : "auto" goes on with the same run in `run_dir` if there is one; "never" refuses a folder with a run.
         callbacks : called with each `FitEvent`; a callback that fails is logged and does not stop the training.
@@ -158,6 +163,14 @@ class SynCGANAugmenter:
         require_trainable(raw)
         self._prepare(raw, masks, notifier)
         training, held_out = self._split(validation, groups, len(raw))
+        # Before the networks: a filter that cannot be fitted is then said in seconds, not after hours.
+        self.sample_filters_ = self._filter_bank().fit(
+            self.config_.filters,
+            training.images,
+            training.maps,
+            self._class_indices(training.labels),
+            groups=None if groups is None else [groups[index] for index in training.indices],
+        )
         identity = {
             "config": self.config_.identity(),
             "seed": self.seed,
@@ -388,6 +401,28 @@ class SynCGANAugmenter:
             progress=progress,
         )
 
+    def use_filters(self, samples: Sequence[str], parameters: Mapping[str, Mapping[str, Any]] | None = None) -> Self:
+        """Sample through other filters, or under other parameters, from now on; nothing is fitted anew.
+
+        Parameters
+        ----------
+        samples : names in ``SAMPLE_FILTERS``; of those that learn, only what ``filters.samples`` named at `fit`.
+        parameters : filter -> its own, thresholds above all; the defaults for one that is not there.
+
+        Raises
+        ------
+        UnknownNameError, NotFittedError, ConfigError
+            No such filter, one that has not been fitted, or parameters that it does not have.
+        """
+        self._require_fitted()
+        values = self.config_.model_dump(mode="json")
+        values["filters"] |= {"samples": tuple(samples), "parameters": dict(parameters or {})}
+        config = SynCGANConfig.from_mapping(values)
+        require_plugins(config.plugin_names())
+        self.sample_filters_.filters(config.filters)
+        self.config_ = config
+        return self
+
     def save(self, folder: Path | str) -> None:
         """Write everything needed to sample as safetensors and manifest, without any image; see `load`."""
         self._require_fitted()
@@ -395,6 +430,9 @@ class SynCGANAugmenter:
         models = {f"mask_gan-{index:03d}": model.state() for index, model in enumerate(dict.fromkeys(self.mask_gans_))}
         models["image_gan"] = self.image_gan_.state()
         tensors = {f"{name}.{group}": part for name, (groups, _) in models.items() for group, part in groups.items()}
+        learned, filters = self.sample_filters_.state()
+        # A filter's name may be anything; its file has a number.
+        tensors |= {f"{_FILTERS}.{index:03d}": learned[name] for index, name in enumerate(filters)}
         manifest = {
             "config": self.config_.model_dump(mode="json"),
             "seed": self.seed,
@@ -403,6 +441,7 @@ class SynCGANAugmenter:
             "levels": self.levels_,
             "extractor": self.extractor_description_,
             "mask_ranges": [mask_range.as_dict() for mask_range in self.mask_ranges_],
+            _FILTERS: [{"name": name, "learned": learned} for name, learned in filters.items()],
             "excluded": len(self.excluded_),
             "dataset_fingerprint": self.fingerprint_,
             "models": {name: description for name, (_, description) in models.items()},
@@ -437,6 +476,11 @@ class SynCGANAugmenter:
         model.mask_gans_ = mask_gans * len(model.classes_) if mask_gans[0].label_values_ else mask_gans
         image_gan = MaskToImageCGAN.from_state(states["image_gan"], manifest["models"]["image_gan"], device=device)
         model.image_gan_, model.config_ = image_gan, model.config
+        filters = manifest.get(_FILTERS, [])
+        model.sample_filters_ = model._filter_bank().load_state(
+            {entry["name"]: tensors[f"{_FILTERS}.{index:03d}"] for index, entry in enumerate(filters)},
+            {entry["name"]: entry["learned"] for entry in filters},
+        )
         return model
 
     def _prepare(self, raw: RawData, masks: Sequence[Any] | None, notifier: Notifier) -> None:
@@ -490,7 +534,7 @@ class SynCGANAugmenter:
             raise DataError(f"expected one group an item, got {len(groups)} groups and {items} items")
         section = self.config_.image_gan
         if section.selection == "last":
-            if validation is not None or groups is not None:
+            if validation is not None or (groups is not None and not self.config_.filters.samples):
                 warnings.warn(
                     "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
                     "set it to 'validation' or 'utility' to choose the renderer by held-out pairs",
@@ -531,8 +575,29 @@ class SynCGANAugmenter:
             size=self.config_.image_size,
             max_attempts=self.config_.sampling.max_attempts,
             device=self.device_,
-            sample_filters={name: SAMPLE_FILTERS.get(name) for name in self.config_.filters.samples},
+            sample_filters=self.sample_filters_.filters(self.config_.filters),
         )
+
+    def _filter_bank(self) -> FilterBank:
+        return FilterBank(
+            levels=self.levels_,
+            classes=len(self.classes_),
+            image_size=self.config_.image_size,
+            seed=self.seed,
+            device=self.device_,
+            extractor=self.extractor_description_
+            if "parameters" in self.extractor_description_
+            else self._described_section(),
+        )
+
+    def _described_section(self) -> dict[str, Any]:
+        """Describe the configuration's extractor, where masks were given; it need not be here."""
+        section = self.config_.extractor
+        described = {"name": section.segmenter, "parameters": section.parameters, "levels": self.levels_}
+        return described | section.cleaning
+
+    def _class_indices(self, labels: Tensor) -> Tensor:
+        return torch.tensor([self.label_values_.index(label) for label in labels.tolist()], dtype=torch.int64)
 
     def _mask_source(self, index: int) -> Callable[[Sequence[int]], Tensor]:
         """Return item seeds -> masks of one class."""
@@ -553,7 +618,7 @@ class SynCGANAugmenter:
     def _digest(self) -> str:
         """Return what tells this model from others: sha256 over configuration, weights and classes."""
         parts = [self.config_.to_json(), repr(self.classes_), repr(self.label_values_), repr(self.mask_ranges_)]
-        models: list[Any] = [*dict.fromkeys(self.mask_gans_), self.image_gan_]
+        models: list[Any] = [*dict.fromkeys(self.mask_gans_), self.image_gan_, self.sample_filters_]
         for model in models:
             tensors = model.state()[0]
             for group, named in sorted(tensors.items()):

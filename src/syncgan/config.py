@@ -294,7 +294,13 @@ class SamplingConfig(ConfigSection):
     """Rendering of synthetic samples (Sec. 3.5)."""
 
     chunk_size: int = Field(16, ge=1, le=4096, description="Items rendered at once; part of a sample's identity.")
-    max_attempts: int = Field(8, ge=1, le=100, description="Draws for one item until it passes the filters.")
+    max_attempts: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        description="Draws for one item until it passes the filters; then a mask is kept with a warning, and a sample "
+        "is an error.",
+    )
 
 
 class FiltersConfig(ConfigSection):
@@ -306,6 +312,9 @@ class FiltersConfig(ConfigSection):
         "area or count lies outside what those show.",
     )
     samples: tuple[str, ...] = Field((), description="Names in SAMPLE_FILTERS, applied to image and mask.")
+    parameters: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Sample filter -> its own parameters."
+    )
 
 
 class TrainingConfig(ConfigSection):
@@ -454,8 +463,12 @@ class SynCGANConfig(ConfigSection):
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes two runs the same run: all settings but those of the engine that change no result."""
+        """Return what makes two runs the same run: all settings but those that change nothing of the training.
+
+        Filters are fitted anew whenever a run is finished or gone on with, so they are not part of it.
+        """
         values = self.model_dump(mode="json")
+        del values["filters"], values["sampling"]["max_attempts"]
         values["training"] = {key: value for key, value in values["training"].items() if key not in _FREE_TO_CHANGE}
         return values
 
@@ -480,7 +493,7 @@ class SynCGANConfig(ConfigSection):
             ("image generator", self.image_gan.generator),
             ("discriminator", self.mask_gan.discriminator),
             ("discriminator", self.image_gan.discriminator),
-            *(("sample filter", name) for name in self.filters.samples),
+            *(("sample filter", name) for name in (*self.filters.samples, *self.filters.parameters)),
         ]
 
     @property
@@ -549,9 +562,15 @@ def _overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     merged = dict(base)
     for key, value in values.items():
         inner = merged.get(key)
-        nest = isinstance(inner, Mapping) and isinstance(value, Mapping) and key != "parameters"
+        nest = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        # A segmenter's parameters mean nothing to another one; those of filters stand under the name of each.
+        nest = nest and (key != "parameters" or _holds_tables(value))
         merged[key] = _overlay(inner, value) if nest else value  # type: ignore[arg-type]
     return merged
+
+
+def _holds_tables(values: Any) -> bool:
+    return bool(values) and all(isinstance(value, Mapping) for value in values.values())
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

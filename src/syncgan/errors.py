@@ -14,6 +14,7 @@ The command line turns a `SyncganError` into one line and exit code 2; anything 
     ├── NotFittedError       a model is used before `fit` or `load`                           (also an AttributeError)
     ├── ArtefactError        a model or checkpoint is damaged, incomplete or of a newer format
     ├── RunExistsError       the output folder already holds another run                      (also a FileExistsError)
+    ├── SamplingError        the sample filters refuse what the model renders of a class
     └── TrainingError        training cannot go on
 """
 
@@ -30,6 +31,7 @@ __all__ = [
     "NotFittedError",
     "PluginError",
     "RunExistsError",
+    "SamplingError",
     "SyncganError",
     "TrainingError",
     "UnknownNameError",
@@ -89,6 +91,10 @@ class ArtefactError(SyncganError):
 
 class RunExistsError(SyncganError, FileExistsError):
     """The output folder already holds another run."""
+
+
+class SamplingError(SyncganError):
+    """The sample filters refuse what the model renders of a class, again and again."""
 
 
 class TrainingError(SyncganError):

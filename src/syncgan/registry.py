@@ -258,7 +258,13 @@ DISCRIMINATORS = Registry(
 SAMPLE_FILTERS = Registry(
     "sample filter",
     group="syncgan.sample_filters",
-    builtins={"dark_nuclei": "syncgan.evaluation.filters:dark_nuclei"},
+    builtins={
+        "centroid": "syncgan.evaluation.filters.centroid:Centroid",
+        "confidence": "syncgan.evaluation.filters.confidence:Confidence",
+        "dark_nuclei": "syncgan.evaluation.filters.contrast:dark_nuclei",
+        "mask_consistency": "syncgan.evaluation.filters.consistency:MaskConsistency",
+        "not_a_copy": "syncgan.evaluation.filters.copies:NotACopy",
+    },
 )
 CLASSIFIERS = Registry(
     "classifier",

@@ -24,15 +24,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan.config import SynCGANConfig
+from syncgan.data.filter_contract import require_contract
 from syncgan.data.phantom import Phantom
+from syncgan.data.sample_filters import make_filter
 from syncgan.errors import ContractError, SyncganError
+from syncgan.extractor import MaskExtractor
 from syncgan.image_cgan import MaskToImageCGAN
 from syncgan.mask_gan import MaskGAN
-from syncgan.registry import IMAGE_GENERATORS, MASK_GENERATORS, Registry
+from syncgan.registry import IMAGE_GENERATORS, MASK_GENERATORS, SAMPLE_FILTERS, Registry
 from syncgan.segmentation.protocol import normalise_output
 from syncgan.segmentation.resolve import ResolvedSegmenter, resolve
 
-__all__ = ["check_image_generator", "check_mask_generator", "check_segmenter"]
+__all__ = ["check_image_generator", "check_mask_generator", "check_sample_filter", "check_segmenter"]
 
 _IMAGE_SIZE = 32
 _ITEMS = 3
@@ -126,6 +129,48 @@ def check_image_generator(factory: str | Callable[..., Any], *, levels: int = 2)
         )
 
     _under_a_name(IMAGE_GENERATORS, factory, check)
+
+
+def check_sample_filter(plugin: str | Callable[..., Any], *, levels: int = 2, **parameters: Any) -> None:
+    """Check that a sample filter fulfils its contract (see `syncgan.data.sample_filters.FittedFilter`).
+
+    One that learns is fitted, scores, and is restored from its state. Either kind must give what its contract says,
+    the same when asked again, the same for a sample alone as among others, and leave what it was given as it was.
+
+    Parameters
+    ----------
+    plugin : a name in ``SAMPLE_FILTERS``, a callable of samples, or a factory of a filter that learns.
+    levels : L of the masks.
+    **parameters : the filter's own.
+
+    Raises
+    ------
+    ContractError
+        What it did, and what was expected.
+
+    Examples
+    --------
+    >>> check_sample_filter("dark_nuclei")
+    >>> check_sample_filter(lambda images, masks, levels: images.float().mean(dim=(1, 2, 3)) > images.float().mean())
+    Traceback (most recent call last):
+    ...
+    syncgan.errors.ContractError: sample filter 'plug-in under check' judges a sample otherwise when it is alone; ...
+    """
+    images, maps, numbers = _training_set(levels, per_class=4)
+    samples = torch.from_numpy(images), torch.from_numpy(maps), torch.tensor(numbers)
+    offered = {
+        "levels": levels,
+        "classes": 2,
+        "image_size": _IMAGE_SIZE,
+        "seed": 0,
+        "device": torch.device("cpu"),
+        "extractor": MaskExtractor(levels=levels).describe(),
+    }
+
+    def check(name: str) -> None:
+        require_contract(name, lambda: make_filter(name, parameters, **offered, shared={}), samples, levels)
+
+    _under_a_name(SAMPLE_FILTERS, plugin, check)
 
 
 @dataclass(frozen=True)
@@ -278,9 +323,9 @@ def _require_a_working_copy(resolved: ResolvedSegmenter, case: _Case, before: ND
         )
 
 
-def _training_set(levels: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
+def _training_set(levels: int, per_class: int = 2) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
     """Return images (N, 3, S, S), maps (N, S, S) in which every level occurs, and labels of two classes."""
-    phantom = Phantom(2, image_size=_IMAGE_SIZE)
+    phantom = Phantom(per_class, image_size=_IMAGE_SIZE)
     images = np.stack([phantom.image(index) for index in range(len(phantom))]).transpose(0, 3, 1, 2)
     stripes = np.arange(_IMAGE_SIZE, dtype=np.uint8) * (levels - 1) // _IMAGE_SIZE
     maps = np.stack([np.where(mask > 0, levels - 1, stripes[None, :]) for mask in phantom.masks]).astype(np.uint8)

@@ -17,14 +17,13 @@ from torch import Tensor
 
 from syncgan import rng
 from syncgan.data.plausibility import MaskRange
-from syncgan.errors import ContractError
+from syncgan.data.rejections import Rejections, Tally
+from syncgan.data.sample_filters import Filter, judge
+from syncgan.errors import SamplingError
 
 __all__ = ["ClassSampler", "Rendered"]
 
 _USER = 7  # stack level of the line that called the augmenter's method
-
-
-SampleFilter = Callable[[Tensor, Tensor, int], Tensor]
 
 
 MaskSource = Callable[[Sequence[int]], Tensor]
@@ -46,18 +45,20 @@ class Rendered:
     ----------
     images, maps : (n, 3, S, S) and (n, S, S) uint8.
     scores : name -> (n,) numbers that the sample filters gave the samples.
+    rejections : what was drawn and refused on the way; accounts of several calls add up.
     """
 
     images: Tensor
     maps: Tensor
     scores: Mapping[str, Tensor] = field(default_factory=dict)
+    rejections: Rejections = field(default_factory=Rejections)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, NDArray[Any]]]:
-        """Return images, maps and scores as NumPy arrays."""
-        scores = {name: values.cpu().numpy() for name, values in self.scores.items()}
+        """Return images, maps and scores (to six decimals) as NumPy arrays."""
+        scores = {name: values.cpu().numpy().round(6) for name, values in self.scores.items()}
         return self.images.cpu().numpy(), self.maps.cpu().numpy(), scores
 
 
@@ -72,7 +73,7 @@ class ClassSampler:
     renderer : one for all classes.
     levels, size : L and S.
     max_attempts : draws for one item until it passes.
-    sample_filters : name -> ``(images, masks, levels) -> (n,) bool``, True for the samples to keep.
+    sample_filters : name -> filter, fitted where it learns; see `syncgan.data.sample_filters`.
     device : where results are.
     """
 
@@ -84,82 +85,96 @@ class ClassSampler:
     size: int
     max_attempts: int
     device: torch.device
-    sample_filters: Mapping[str, SampleFilter]
+    sample_filters: Mapping[str, Filter]
 
     def item_seeds(self, index: int, seed: int, items: Iterable[int]) -> list[int]:
         """Return the seeds of the items of class `index` with these numbers."""
         return [rng.seed_for(seed, "sample", self.classes[index], item) for item in items]
 
     def render(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> Rendered:
-        """Render one item per class index and seed."""
-        images, maps = self._draw(class_indices, item_seeds)
-        refused = self._refused_samples(images, maps)
+        """Render one item per class index and seed.
+
+        Raises
+        ------
+        SamplingError
+            The sample filters refuse an item `max_attempts` times.
+        """
+        tally = Tally()
+        images, maps = self._draw(class_indices, item_seeds, tally)
+        scores, refused = self._judge(images, maps, class_indices, tally)
         for attempt in range(1, self.max_attempts):
             if not refused:
-                return Rendered(images, maps)
+                break
+            classes = [class_indices[position] for position in refused]
             seeds = [rng.seed_for(item_seeds[position], "sample attempt", attempt) for position in refused]
-            images[refused], maps[refused] = self._draw([class_indices[position] for position in refused], seeds)
-            still = self._refused_samples(images[refused], maps[refused])
+            again, again_maps = self._draw(classes, seeds, tally)
+            images[refused], maps[refused] = again, again_maps
+            own, still = self._judge(again, again_maps, classes, tally)
+            for name, values in own.items():
+                scores[name][refused] = values
             refused = [refused[position] for position in still]
         if refused:
-            _warn_of_kept(
-                self.classes[class_indices[refused[0]]], "samples", len(refused), len(images), self.max_attempts
-            )
-        return Rendered(images, maps)
+            names = [self.classes[class_indices[position]] for position in refused]
+            raise SamplingError(_cannot_fill(names, len(images), self.max_attempts, tally.rejections()))
+        return Rendered(images, maps, scores, tally.rejections())
 
     def items(self, index: int, seed: int, items: Sequence[int]) -> Rendered:
         """Render the items of class `index` with these numbers."""
         return self.render([index] * len(items), self.item_seeds(index, seed, items))
-
-    def _draw(self, class_indices: Sequence[int], item_seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        maps = torch.zeros((len(item_seeds), self.size, self.size), dtype=torch.uint8, device=self.device)
-        if not item_seeds:
-            return maps[:, None].expand(-1, 3, -1, -1), maps
-        for index in sorted(set(class_indices)):
-            positions = [position for position, own in enumerate(class_indices) if own == index]
-            maps[positions] = self.maps(index, [item_seeds[position] for position in positions])
-        classes = torch.tensor(list(class_indices), dtype=torch.int64)
-        return self.renderer.render(maps, classes, item_seeds), maps
 
     def maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
         """Draw maps (n, S, S) of one class.
 
         Those that the mask filter refuses are drawn again under the item's next seed.
         """
+        return self._maps(index, item_seeds, Tally())
+
+    def _draw(self, class_indices: Sequence[int], item_seeds: Sequence[int], tally: Tally) -> tuple[Tensor, Tensor]:
+        maps = torch.zeros((len(item_seeds), self.size, self.size), dtype=torch.uint8, device=self.device)
+        if not item_seeds:
+            return maps[:, None].expand(-1, 3, -1, -1), maps
+        for index in sorted(set(class_indices)):
+            positions = [position for position, own in enumerate(class_indices) if own == index]
+            maps[positions] = self._maps(index, [item_seeds[position] for position in positions], tally)
+        classes = torch.tensor(list(class_indices), dtype=torch.int64)
+        return self.renderer.render(maps, classes, item_seeds), maps
+
+    def _maps(self, index: int, item_seeds: Sequence[int], tally: Tally) -> Tensor:
         if not item_seeds:
             return torch.zeros((0, self.size, self.size), dtype=torch.uint8, device=self.device)
         maps = self._tidy(index, self.mask_sources[index](item_seeds))
-        refused = self._refused_maps(index, maps)
+        refused = self._refused_maps(index, maps, tally)
         for attempt in range(1, self.max_attempts):
             if not refused:
                 return maps
             seeds = [rng.seed_for(item_seeds[position], "attempt", attempt) for position in refused]
             again = self._tidy(index, self.mask_sources[index](seeds))
             maps[refused] = again
-            refused = [refused[position] for position in self._refused_maps(index, again)]
+            refused = [refused[position] for position in self._refused_maps(index, again, tally)]
         if refused:
-            _warn_of_kept(self.classes[index], "masks", len(refused), len(maps), self.max_attempts)
+            _warn_of_kept(self.classes[index], len(refused), len(maps), self.max_attempts)
         return maps
 
     def _tidy(self, index: int, maps: Tensor) -> Tensor:
         return maps if self.mask_ranges is None else self.mask_ranges[index].without_specks(maps, self.levels)
 
-    def _refused_maps(self, index: int, maps: Tensor) -> list[int]:
+    def _refused_maps(self, index: int, maps: Tensor, tally: Tally) -> list[int]:
         if self.mask_ranges is None:
             return []
-        return _positions(~self.mask_ranges[index].admits(maps, self.levels))
+        refused = _positions(~self.mask_ranges[index].admits(maps, self.levels))
+        tally.masks(self.classes[index], drawn=len(maps), refused=len(refused))
+        return refused
 
-    def _refused_samples(self, images: Tensor, maps: Tensor) -> list[int]:
-        refused = torch.zeros(len(images), dtype=torch.bool)
-        if not len(images):
-            return []
-        for name, sample_filter in self.sample_filters.items():
-            kept = sample_filter(images, maps, self.levels)
-            if not isinstance(kept, Tensor) or kept.shape != refused.shape or kept.dtype != torch.bool:
-                shown = f"{kept.dtype} {tuple(kept.shape)}" if isinstance(kept, Tensor) else type(kept).__name__
-                raise ContractError(f"sample filter {name!r}: expected a bool tensor ({len(images)},), got {shown}")
-            refused |= ~kept.cpu()
-        return _positions(refused)
+    def _judge(
+        self, images: Tensor, maps: Tensor, class_indices: Sequence[int], tally: Tally
+    ) -> tuple[dict[str, Tensor], list[int]]:
+        """Return filter -> scores, and the positions of the samples that any filter refuses."""
+        verdict = judge(self.sample_filters, images, maps, torch.tensor(list(class_indices)), self.levels)
+        kept = verdict.kept(len(images))
+        names = [self.classes[index] for index in class_indices]
+        flags = {name: values.tolist() for name, values in verdict.refused.items()}
+        tally.samples(names, refused=flags, kept=kept.tolist())
+        return dict(verdict.scores), _positions(~kept)
 
 
 def _positions(flags: Tensor) -> list[int]:
@@ -167,9 +182,23 @@ def _positions(flags: Tensor) -> list[int]:
     return positions
 
 
-def _warn_of_kept(name: str, what: str, kept: int, of: int, attempts: int) -> None:
+def _warn_of_kept(name: str, kept: int, of: int, attempts: int) -> None:
     warnings.warn(
-        f"class {name!r}: {kept} of {of} {what} were still refused after {attempts} draws and are kept as they are; "
+        f"class {name!r}: {kept} of {of} masks were still refused after {attempts} draws and are kept as they are; "
         "train for longer (mask_gan.steps), or loosen the filters",
         stacklevel=_USER,
+    )
+
+
+def _cannot_fill(names: Sequence[str], of: int, attempts: int, rejections: Rejections) -> str:
+    """Say which class cannot be filled, which filter is why, and what can be done."""
+    name = names[0]
+    account = rejections[name]
+    shares = ", ".join(f"{filter_name} {rate:.0%}".replace("%", " %") for filter_name, rate in account.rates.items())
+    more = f" (and of {', '.join(sorted(set(names[1:]) - {name}))})" if set(names) != {name} else ""
+    return (
+        f"class {name!r}{more}: {len(names)} of {of} samples were refused {attempts} times in a row; of "
+        f"{account.drawn} drawn were refused by filter: {shares}. Loosen the parameters of that filter or leave it out "
+        "(filters.parameters and filters.samples, or `use_filters` of a fitted model), draw more often "
+        "(sampling.max_attempts), or train for longer"
     )

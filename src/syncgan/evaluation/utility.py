@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from syncgan.evaluation.features import Features, default_features
 from syncgan.evaluation.metrics import kernel_distance
 from syncgan.training.augmentation import dihedral
 
-__all__ = ["UtilityScore", "copy_rate"]
+__all__ = ["UtilityScore", "copy_rate", "thumbnails", "turns"]
 
 _SIDE = 16
 _PERCENTILE = 5.0
@@ -76,16 +78,21 @@ def copy_rate(images: Tensor, training: Tensor, held_out: Tensor) -> float:
     ----------
     images, training, held_out : uint8 (N, 3, H, W) of one size.
     """
-    known = _thumbnails(training)
-    turned = torch.cat([dihedral(known, torch.full((len(known),), element)) for element in range(8)])
+    turned = torch.cat(list(turns(thumbnails(training))))
     threshold = np.percentile(_nearest(held_out, turned), _PERCENTILE)
     return float((_nearest(images, turned) < threshold).mean())
 
 
-def _thumbnails(images: Tensor) -> Tensor:
+def thumbnails(images: Tensor) -> Tensor:
+    """Shrink uint8 images (N, 3, H, W) to float (N, 3, 16, 16) in [0, 1] on the CPU."""
     return F.interpolate(images.cpu().float() / 255, size=(_SIDE, _SIDE), mode="area")
 
 
+def turns(images: Tensor) -> Iterator[Tensor]:
+    """Yield images (N, ..., S, S) under each of the 8 flips and quarter turns."""
+    return (dihedral(images, torch.full((len(images),), element)) for element in range(8))
+
+
 def _nearest(images: Tensor, known: Tensor) -> NDArray[np.float64]:
-    distances = torch.cdist(_thumbnails(images).flatten(1), known.flatten(1))
+    distances = torch.cdist(thumbnails(images).flatten(1), known.flatten(1))
     return np.asarray(distances.amin(dim=1).double().numpy())

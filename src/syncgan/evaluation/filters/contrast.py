@@ -1,18 +1,24 @@
-"""Built-in sample filters: ``(images, masks, levels) -> (n,) bool``, True for the samples to keep.
-
-A filter is named in ``filters.samples`` of the configuration; a sample that it refuses is drawn again.
-"""
+"""Sample filter ``dark_nuclei``: nuclei are darker than the rest. A function, which learns nothing."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 __all__ = ["dark_nuclei"]
 
-_MIN_CONTRAST = 8.0  # gray levels of 255
 
-
-def dark_nuclei(images: Tensor, masks: Tensor, levels: int) -> Tensor:
+def dark_nuclei(
+    images: Tensor,
+    masks: Tensor,
+    levels: int,
+    *,
+    min_contrast: Annotated[
+        float, Field(ge=0, le=255, description="Gray levels of 255 by which nuclei must be darker.")
+    ] = 8.0,
+) -> Tensor:
     """Keep the samples in which nuclei are darker than the rest: the renderer did follow the mask.
 
     Parameters
@@ -20,6 +26,7 @@ def dark_nuclei(images: Tensor, masks: Tensor, levels: int) -> Tensor:
     images : (n, 3, S, S) uint8.
     masks : (n, S, S) uint8, values 0 .. L-1.
     levels : L.
+    min_contrast : gray levels of 255 by which nuclei must be darker.
 
     Returns
     -------
@@ -29,4 +36,4 @@ def dark_nuclei(images: Tensor, masks: Tensor, levels: int) -> Tensor:
     nucleus = (masks == levels - 1).float()
     inside = (gray * nucleus).sum(dim=(1, 2)) / nucleus.sum(dim=(1, 2))
     outside = (gray * (1 - nucleus)).sum(dim=(1, 2)) / (1 - nucleus).sum(dim=(1, 2))
-    return outside - inside >= _MIN_CONTRAST
+    return outside - inside >= min_contrast

@@ -1,0 +1,135 @@
+"""What filters refused, counted by class: an account of how much of what a model draws can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["ClassRejections", "Rejections"]
+
+
+@dataclass(frozen=True)
+class ClassRejections:
+    """The account of one class.
+
+    Attributes
+    ----------
+    drawn : samples rendered and judged, those drawn again among them.
+    kept : samples that were given out.
+    refused : sample filter -> how many of `drawn` it refuses; several filters may refuse the same one.
+    masks_drawn, masks_refused : masks drawn, and those that the mask filter refuses; they were not rendered, unless it
+        refused ``sampling.max_attempts`` of them in a row.
+    """
+
+    drawn: int = 0
+    kept: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    masks_drawn: int = 0
+    masks_refused: int = 0
+
+    def __add__(self, other: ClassRejections) -> ClassRejections:
+        names = dict.fromkeys((*self.refused, *other.refused))
+        return ClassRejections(
+            self.drawn + other.drawn,
+            self.kept + other.kept,
+            {name: self.refused.get(name, 0) + other.refused.get(name, 0) for name in names},
+            self.masks_drawn + other.masks_drawn,
+            self.masks_refused + other.masks_refused,
+        )
+
+    @property
+    def rate(self) -> float:
+        """Share of the samples drawn that were refused, by whichever filter."""
+        return 1 - self.kept / self.drawn if self.drawn else 0.0
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Filter -> share that it refuses, of the samples drawn; ``mask_plausibility`` of the masks drawn."""
+        rates = {name: count / self.drawn for name, count in self.refused.items() if self.drawn}
+        if self.masks_drawn:
+            rates["mask_plausibility"] = self.masks_refused / self.masks_drawn
+        return rates
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts, JSON-compatible."""
+        return {
+            "drawn": self.drawn,
+            "kept": self.kept,
+            "refused": dict(self.refused),
+            "masks_drawn": self.masks_drawn,
+            "masks_refused": self.masks_refused,
+        }
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """The account of every class from which something was drawn; accounts add up.
+
+    Attributes
+    ----------
+    classes : class name -> its account.
+
+    Examples
+    --------
+    >>> first = Rejections({"HSIL": ClassRejections(drawn=10, kept=8, refused={"confidence": 2})})
+    >>> both = first + Rejections({"HSIL": ClassRejections(drawn=6, kept=4, refused={"confidence": 2})})
+    >>> print(both)
+    HSIL: 12 of 16 samples kept; confidence refused 25 %
+    >>> sum([both, Rejections()], Rejections()) == both
+    True
+    """
+
+    classes: Mapping[str, ClassRejections] = field(default_factory=dict)
+
+    def __add__(self, other: Rejections) -> Rejections:
+        names = dict.fromkeys((*self.classes, *other.classes))
+        return Rejections({name: self[name] + other[name] for name in names})
+
+    def __getitem__(self, name: str) -> ClassRejections:
+        return self.classes.get(name, ClassRejections())
+
+    def __bool__(self) -> bool:
+        """Tell whether anything was refused."""
+        return any(one.kept < one.drawn or one.masks_refused for one in self.classes.values())
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Return class -> counts, JSON-compatible."""
+        return {name: one.as_dict() for name, one in self.classes.items()}
+
+    def lines(self) -> list[str]:
+        """Return one line a class."""
+        return [f"{name}: {_in_words(one)}" for name, one in self.classes.items()]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+class Tally:
+    """Counts while samples are drawn; one for each call, so that nothing is shared."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, ClassRejections] = {}
+
+    def masks(self, name: str, *, drawn: int, refused: int) -> None:
+        """Count masks of one class."""
+        self._add(name, ClassRejections(masks_drawn=drawn, masks_refused=refused))
+
+    def samples(self, names: Iterable[str], *, refused: Mapping[str, Iterable[bool]], kept: Iterable[bool]) -> None:
+        """Count judged samples: the class of each, filter -> whether it refuses each, and which are kept."""
+        by_filter = {name: list(flags) for name, flags in refused.items()}
+        for position, (name, is_kept) in enumerate(zip(names, kept, strict=True)):
+            own = {filter_name: int(flags[position]) for filter_name, flags in by_filter.items()}
+            self._add(name, ClassRejections(drawn=1, kept=int(is_kept), refused=own))
+
+    def rejections(self) -> Rejections:
+        """Return the account so far."""
+        return Rejections(dict(self._classes))
+
+    def _add(self, name: str, one: ClassRejections) -> None:
+        self._classes[name] = self._classes.get(name, ClassRejections()) + one
+
+
+def _in_words(one: ClassRejections) -> str:
+    rates = [f"{name} refused {rate:.0%}".replace("%", " %") for name, rate in one.rates.items()]
+    return "; ".join([f"{one.kept} of {one.drawn} samples kept", *rates])
