@@ -1,7 +1,7 @@
 """Measure how near the masks of each mask generator are to real ones.
 
     python benchmarks/mask_prior.py [--sets NAME ...] [--generators NAME ...] [--seeds N] [--size PX]
-                                    [--set KEY=VALUE ...]
+                                    [--per-class N] [--set KEY=VALUE ...]
 
 45 training images a class (or half of the class), no slide on both sides (``image_sets.py``), preset ``default``.
 For each generator 64 masks a class are drawn through the mask filter, as `SynCGANAugmenter.sample_masks` does, and
@@ -34,7 +34,7 @@ from syncgan import SynCGANAugmenter, SynCGANConfig
 from syncgan.evaluation.mask_prior import PriorComparison, compare_masks
 from syncgan.evaluation.plots import COLUMNS, colour_map, draw_strips
 
-PER_CLASS, SAMPLES = 45, 64
+SAMPLES = 64
 GENERATORS: dict[str, list[str]] = {
     "decoder per class": ["mask_gan.generator=decoder", "mask_gan.sharing=class"],
     "decoder shared": ["mask_gan.generator=decoder", "mask_gan.sharing=shared"],
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(NAMES), choices=NAMES)
     parser.add_argument("--generators", nargs="+", default=MEASURED, choices=["real", *GENERATORS])
     parser.add_argument("--seeds", type=int, default=1, help="splits and trainings to average over")
+    parser.add_argument("--per-class", type=int, default=45, help="training images a class, or half of the class")
     parser.add_argument("--size", type=int, help="side in pixels; left out, that of the preset")
     parser.add_argument("--set", nargs="*", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument(
@@ -64,7 +65,7 @@ def main() -> None:
     for name in options.sets:
         data = load(name, config, options.data)
         for seed in range(options.seeds):
-            train, held_out = split(data, PER_CLASS, seed)
+            train, held_out = split(data, options.per_class, seed)
             for generator in options.generators:
                 for row in _rows(name, seed, generator, config, train, held_out, options.out):
                     print(_sentence(row), flush=True)

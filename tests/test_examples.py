@@ -117,9 +117,10 @@ def test_the_readme_shows_one_command_for_the_main_job_and_one_for_the_tests():
 
 def test_the_readmes_table_of_presets_is_true():
     rows = re.findall(
-        r"^\| `(\w+)` \| (\d+) px \| (\d) \| (\d+) px \|", README.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `(\w+)` \| (\d+) px \| (\d) \| ([\w ]+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE
     )
     assert {row[0] for row in rows} == {"tiny", "default", "paper"}
-    for name, *numbers in rows:
+    for name, size, levels, source in rows:
         config = SynCGANConfig.preset(name)
-        assert [int(number) for number in numbers] == [config.image_size, config.levels, config.mask_resolution]
+        assert [int(size), int(levels)] == [config.image_size, config.levels]
+        assert (source == "warped real masks") == (config.mask_gan.generator == "warp")

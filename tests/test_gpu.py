@@ -47,6 +47,19 @@ def test_batches_stay_on_the_gpu(saved: Path) -> None:
     assert (mixed != images).any()
 
 
+def test_a_batch_from_a_pool_never_waits_for_the_gpu(saved: Path) -> None:
+    mix = SynCGANAugmenter.load(saved, device="cuda").batch_transform(p=1.0, pool=4)
+    images = torch.zeros((8, 3, 32, 32), dtype=torch.uint8, device="cuda")
+    labels = torch.arange(8, device="cuda") % 2
+    mix(images, labels)  # draws the pool, and looks at the labels once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        mixed, _ = mix(images, labels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert (mixed != images).flatten(1).any(dim=1).all()
+
+
 def fit_renderer(*settings: str, **options: Any) -> MaskToImageCGAN:
     base = ["image_gan.steps=12", "image_gan.width=8", "image_gan.discriminator_width=8", "image_gan.batch_size=4"]
     config = SynCGANConfig.preset("tiny").updated([*base, "training.log_every=4", *settings])

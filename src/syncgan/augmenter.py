@@ -34,6 +34,7 @@ from syncgan.data.pairs import (
 )
 from syncgan.data.plausibility import MaskRange, nucleus_scores
 from syncgan.data.raw import RawData, read_dataset, require_trainable
+from syncgan.data.rejections import Account
 from syncgan.data.sampling import ClassSampler
 from syncgan.data.strategy import Strategy
 from syncgan.data.tensors import Samples, check_mask, unify_masks
@@ -277,10 +278,12 @@ class SynCGANAugmenter:
         RunExistsError, ArtefactError
             `store` holds something else, or cannot be written.
         """
-        sampler = self._sampler()
+        sampler, account = self._sampler(), Account()
 
-        def render(label: int, numbers: list[int]) -> tuple[Any, Any, dict[str, Any]]:
-            return self._rendered(sampler, self.label_values_.index(label), seed, numbers)
+        def render(label: int, numbers: list[int]) -> tuple[Any, Any, Mapping[str, Any]]:
+            chunk = self._rendered(sampler, self.label_values_.index(label), seed, numbers)
+            account.add(chunk.rejections)
+            return chunk.images.transpose(0, 3, 1, 2), chunk.masks, chunk.scores
 
         return wrap_dataset(
             dataset,
@@ -294,6 +297,7 @@ class SynCGANAugmenter:
             store=store,
             request={} if store is None else {"model": self._digest()},
             progress=progress,
+            account=account,
         )
 
     def batch_transform(
@@ -385,9 +389,7 @@ class SynCGANAugmenter:
 
         def render(request: ChunkRequest) -> ExportChunk:
             numbers = range(request.first_index, request.first_index + request.count)
-            index = self.classes_.index(request.class_name)
-            images, maps, scores = self._rendered(sampler, index, seed, numbers)
-            return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores)
+            return self._rendered(sampler, self.classes_.index(request.class_name), seed, numbers)
 
         return write_export(
             folder,
@@ -607,13 +609,12 @@ class SynCGANAugmenter:
         own = model.label_values_.index(label)
         return lambda item_seeds: model.draw(item_seeds, [own] * len(item_seeds))
 
-    def _rendered(
-        self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
-        """Return images (n, 3, S, S), maps (n, S, S) and scores of the samples of one class with these numbers."""
+    def _rendered(self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]) -> ExportChunk:
+        """Return the samples of one class with these numbers, and their scores."""
         rendered = sampler.items(index, seed, numbers)
         images, maps, scores = rendered.arrays()
-        return images, maps, {**nucleus_scores(rendered.maps, self.levels_), **scores}
+        scores = {**nucleus_scores(rendered.maps, self.levels_), **scores}
+        return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores, rendered.rejections)
 
     def _digest(self) -> str:
         """Return what tells this model from others: sha256 over configuration, weights and classes."""

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from syncgan.cli.console import command
+from syncgan.cli.doctor import doctor
 from syncgan.cli.masks import masks
 from syncgan.cli.options import Json
 from syncgan.cli.training import demo, fit, sample
@@ -66,5 +67,5 @@ def plugins(as_json: Json = False) -> None:
     Console(width=None if console.is_terminal else 160).print(table)
 
 
-for _function in (demo, masks, fit, sample, plugins):
+for _function in (demo, doctor, masks, fit, sample, plugins):
     app.command()(_function)

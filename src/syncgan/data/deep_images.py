@@ -16,7 +16,16 @@ from PIL import Image, ImageOps
 if TYPE_CHECKING:
     import tifffile
 
-__all__ = ["MAX_PIXELS", "SEVERAL_FRAMES", "Refusal", "check_size", "content", "decode_16_bit_png", "decode_deep_tiff"]
+__all__ = [
+    "MAX_PIXELS",
+    "SEVERAL_FRAMES",
+    "Refusal",
+    "check_size",
+    "content",
+    "decode_16_bit_png",
+    "decode_deep_tiff",
+    "tiff_kind",
+]
 
 MAX_PIXELS: Final = 150_000_000
 """Largest image that is decoded, in pixels; larger ones are refused from their header."""
@@ -136,6 +145,21 @@ def decode_deep_tiff(file: BinaryIO, bit_depth: int | None, notes: list[str]) ->
         image = _decode_page(file, page, bit_depth, notes) if is_deep else None
     file.seek(0)
     return image
+
+
+def tiff_kind(file: BinaryIO) -> str:
+    """Say how the first page of a TIFF file is stored, such as ``"TIFF, RGB, 16 bits"``; see `image_kind`."""
+    import tifffile
+
+    with tifffile.TiffFile(file, name="image", is_ome=False) as tiff:
+        page = tiff.pages[0]
+        if not isinstance(page, tifffile.TiffPage) or page.dtype is None:
+            raise Refusal("has TIFF samples of an unknown kind")
+        name = getattr(page.photometric, "name", str(page.photometric))
+        kind = {"MINISBLACK": "gray", "MINISWHITE": "gray", "PALETTE": "palette", "SEPARATED": "CMYK"}.get(name, name)
+        alpha = " with alpha" if page.extrasamples else ""
+        bits = f"{page.bitspersample} bit{'s' if page.bitspersample > 1 else ''}"
+        return f"TIFF, {kind}{alpha}, {bits}{' floating point' if page.dtype.kind == 'f' else ''}"
 
 
 def _check_channels(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:

@@ -32,15 +32,33 @@ from syncgan.data.deep_images import (
     content,
     decode_16_bit_png,
     decode_deep_tiff,
+    tiff_kind,
 )
 from syncgan.errors import DataError, ImageReadError
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "DecodedImage", "decode_image", "encode_png", "read_image", "read_mask"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "DecodedImage",
+    "decode_image",
+    "encode_png",
+    "image_kind",
+    "read_image",
+    "read_mask",
+]
 
 MAX_FILE_BYTES: Final = 2 * 1024**3
 """Largest file that is opened, in bytes."""
 
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF")
+_KINDS: Final = {
+    "1": "black and white",
+    "L": "gray",
+    "LA": "gray with alpha",
+    "P": "palette",
+    "RGB": "RGB",
+    "RGBA": "RGB with alpha",
+}
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _logger = logging.getLogger(__name__)
@@ -101,6 +119,25 @@ def decode_image(path: str | PathLike[str], *, bit_depth: int | None = None) -> 
         else:
             image = _decode_with_pillow(file, bit_depth, notes)
         return DecodedImage(np.array(_flatten(image), dtype=np.uint8), tuple(notes))
+
+
+def image_kind(path: str | PathLike[str]) -> str:
+    """Say from the header of an image file how it is stored, such as ``"PNG, RGB, 8 bits"``.
+
+    Bits are those of one sample; those of a palette are its indices'.
+
+    Raises
+    ------
+    ImageReadError
+        As `decode_image`, as far as the header tells.
+    """
+    with _opened(path) as file:
+        if _magic(file).startswith(_TIFF_MAGIC):
+            return tiff_kind(file)
+        image = _open_with_pillow(file, _FORMATS)
+        bits = 1 if image.mode == "1" else _sample_bits(file, image)
+        kind = "gray" if image.mode.startswith("I") else _KINDS.get(image.mode, image.mode)
+        return f"{image.format}, {kind}, {bits} bit{'s' if bits > 1 else ''}"
 
 
 def read_mask(path: str | PathLike[str]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ClassRejections", "Rejections"]
+__all__ = ["Account", "ClassRejections", "Rejections", "Tally"]
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,33 @@ class Rejections:
         """Return class -> counts, JSON-compatible."""
         return {name: one.as_dict() for name, one in self.classes.items()}
 
+    @classmethod
+    def from_dict(cls, counts: Mapping[str, Mapping[str, Any]]) -> Rejections:
+        """Return what `as_dict` described."""
+        return cls({name: ClassRejections(**one) for name, one in counts.items()})
+
     def lines(self) -> list[str]:
         """Return one line a class."""
         return [f"{name}: {_in_words(one)}" for name, one in self.classes.items()]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+class Account:
+    """Adds up over many calls what was refused.
+
+    Attributes
+    ----------
+    total : the `Rejections` so far.
+    """
+
+    def __init__(self) -> None:
+        self.total = Rejections()
+
+    def add(self, rejections: Rejections) -> None:
+        """Add what one call refused."""
+        self.total = self.total + rejections
 
 
 class Tally:

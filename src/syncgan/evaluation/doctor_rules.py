@@ -1,0 +1,358 @@
+"""What is said of a folder before anybody trains on it: rules from numbers to sentences.
+
+A rule is a pure function from what was counted to findings, of which each says one thing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from syncgan.config import SynCGANConfig
+from syncgan.data.scan import some
+from syncgan.evaluation.doctor_finding import Finding
+from syncgan.evaluation.doctor_prints import ImagePrint, SameImages
+from syncgan.evaluation.report import spoken_duration
+
+__all__ = [
+    "MIN_CLASSES",
+    "MIN_IMAGES",
+    "Duplicates",
+    "about_counts",
+    "about_duplicates",
+    "about_files",
+    "about_folders",
+    "about_forecast",
+    "about_groups",
+    "about_pixels",
+]
+
+MIN_CLASSES: Final = 2
+MIN_IMAGES: Final = 2
+"""What `fit` refuses to go below, classes and images of a class."""
+
+_MUCH = 0.8
+_MANY_TIMES = 3.0
+_LONG_AND_NARROW = 1.25
+_SPLITS: Final = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev"})
+_NO_CLASSES: Final = frozenset(
+    {"images", "image", "masks", "mask", "labels", "annotations", "instances", "ground_truth"}
+)
+# What every folder holds beside its images.
+_HARMLESS: Final = (
+    "hidden",
+    "left behind by an operating system",
+    "not in a class folder",
+    "not an image extension",
+    "link to a folder that is scanned anyway",
+)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Files that hold one image.
+
+    Attributes
+    ----------
+    files : paths relative to the folder, at least two.
+    classes, groups : the distinct ones that they lie in; no groups where none were given.
+    exact : whether all decode to the same pixels; otherwise some are recompressed, scaled, turned or the like.
+    likeness : correlation by which they were found, 1 for copies.
+    """
+
+    files: tuple[str, ...]
+    classes: tuple[str, ...]
+    groups: tuple[str, ...]
+    exact: bool
+    likeness: float
+
+    @classmethod
+    def of(
+        cls, same: SameImages, files: Sequence[str], classes: Sequence[str], groups: Sequence[str] | None
+    ) -> Duplicates:
+        """Name the members of a set; `files`, `classes` and `groups` are aligned with the images."""
+        return cls(
+            files=tuple(files[at] for at in same.members),
+            classes=tuple(dict.fromkeys(classes[at] for at in same.members)),
+            groups=() if groups is None else tuple(dict.fromkeys(groups[at] for at in same.members)),
+            exact=same.exact,
+            likeness=same.likeness,
+        )
+
+    @property
+    def leaks(self) -> bool:
+        """Whether they lie in several classes or groups."""
+        return len(self.classes) > 1 or len(self.groups) > 1
+
+
+def about_folders(classes: Sequence[str]) -> list[Finding]:
+    """Say where folders look like something else than classes."""
+    named = {name.lower(): name for name in classes}
+    findings = []
+    if splits := [named[name] for name in named if name in _SPLITS]:
+        findings.append(
+            Finding(
+                "worth a look",
+                "folders",
+                f"{_are(splits, 'a class folder', 'class folders')} named like a split: {some(splits)}",
+                remedy="every folder directly in DATA is a class; give the folder that holds the classes, DATA/train",
+            )
+        )
+    if others := [named[name] for name in named if name in _NO_CLASSES]:
+        findings.append(
+            Finding(
+                "worth a look",
+                "folders",
+                f"{_are(others, 'a class folder', 'class folders')} named like a segmentation set's: {some(others)}",
+                remedy="every folder directly in DATA is a class; put images in DATA/CLASS/ and give masks by --masks",
+            )
+        )
+    return findings
+
+
+def about_counts(counts: Mapping[str, int], config: SynCGANConfig) -> list[Finding]:
+    """Say whether there are enough images of every class, and about as many.
+
+    Parameters
+    ----------
+    counts : class name -> number of images that can be read.
+    """
+    findings = []
+    if len(counts) < MIN_CLASSES:
+        findings.append(
+            Finding(
+                "problem",
+                "images",
+                f"there is one class only, {some(list(counts))}",
+                remedy="`fit` needs two classes or more; put each image in DATA/CLASS/",
+            )
+        )
+    if few := [name for name, count in counts.items() if count < MIN_IMAGES]:
+        findings.append(
+            Finding(
+                "problem",
+                "images",
+                f"{_are(few, 'a class has', 'classes have')} fewer than {MIN_IMAGES} images: {some(few)}",
+                remedy="`fit` refuses such a class; add images or remove the folder",
+            )
+        )
+    findings += _about_few(counts, config)
+    most, least = max(counts.values()), max(min(counts.values()), 1)
+    if len(counts) >= MIN_CLASSES and most > _MANY_TIMES * least:
+        findings.append(
+            Finding(
+                "worth a look",
+                "images",
+                f"the largest class has {most / least:.1f} times as many images as the smallest",
+                remedy='`wrap(dataset, strategy="balance")` makes every class as large as the largest',
+            )
+        )
+    table = tuple(f"{count} {name}" for name, count in counts.items())
+    return [
+        *findings,
+        Finding("fine", "images", f"{sum(counts.values())} images of {_count(len(counts), 'class', 'classes')}", table),
+    ]
+
+
+def _about_few(counts: Mapping[str, int], config: SynCGANConfig) -> list[Finding]:
+    """Say what the configuration does with classes of few images."""
+    section = config.mask_gan
+    few = [name for name, count in counts.items() if MIN_IMAGES <= count < section.shared_below]
+    if not few:
+        return []
+    does = {
+        "auto": "so one mask GAN that is told the class learns all classes (mask_gan.sharing = auto)",
+        "shared": "and one mask GAN that is told the class learns all classes (mask_gan.sharing = shared)",
+        "class": "yet each class has a mask GAN of its own (mask_gan.sharing = class)",
+    }[section.sharing]
+    remedy = "more images of the class are worth more than any setting; masks warped from the real ones need fewest "
+    remedy += "(--set mask_gan.generator=warp)"
+    if section.generator not in ("decoder", "unet"):
+        does = f"so their masks vary little beyond what these show (mask_gan.generator = {section.generator})"
+        remedy = "more images of the class are worth more than any setting"
+    start = f"{_are(few, 'a class has', 'classes have')} fewer than {section.shared_below} images: {some(few)}"
+    return [Finding("worth a look", "images", f"{start}; {does}", remedy=remedy)]
+
+
+def about_files(unreadable: Mapping[str, str], notes: Iterable[str]) -> list[Finding]:
+    """Say which files are left out, and what had to be decided of others."""
+    findings = []
+    if unreadable:
+        findings.append(
+            Finding(
+                "worth a look",
+                "files",
+                f"{_count(len(unreadable), 'file', 'files')} cannot be read",
+                tuple(f"{name}: {reason}" for name, reason in unreadable.items()),
+                remedy="`fit` leaves them out; copy them again from where they came from, or delete them",
+            )
+        )
+    notes = list(notes)
+    harmless = [note for note in notes if note.startswith("ignored ") and note.endswith(_HARMLESS)]
+    if others := [note for note in notes if note not in harmless]:
+        findings.append(Finding("worth a look", "files", "some files or folders are odd", tuple(others)))
+    if harmless:
+        findings.append(Finding("fine", "files", "some files are no images of a class", tuple(harmless)))
+    if not unreadable:
+        findings.append(Finding("fine", "files", "every image file can be read"))
+    return findings
+
+
+def about_pixels(prints: Sequence[ImagePrint], classes: Sequence[str], config: SynCGANConfig) -> list[Finding]:
+    """Say how large the images are and how they are stored, and whether that tells the class.
+
+    Parameters
+    ----------
+    classes : class name of each print.
+    """
+    sizes = [found.size for found in prints]
+    kinds = [found.kind for found in prints]
+    findings = []
+    wanted = config.image_size
+    if small := [found for found in prints if min(found.width, found.height) < wanted]:
+        text = f"{_count(len(small), 'image is', 'images are')} smaller than the {wanted} px that are trained on"
+        remedy = "see whether they belong to the others: enlarged images hold no more detail"
+        if len(small) > len(prints) / 2:
+            remedy = "enlarged images hold no more detail; choose a smaller image_size (--set image_size=64)"
+        findings.append(Finding("worth a look", "pixels", text, remedy=remedy))
+    narrow = sum(max(found.width, found.height) > _LONG_AND_NARROW * min(found.width, found.height) for found in prints)
+    if narrow and config.geometry == "resize":
+        findings.append(
+            Finding(
+                "worth a look",
+                "pixels",
+                f"{_count(narrow, 'image is', 'images are')} far from square and will be squeezed",
+                remedy="round nuclei become long; use --set geometry=crop or geometry=pad",
+            )
+        )
+    for what, values in (("size", sizes), ("kind of file", kinds)):
+        if telling := _telling(values, classes):
+            findings.append(
+                Finding(
+                    "worth a look",
+                    "pixels",
+                    f"the {what} alone tells {_are(telling, 'a class', 'classes')} from the others: {some(telling)}",
+                    remedy="a classifier may learn that instead of the cells; store all classes in one way",
+                )
+            )
+    for what, values in (("size", sizes), ("kind of file", kinds)):
+        rows = Counter(values).most_common()
+        table = tuple(f"{count} of {value}" for value, count in rows)
+        findings.append(Finding("fine", "pixels", f"{_count(len(rows), what, _plural(what))}", table))
+    return findings
+
+
+def _telling(values: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return the classes that have no value in common with another class, of at least two images each."""
+    of_class: dict[str, set[str]] = {}
+    for value, name in zip(values, classes, strict=True):
+        of_class.setdefault(name, set()).add(value)
+    sizes = Counter(classes)
+    if len(of_class) < MIN_CLASSES:
+        return []
+    return [
+        name
+        for name, own in of_class.items()
+        if sizes[name] >= MIN_IMAGES
+        and not own & set().union(*(of_class[other] for other in of_class if other != name))
+    ]
+
+
+def about_groups(groups: Sequence[str], classes: Sequence[str]) -> list[Finding]:
+    """Say from how many patients or slides the images of each class come."""
+    of_class: dict[str, set[str]] = {}
+    for group, name in zip(groups, classes, strict=True):
+        of_class.setdefault(name, set()).add(group)
+    table = tuple(f"{len(own)} of {name}" for name, own in of_class.items())
+    findings = [Finding("fine", "groups", f"{_count(len(set(groups)), 'group', 'groups')}", table)]
+    if single := [name for name, own in of_class.items() if len(own) == 1]:
+        findings.insert(
+            0,
+            Finding(
+                "worth a look",
+                "groups",
+                f"{_are(single, 'a class comes', 'classes come')} from one group only: {some(single)}",
+                remedy="nothing of it can be held out by group, so nothing can be said of new patients",
+            ),
+        )
+    return findings
+
+
+def about_duplicates(duplicates: Sequence[Duplicates], limit: float) -> list[Finding]:
+    """Say which images occur more than once, and whether that leaks."""
+    findings = []
+    if across := [found for found in duplicates if len(found.classes) > 1]:
+        text = f"{_count(len(across), 'image lies', 'images lie')} in several classes: a label is wrong"
+        remedy = "keep it in the right class, or nowhere if that cannot be known"
+        findings.append(Finding("problem", "duplicates", text, tuple(map(_line, across)), remedy))
+    if across := [found for found in duplicates if len(found.groups) > 1]:
+        text = (
+            f"{_count(len(across), 'image lies', 'images lie')} in several groups: it leaks between training and test"
+        )
+        remedy = "keep one of each, or give all groups that share images one name"
+        findings.append(Finding("problem", "duplicates", text, tuple(map(_line, across)), remedy))
+    if inside := [found for found in duplicates if not found.leaks]:
+        findings.append(
+            Finding(
+                "worth a look",
+                "duplicates",
+                f"{_count(len(inside), 'image occurs', 'images occur')} more than once in a class",
+                tuple(map(_line, inside)),
+                remedy="keep one of each: copies count double, and leak where images are split at random",
+            )
+        )
+    if not duplicates:
+        findings.append(
+            Finding("fine", "duplicates", f"no image occurs twice (correlation {limit} over flips and quarter turns)")
+        )
+    return findings
+
+
+def about_forecast(forecast: Mapping[str, Any], kept_mb: float, machine_mb: float | None) -> list[Finding]:
+    """Say how long `fit` would take and how much memory.
+
+    Parameters
+    ----------
+    forecast : what `syncgan.evaluation.doctor_probe.ask` told.
+    kept_mb : of the images and masks at their own sizes, which the measured steps did not hold.
+    machine_mb : memory of the machine, None where it is not known.
+    """
+    if "error" in forecast:
+        text = f"a fit cannot begin here: {forecast['error']}"
+        return [Finding("problem", "fit", text, remedy="change the settings (--set) or the device (--device)")]
+    peak_mb, on_cpu = forecast["peak_memory_mb"], forecast["device"] == "cpu"
+    held_mb = peak_mb + kept_mb if on_cpu else kept_mb
+    memory = f"{held_mb / 1024:.1f} GiB of memory at the peak"
+    if not on_cpu and peak_mb:
+        memory = f"{peak_mb / 1024:.1f} GiB of the GPU's memory at the peak"
+    stages = tuple(f"{steps} steps of {stage}" for stage, steps in forecast["stages"].items())
+    spoken = spoken_duration(forecast["seconds"])
+    text = f"`fit` trains for about {spoken} on {forecast['device']} and {memory} (estimated from a few measured steps)"
+    findings = [Finding("fine", "fit", text, stages)]
+    if machine_mb is not None and held_mb > _MUCH * machine_mb:
+        text = f"`fit` needs about {held_mb / 1024:.1f} GiB, and this machine has {machine_mb / 1024:.1f} GiB"
+        remedy = "take smaller batches (--set image_gan.batch_size=1), smaller images, or fewer of them"
+        findings.insert(0, Finding("worth a look", "fit", text, remedy=remedy))
+    return findings
+
+
+def _line(found: Duplicates) -> str:
+    how = "the same pixels" if found.exact else f"alike, correlation {found.likeness:.2f}"
+    shown = ", ".join(map(repr, found.files[:4]))
+    more = f" and {len(found.files) - 4} more" if len(found.files) > 4 else ""
+    groups = f"; groups {some(found.groups)}" if len(found.groups) > 1 else ""
+    return f"{shown}{more}: {how}{groups}"
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
+def _plural(what: str) -> str:
+    return "kinds of file" if what == "kind of file" else f"{what}s"
+
+
+def _are(names: Sequence[str], one: str, several: str) -> str:
+    return one if len(names) == 1 else f"{len(names)} {several}"
