@@ -16,7 +16,7 @@ from syncgan import rng
 from syncgan.errors import DataError
 from syncgan.evaluation.metrics.resampling import group_of_each, random_half
 
-__all__ = ["Chance", "kernel_distance", "kernel_distance_interval", "kernel_matrix", "real_against_real", "unbiased"]
+__all__ = ["Chance", "cubic", "kernel_distance", "kernel_distance_interval", "real_against_real", "unbiased"]
 
 Features = NDArray[np.float64]
 
@@ -56,13 +56,14 @@ def kernel_distance(first: Features, second: Features) -> float:
     """
     if min(len(first), len(second)) < 2:
         raise DataError(f"expected at least two images on each side, got {len(first)} and {len(second)}")
-    return unbiased(kernel_matrix(first), kernel_matrix(second), kernel_matrix(first, second))
+    pairs = ((first, first), (second, second), (first, second))
+    return unbiased(*(cubic(one @ other.T, first.shape[1]) for one, other in pairs))
 
 
-def kernel_matrix(first: Features, second: Features | None = None) -> Features:
-    """Return the cubic kernel of every row of `first` with every row of `second`, or of `first` itself."""
-    other = first if second is None else second
-    return np.asarray((first @ other.T / first.shape[1] + 1) ** 3)
+def cubic(products: Features, dimensions: int) -> Features:
+    """Return the cubic kernel from scalar products of features with so many dimensions."""
+    raised = products / dimensions + 1
+    return np.asarray(raised * raised * raised)  # several times faster than NumPy's power
 
 
 def unbiased(first: Features, second: Features, between: Features) -> float:
