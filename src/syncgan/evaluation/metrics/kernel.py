@@ -1,6 +1,6 @@
-"""How near are two sets of images? Kernel distance with what chance alone would give, copies, and variety.
+"""Kernel distance of two sets of features, its interval, and what chance alone would give among real images.
 
-Everything here works on features (N, D), see `features`; nothing knows where they come from.
+It is unbiased at any number of images, which no other distance here is.
 """
 
 from __future__ import annotations
@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 
 from syncgan import rng
 from syncgan.errors import DataError
+from syncgan.evaluation.metrics.resampling import group_of_each, random_half
 
-__all__ = [
-    "Chance",
-    "kernel_distance",
-    "kernel_distance_interval",
-    "mean_pairwise_distance",
-    "real_against_real",
-]
+__all__ = ["Chance", "cubic", "kernel_distance", "kernel_distance_interval", "real_against_real", "unbiased"]
 
 Features = NDArray[np.float64]
 
@@ -61,11 +56,20 @@ def kernel_distance(first: Features, second: Features) -> float:
     """
     if min(len(first), len(second)) < 2:
         raise DataError(f"expected at least two images on each side, got {len(first)} and {len(second)}")
-    within = sum(
-        (kernel.sum() - np.trace(kernel)) / (len(kernel) * (len(kernel) - 1))
-        for kernel in map(_kernel, (first, second))
-    )
-    return float(within - 2 * _kernel(first, second).mean())
+    pairs = ((first, first), (second, second), (first, second))
+    return unbiased(*(cubic(one @ other.T, first.shape[1]) for one, other in pairs))
+
+
+def cubic(products: Features, dimensions: int) -> Features:
+    """Return the cubic kernel from scalar products of features with so many dimensions."""
+    raised = products / dimensions + 1
+    return np.asarray(raised * raised * raised)  # several times faster than NumPy's power
+
+
+def unbiased(first: Features, second: Features, between: Features) -> float:
+    """Return the unbiased squared maximum mean discrepancy from kernels within two sets and between them."""
+    within = sum((kernel.sum() - np.trace(kernel)) / (len(kernel) * (len(kernel) - 1)) for kernel in (first, second))
+    return float(within - 2 * between.mean())
 
 
 def kernel_distance_interval(
@@ -90,11 +94,11 @@ def kernel_distance_interval(
             f"expected at least {_FEWEST_TO_HALVE} images on each side, so that half of them have a distance, "
             f"got {len(first)} and {len(second)}; give more images"
         )
-    own, other = np.arange(len(first)), _members(second, groups)
+    own, other = np.arange(len(first)), group_of_each(second, groups)
     found = []
     for repeat in range(repeats):
         generator = rng.numpy_generator(seed, "kernel distance", repeat)
-        mine, theirs = (_half(members, generator) for members in (own, other))
+        mine, theirs = (random_half(members, generator) for members in (own, other))
         if min(len(mine), len(theirs)) >= 2:
             found.append(kernel_distance(first[mine], second[theirs]))
     if not found:
@@ -126,42 +130,17 @@ def real_against_real(
     DataError
         Fewer than two groups, or a side with fewer than two images.
     """
-    members = _members(features, groups)
+    members = group_of_each(features, groups)
     classes = np.zeros(len(features)) if labels is None else np.asarray(labels)
     found, sizes = [], []
     for repeat in range(repeats):
         generator = rng.numpy_generator(seed, "real against real", repeat)
-        first = _half(members, generator)
+        first = random_half(members, generator)
         second = np.setdiff1d(np.arange(len(features)), first)
         chosen = _alike((first, second), classes, size, generator)
         sizes.append(min(map(len, chosen)))
         found.append(kernel_distance(features[chosen[0]], features[chosen[1]]))
     return Chance(int(np.median(sizes)), float(np.mean(found)), float(np.percentile(np.abs(found), 95)))
-
-
-def mean_pairwise_distance(features: Features) -> float:
-    """Return the mean Euclidean distance between all pairs of rows; 0 for fewer than two."""
-    from scipy.spatial.distance import pdist
-
-    return float(pdist(features).mean()) if len(features) > 1 else 0.0
-
-
-def _kernel(first: Features, second: Features | None = None) -> Features:
-    other = first if second is None else second
-    return np.asarray((first @ other.T / first.shape[1] + 1) ** 3)
-
-
-def _members(features: Features, groups: Sequence[Any] | None) -> NDArray[Any]:
-    """Return the group of each image; without groups each is its own."""
-    if groups is None:
-        return np.arange(len(features))
-    if len(groups) != len(features):
-        raise DataError(f"expected one group an image, got {len(groups)} groups and {len(features)} images")
-    if len(set(groups)) < 2:
-        raise DataError(
-            f"expected at least two groups, since halves share none, got {len(set(groups))}; leave groups out"
-        )
-    return np.asarray(groups)
 
 
 def _alike(
@@ -176,13 +155,3 @@ def _alike(
         for part, own in zip(chosen, members, strict=True):
             part.append(own[:count])
     return [np.concatenate(part) for part in chosen]
-
-
-def _half(members: NDArray[Any], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return the positions of a random half of `members`, by whole groups (equal values are one group)."""
-    values, inverse = np.unique(members, return_inverse=True)
-    order = generator.permutation(len(values))
-    counts = np.bincount(inverse)[order].cumsum()
-    # The first groups whose images make up about half.
-    last = max(1, int(np.searchsorted(counts, len(members) / 2, side="right")))
-    return np.flatnonzero(np.isin(inverse, order[:last]))
