@@ -8,19 +8,20 @@ of the interval; its width is set by the variance components.
 Why not the percentiles themselves: the score of a split already holds the chance of its test items, so drawing splits
 *and* items counts that chance twice (up to 1.8 times the variance with 5 splits, an interval too wide), while drawing S
 splits finds only (S - 1) / S of their variance and takes its quantiles as if that were known exactly (an interval too
-narrow: where splits differ more than items, 13 to 16 of 100 comparisons of equal arms with 5 splits come out as a
-difference, `benchmarks/interval_level.py`). With
+narrow: where splits differ more than items, 12 of 100 comparisons of equal arms with 5 splits come out as a difference,
+as `benchmarks/interval_level.py` shows). With
 
 - ``between``: variance of the mean over splits, from the S scores, ``s^2 / S``;
 - ``within``: variance of the mean by the test groups of each split alone, from the resamples;
 - ``shared``: what groups add that are tested in several splits, the covariance of splits under the same resamples;
 
 the half-width at level 1 - a is ``sqrt(max(t(a, S-1)^2 between + t(a, G-1)^2 shared, t(a, g)^2 within))`` with G groups
-in all and g their number less one, summed over splits. `between` alone would be Student's interval, exact for normal
-scores of independent splits; the other two terms only widen it: for the same patients tested again and again, which S
-scores cannot show, and for scores that agree better than the test items allow, which is luck. So the level is held
-whatever the components are, as far as splits are independent. Splits of one small data set share training images,
-which no resampling of finished results can undo; see `corrected_t_test`.
+in all and g their number less one, summed over splits; a side on which the percentile lies farther out than a normal
+one's is longer by that factor. `between` alone would be Student's interval, exact for normal scores of independent
+splits. The rest only widens it: for the same patients tested again and again, which S scores cannot show; for scores
+that agree better than the test items allow, which is luck; and for skewness. So the level is held whatever the
+components are, as far as splits are independent. Splits of one small data set share training images, which no
+resampling of finished results can undo; see `corrected_t_test`.
 
 References
 ----------
@@ -295,14 +296,18 @@ def _mean(drawn: Floats, weights: Floats) -> Floats:
 
 
 def _shape(means: Floats) -> tuple[float, float]:
-    """Return how far the 2.5 and 97.5 % percentiles lie from the mean; 1 for a normal distribution."""
+    """Return how far the 2.5 and 97.5 % percentiles lie from the mean; 1 for a normal distribution, and no less.
+
+    Percentiles of few splits that lie nearer than a normal distribution's are mostly noise: believing them would raise
+    the level by about one in a hundred.
+    """
     spread = float(np.nanstd(means))
     if not spread > 0:
         return 1.0, 1.0
     # Deviations from the resamples' own mean: resampling biases some scores, the calibration error most of all.
     low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - np.nanmean(means)
     normal = _normal((1 - LEVEL) / 2) * spread
-    return float(-low / normal), float(high / normal)
+    return max(1.0, float(-low / normal)), max(1.0, float(high / normal))
 
 
 def _student(tail: float, freedom: int) -> float:
