@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "LARGEST_TILE_PX",
+    "blank_figure",
     "colour_map",
     "draw_distributions",
     "draw_losses",
@@ -28,6 +29,7 @@ __all__ = [
     "elided",
     "pixels_of",
     "plain",
+    "png_of",
     "uncaptioned_rows",
 ]
 
@@ -149,7 +151,7 @@ def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
         "generator_mode_seeking": _SKY,
     }
     panels = [series for series in (_present(lines, adversarial), _present(lines, others)) if series]
-    figure = _figure(680, 60 + 270 * max(len(panels), 1))
+    figure = blank_figure(680, 60 + 270 * max(len(panels), 1))
     figure.set_layout_engine("constrained")
     steps = [line["step"] for line in lines]
     for number, series in enumerate(panels):
@@ -163,7 +165,7 @@ def draw_losses(title: str, lines: Sequence[Mapping[str, Any]]) -> bytes:
     if panels:
         axes.set_xlabel("generator updates", fontsize=_FONT_PT)
     figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_distributions(title: str, panels: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> bytes:
@@ -175,7 +177,7 @@ def draw_distributions(title: str, panels: Mapping[str, Mapping[str, NDArray[np.
     panels : name of the axis -> name of the curve ("real", "synthetic") -> sorted values.
     """
     colours = {"real": _BLUE, "synthetic": _VERMILION}
-    figure = _figure(680, 60 + 190 * len(panels))
+    figure = blank_figure(680, 60 + 190 * len(panels))
     figure.set_layout_engine("constrained")
     for number, (name, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(len(panels), 1, number + 1)
@@ -190,7 +192,7 @@ def draw_distributions(title: str, panels: Mapping[str, Mapping[str, NDArray[np.
         if number == 0:
             axes.legend(fontsize=_FONT_PT - 2, frameon=False, loc="lower right")
     figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_scores(
@@ -204,7 +206,7 @@ def draw_scores(
     scores : what it is -> (steps, values).
     kept_step : None to mark nothing.
     """
-    figure = _figure(680, 60 + 270 * max(len(scores), 1))
+    figure = blank_figure(680, 60 + 270 * max(len(scores), 1))
     figure.set_layout_engine("constrained")
     for number, (name, (steps, values)) in enumerate(scores.items()):
         axes = figure.add_subplot(len(scores), 1, number + 1)
@@ -215,7 +217,7 @@ def draw_scores(
     if scores:
         axes.set_xlabel("generator updates", fontsize=_FONT_PT)
     figure.suptitle(plain(title), fontsize=_FONT_PT, parse_math=False)
-    return _png(figure)
+    return png_of(figure)
 
 
 def _style(axes: Any) -> None:
@@ -282,15 +284,16 @@ def _with_texts(canvas: Pixels, texts: Sequence[_Text]) -> bytes:
     if not texts:
         return bytes(cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1])
     height, width = canvas.shape[:2]
-    figure = _figure(width, height)
+    figure = blank_figure(width, height)
     figure.figimage(canvas)
     for text, left, baseline, size, family in texts:
         x, y = left / width, 1 - baseline / height
         figure.text(x, y, text, fontsize=size, family=family, va="baseline", parse_math=False)
-    return _png(figure)
+    return png_of(figure)
 
 
-def _figure(width_px: int, height_px: int) -> Figure:
+def blank_figure(width_px: int, height_px: int) -> Figure:
+    """Return a figure that pyplot does not know of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -299,7 +302,8 @@ def _figure(width_px: int, height_px: int) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """Return a figure as PNG, without any metadata."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # A class name may use letters that the font lacks; the report gives it as text besides.
