@@ -58,6 +58,20 @@ class ConfigSection(BaseModel):
         except ValidationError as error:
             raise ConfigError(_readable(cls, error)) from None
 
+    def merged(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with nested `values` laid over it, validated as a whole."""
+        return type(self).from_mapping(_overlay(self.model_dump(), values))
+
+    def updated(self, assignments: Iterable[str]) -> Self:
+        """Return a copy with ``"section.key=value"`` assignments applied; values are read as TOML, else as text.
+
+        They are laid over each other, the last one winning, and validated together: their order does not matter.
+        """
+        values: dict[str, Any] = {}
+        for assignment in assignments:
+            values = _overlay(values, _parse_assignment(assignment))
+        return self.merged(values)
+
 
 class CleaningConfig(ConfigSection):
     """What is known of nuclei in a set of images; for segmenters that return nucleus masks or instance labels."""
@@ -458,20 +472,6 @@ class SynCGANConfig(ConfigSection):
         values = self.model_dump(mode="json")
         values["training"] = {key: value for key, value in values["training"].items() if key not in _FREE_TO_CHANGE}
         return values
-
-    def merged(self, values: Mapping[str, Any]) -> SynCGANConfig:
-        """Return a copy with nested `values` laid over it, validated as a whole."""
-        return type(self).from_mapping(_overlay(self.model_dump(), values))
-
-    def updated(self, assignments: Iterable[str]) -> SynCGANConfig:
-        """Return a copy with ``"section.key=value"`` assignments applied; values are read as TOML, else as text.
-
-        They are laid over each other, the last one winning, and validated together: their order does not matter.
-        """
-        values: dict[str, Any] = {}
-        for assignment in assignments:
-            values = _overlay(values, _parse_assignment(assignment))
-        return self.merged(values)
 
     def plugin_names(self) -> list[tuple[str, str]]:
         """Return kind and name of every plug-in that a fit uses, without the segmenter."""
