@@ -16,6 +16,7 @@ from syncgan import ARMS, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.cli import app
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError, UnknownNameError
 from syncgan.evaluation.benchmark.data import Guard, read_benchmark_data
+from syncgan.evaluation.benchmark.ratio import smallest_as_good, tune_ratio
 from syncgan.evaluation.benchmark.runner import run_benchmark
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 from syncgan.evaluation.benchmark.splits import make_splits
@@ -380,3 +381,46 @@ def test_the_command_runs_goes_on_and_prints_json(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, [*command, "--repeats", "2", "--seed", "5"])
     assert refused.exit_code == 2
     assert "holds another benchmark" in refused.output
+
+
+# --- how many synthetic images ---------------------------------------------------------------------------------------
+
+
+def test_the_ratio_is_chosen_without_synthetic_images_where_they_hurt(monkeypatch: pytest.MonkeyPatch) -> None:
+    from syncgan.evaluation.benchmark.sources import LazyAugmenter
+
+    class Wrong(Kept):
+        """What an augmenter that confuses the classes would add."""
+
+        def __init__(self, dataset: Any, ratio: float) -> None:
+            self.dataset, self.added = dataset, int(ratio * len(dataset))
+
+        def __len__(self) -> int:
+            return len(self.dataset) + self.added
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            image, label = self.dataset[index % len(self.dataset)]
+            return image, label if index < len(self.dataset) else 1 - label
+
+    def wrap(self: Any, dataset: Any, ratio: float, **_: Any) -> Any:
+        return Wrong(dataset, ratio)
+
+    monkeypatch.setattr(LazyAugmenter, "wrap", wrap)
+    asked: dict[str, Any] = {"config": CONFIG, "settings": QUICK, "folds": 3, "device": "cpu"}
+    choice = tune_ratio(PHANTOM, features=TextureFeatures(), ratios=(2.0, 0.0), **asked)
+    assert choice.ratio == 0.0
+    assert list(choice.balanced_accuracy) == [0.0, 2.0]
+    assert choice.balanced_accuracy[2.0] == pytest.approx(np.mean(choice.scores[2.0]))
+    assert tune_ratio(PHANTOM, features=TextureFeatures(), ratios=(2.0, 0.0), **asked) == choice
+
+
+def test_the_smallest_ratio_within_one_standard_error_of_the_best_is_taken() -> None:
+    assert smallest_as_good({0.0: [0.5, 0.5, 0.5], 1.0: [0.69, 0.71, 0.7], 2.0: [0.7, 0.7, 0.73]}) == 1.0
+    assert smallest_as_good({0.0: [0.5, 0.5, 0.5], 1.0: [0.5, 0.5, 0.5]}) == 0.0
+    assert smallest_as_good({0.0: [0.5], 4.0: [0.6]}) == 4.0
+
+
+@pytest.mark.parametrize("ratios", [(), (-1.0,), (1.0, 1.0), (float("nan"),)])
+def test_ratios_that_make_no_sense_are_refused(ratios: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="expected ratios of at least 0, each once"):
+        tune_ratio(PHANTOM, ratios=ratios)

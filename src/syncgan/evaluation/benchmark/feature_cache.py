@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from syncgan.evaluation.features import Features
+from syncgan.evaluation.features import Features, default_features
+from syncgan.registry import CLASSIFIERS, accepted
 
-__all__ = ["CachedFeatures"]
+__all__ = ["CachedFeatures", "features_for"]
 
 _CHUNK = 32
 
@@ -48,3 +50,10 @@ class CachedFeatures:
             points = self._features(torch.cat([chunk, filling]))
             self._known.update(zip(some, points, strict=False))
         return np.stack([self._known[key] for key in keys])
+
+
+def features_for(classifiers: Iterable[str], given: Features | None, device: torch.device) -> CachedFeatures | None:
+    """Return features, `given` or the default ones, where one of the classifiers takes some."""
+    if not any(accepted(CLASSIFIERS.get(name), {"features": None}) for name in classifiers):
+        return None
+    return CachedFeatures(given or default_features(device))

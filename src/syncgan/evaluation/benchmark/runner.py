@@ -16,15 +16,15 @@ import torch
 from syncgan.config import SynCGANConfig, checked
 from syncgan.errors import ConfigError
 from syncgan.evaluation.benchmark.data import BenchmarkData, read_benchmark_data
-from syncgan.evaluation.benchmark.feature_cache import CachedFeatures
+from syncgan.evaluation.benchmark.feature_cache import features_for
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 from syncgan.evaluation.benchmark.split_run import Bench, run_split
 from syncgan.evaluation.benchmark.splits import joined_groups, make_splits
 from syncgan.evaluation.benchmark.store import BenchmarkStore
 from syncgan.evaluation.benchmark.summary import BenchmarkSummary, summarise
-from syncgan.evaluation.features import Features, default_features
+from syncgan.evaluation.features import Features
 from syncgan.evaluation.runs import RunData, load_run_data, require_outside
-from syncgan.registry import ARMS, CLASSIFIERS, accepted, require_plugins
+from syncgan.registry import ARMS, CLASSIFIERS, require_plugins
 from syncgan.training.precision import resolve_device
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def run_benchmark(
         arms=tuple(arms),
         classifiers=tuple(classifiers),
         store=store,
-        features=_features(classifiers, features, where),
+        features=features_for(classifiers, features, where),
         seed=seed,
         device=where,
         callbacks=tuple(callbacks),
@@ -176,13 +176,6 @@ def _read(
             progress("images", done, total)
 
     return read_benchmark_data(data, config, groups=groups, names=names, progress=tell)
-
-
-def _features(classifiers: Sequence[str], given: Features | None, device: torch.device) -> CachedFeatures | None:
-    """Return features where a classifier takes some."""
-    if not any(accepted(CLASSIFIERS.get(name), {"features": None}) for name in classifiers):
-        return None
-    return CachedFeatures(given or default_features(device))
 
 
 class _Clock:

@@ -67,7 +67,7 @@ class SplitSources:
     ----------
     data, split : the images, and which of them train.
     config : of the augmenter.
-    work : folder of the runs, in which an interrupted fit goes on.
+    work : folder of the runs, in which an interrupted fit goes on; None keeps nothing on disk.
     seed : names everything random in the fits.
     device, callbacks : see `SynCGANAugmenter`.
 
@@ -85,7 +85,7 @@ class SplitSources:
         split: Split,
         *,
         config: SynCGANConfig,
-        work: Path,
+        work: Path | None,
         seed: int,
         device: str | torch.device = "auto",
         callbacks: Iterable[Callable[[FitEvent], None]] = (),
@@ -109,7 +109,7 @@ class SplitSources:
         fitted = SynCGANAugmenter(config, device=self._device, seed=rng.seed_for(self._seed, name)).fit(
             self._data.watched(self._split.train.tolist(), self.guard),
             validation=validation,
-            run_dir=self._work / name,
+            run_dir=None if self._work is None else self._work / name,
             callbacks=self._callbacks,
             score=score_for(config, self._device),
         )

@@ -55,7 +55,7 @@ class Trained:
 
 
 def make_classifier(
-    name: str, *, classes: int, settings: BenchmarkConfig, features: Features, device: torch.device, seed: int
+    name: str, *, classes: int, settings: BenchmarkConfig, features: Features | None, device: torch.device, seed: int
 ) -> Any:
     """Make the classifier of a name, with the initial weights that the seed names.
 
