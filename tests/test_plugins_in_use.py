@@ -10,6 +10,7 @@ from torch import Tensor
 
 from syncgan import ARMS, CLASSIFIERS, SAMPLE_FILTERS, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.errors import ContractError, SamplingError, UnknownNameError
+from syncgan.evaluation.arms import plan_of
 from syncgan.evaluation.filters import dark_nuclei
 
 SETTINGS = [
@@ -92,13 +93,15 @@ def test_a_classifier_is_a_factory_of_logits(name: str) -> None:
 
 def test_arms_are_training_sets_with_the_sizes_of_table_1(augmenter: SynCGANAugmenter, phantom: Phantom) -> None:
     filtered(augmenter)
-    sizes = {name: len(ARMS.get(name)(phantom, augmenter, seed=1)) for name in ARMS.names()}
+    names = ("Orig", "Orig+Prop", "Orig+Trad", "Orig+Trad+Prop", "Prop")
+    sizes = {name: len(plan_of(ARMS.get(name)(phantom, augmenter, seed=1)).dataset) for name in names}
     assert sizes == {"Orig": 8, "Orig+Prop": 24, "Orig+Trad": 8, "Orig+Trad+Prop": 24, "Prop": 16}
 
 
 def test_traditional_augmentation_changes_images_but_not_labels(augmenter: SynCGANAugmenter, phantom: Phantom) -> None:
-    arm = ARMS.get("Orig+Trad")(phantom, augmenter)
-    image, label = arm[7]
+    plan = ARMS.get("Orig+Trad")(phantom, augmenter)
+    image, label = plan.dataset[7]
+    image = plan.transform(image)
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.uint8
     assert label == phantom.targets[7]

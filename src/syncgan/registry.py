@@ -28,6 +28,7 @@ __all__ = [
     "SEGMENTERS",
     "PluginInfo",
     "Registry",
+    "accepted",
     "make",
     "require_methods",
     "require_plugins",
@@ -197,10 +198,15 @@ def make(factory: Callable[..., Any], **offered: Any) -> Any:
     >>> make(lambda levels: levels + 1, levels=2, classes=5)
     3
     """
-    parameters = inspect.signature(factory).parameters
+    return factory(**accepted(factory, offered))
+
+
+def accepted(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the `offered` keyword arguments that a function accepts."""
+    parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return factory(**offered)
-    return factory(**{name: value for name, value in offered.items() if name in parameters})
+        return dict(offered)
+    return {name: value for name, value in offered.items() if name in parameters}
 
 
 def require_methods(made: object, kind: str, name: str, *methods: str) -> None:
@@ -271,17 +277,26 @@ CLASSIFIERS = Registry(
     group="syncgan.classifiers",
     builtins={
         name: f"syncgan.evaluation.classifiers:{name}"
-        for name in ("densenet161", "inception_v3", "resnet18", "resnet152", "small_cnn")
+        for name in ("densenet161", "inception_v3", "probe", "resnet18", "resnet152", "small_cnn")
     },
 )
 ARMS = Registry(
     "arm",
     group="syncgan.arms",
     builtins={
+        "CutMix": "syncgan.evaluation.arms:cutmix",
+        "GAN": "syncgan.evaluation.arms:gan",
+        "MixUp": "syncgan.evaluation.arms:mixup",
+        "Oracle": "syncgan.evaluation.arms:oracle",
+        "Oracle+Trad": "syncgan.evaluation.arms:oracle_trad",
         "Orig": "syncgan.evaluation.arms:orig",
+        "Orig+GAN": "syncgan.evaluation.arms:orig_gan",
         "Orig+Prop": "syncgan.evaluation.arms:orig_prop",
         "Orig+Trad": "syncgan.evaluation.arms:orig_trad",
         "Orig+Trad+Prop": "syncgan.evaluation.arms:orig_trad_prop",
+        "Orig+Warp": "syncgan.evaluation.arms:orig_warp",
+        "Oversample": "syncgan.evaluation.arms:oversample",
+        "Pretrain": "syncgan.evaluation.arms:pretrain",
         "Prop": "syncgan.evaluation.arms:prop",
     },
 )

@@ -109,10 +109,11 @@ def _how_to_go_on(arguments: dict[str, Any]) -> str:
     out = arguments.get("out")
     if out is None or not out.exists():
         return "stopped; nothing was written"
-    if "resume" not in arguments:
+    goes_on_by_itself = arguments.get("merge") or "repeats" in arguments
+    if "resume" not in arguments and not goes_on_by_itself:
         return f"stopped; {out} is incomplete: delete it and begin again"
-    # Merging goes on by itself: it segments nothing.
-    more = [] if arguments.get("merge") else ["--resume"]
+    # Merging segments nothing, and a benchmark goes on with its finished splits.
+    more = [] if goes_on_by_itself else ["--resume"]
     given = [part for part in sys.argv[1:] if part != "--resume"]
     return f"stopped; go on with: {shlex.join(['syncgan', *given, *more])}"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from syncgan.config.messages import readable
+from syncgan.config.text import overlay, parse_assignment
 from syncgan.errors import ConfigError
 
 __all__ = [
@@ -49,6 +50,20 @@ class ConfigSection(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(readable(cls, error)) from None
+
+    def merged(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with nested `values` laid over it, validated as a whole."""
+        return type(self).from_mapping(overlay(self.model_dump(), values))
+
+    def updated(self, assignments: Iterable[str]) -> Self:
+        """Return a copy with ``"section.key=value"`` assignments applied; values are read as TOML, else as text.
+
+        They are laid over each other, the last one winning, and validated together: their order does not matter.
+        """
+        values: dict[str, Any] = {}
+        for assignment in assignments:
+            values = overlay(values, parse_assignment(assignment))
+        return self.merged(values)
 
 
 class CleaningConfig(ConfigSection):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from syncgan.config.sections import (
     SamplingConfig,
     TrainingConfig,
 )
-from syncgan.config.text import overlay, parse_assignment, parse_file, without_none
+from syncgan.config.text import parse_file, without_none
 from syncgan.errors import ConfigError
 
 __all__ = ["SynCGANConfig", "checked"]
@@ -136,20 +135,6 @@ class SynCGANConfig(ConfigSection):
         del values["filters"], values["sampling"]["max_attempts"]
         values["training"] = {key: value for key, value in values["training"].items() if key not in _FREE_TO_CHANGE}
         return values
-
-    def merged(self, values: Mapping[str, Any]) -> SynCGANConfig:
-        """Return a copy with nested `values` laid over it, validated as a whole."""
-        return type(self).from_mapping(overlay(self.model_dump(), values))
-
-    def updated(self, assignments: Iterable[str]) -> SynCGANConfig:
-        """Return a copy with ``"section.key=value"`` assignments applied; values are read as TOML, else as text.
-
-        They are laid over each other, the last one winning, and validated together: their order does not matter.
-        """
-        values: dict[str, Any] = {}
-        for assignment in assignments:
-            values = overlay(values, parse_assignment(assignment))
-        return self.merged(values)
 
     def plugin_names(self) -> list[tuple[str, str]]:
         """Return kind and name of every plug-in that a fit uses, without the segmenter."""

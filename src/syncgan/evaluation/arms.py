@@ -1,46 +1,158 @@
-"""Built-in arms: what a classifier is trained on, ``(dataset, augmenter, seed) -> dataset`` (Sec. 4.1, Table 2).
+"""Built-in arms: what a classifier is trained on, a function of the real training set (Sec. 4.1, Tables 2 and 3).
 
-An arm gets the real training set and a fitted augmenter and returns a training set. Orig: the real images; Prop:
-SynCGAN's; Trad: flips, rotation and Gaussian noise as the images are read.
+An arm is called as ``arm(dataset, augmenter, seed)`` with the real training set and what makes synthetic images. It
+returns a training set, or an `ArmPlan` where training itself differs. Further parameters are given by name to arms that
+have them: ``ratio`` (synthetic : real), ``held_back`` (a dataset of real images that nothing else sees), ``plain_gan``
+(an augmenter without masks) and ``warped`` (one whose masks are real ones, warped). Augmenters are fitted when they are
+first used, so an arm that needs none costs no fit.
+
+Orig: the real images; Prop: SynCGAN's; Trad: flips, rotation and Gaussian noise as the images are read; GAN: a plain
+GAN's images; Oracle: real images that were held back, the ceiling for synthetic ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import Dataset, Subset
+import numpy as np
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from syncgan.augmenter import SynCGANAugmenter
+from syncgan import rng
+from syncgan.data.raw import read_targets
 
-__all__ = ["orig", "orig_prop", "orig_trad", "orig_trad_prop", "prop", "traditional"]
+__all__ = [
+    "ArmPlan",
+    "cutmix",
+    "gan",
+    "mixup",
+    "oracle",
+    "oracle_trad",
+    "orig",
+    "orig_gan",
+    "orig_prop",
+    "orig_trad",
+    "orig_trad_prop",
+    "orig_warp",
+    "oversample",
+    "plan_of",
+    "pretrain",
+    "prop",
+    "traditional",
+]
 
 _RATIO = 2.0  # synthetic : real (Table 1)
+_MIXUP_ALPHA, _CUTMIX_ALPHA = 0.2, 1.0
 
 
-def orig(dataset: Any, augmenter: SynCGANAugmenter, seed: int = 0) -> Dataset[Any]:
+@dataclass(frozen=True)
+class ArmPlan:
+    """What a classifier is trained on, and how training differs from plain reading of batches.
+
+    Attributes
+    ----------
+    dataset : items (image, class index); images uint8 (3, H, W) tensors, arrays (H, W, 3) or PIL images.
+    transform : random change of each image whenever it is read, uint8 (3, S, S) tensor to the same.
+    batch_transform : ``(images, labels) -> (images, labels)`` on a batch of floats (N, 3, S, S) in [0, 1], with labels
+        as class indices before and as indices or shares (N, classes) after.
+    pretrain : dataset for the first half of the steps, before `dataset` has the other half.
+    """
+
+    dataset: Any
+    transform: Callable[[Tensor], Tensor] | None = None
+    batch_transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    pretrain: Any = None
+
+
+def plan_of(returned: Any) -> ArmPlan:
+    """Return what an arm returned as a plan."""
+    return returned if isinstance(returned, ArmPlan) else ArmPlan(returned)
+
+
+def orig(dataset: Any, augmenter: Any = None, seed: int = 0) -> Any:
     """Return the real images alone."""
-    return augmenter.wrap(dataset, strategy=0.0, seed=seed)
+    return dataset
 
 
-def orig_prop(dataset: Any, augmenter: SynCGANAugmenter, seed: int = 0) -> Dataset[Any]:
+def orig_prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> Dataset[Any]:
     """Return the real images and twice as many synthetic ones."""
-    return augmenter.wrap(dataset, strategy=_RATIO, seed=seed)
+    wrapped: Dataset[Any] = augmenter.wrap(dataset, strategy=ratio, seed=seed)
+    return wrapped
 
 
-def prop(dataset: Any, augmenter: SynCGANAugmenter, seed: int = 0) -> Dataset[Any]:
+def prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> Dataset[Any]:
     """Return the synthetic images of `orig_prop` alone."""
-    wrapped = augmenter.wrap(dataset, strategy=_RATIO, seed=seed)
+    wrapped = augmenter.wrap(dataset, strategy=ratio, seed=seed)
     return Subset(wrapped, range(len(dataset), len(wrapped)))
 
 
-def orig_trad(dataset: Any, augmenter: SynCGANAugmenter, seed: int = 0) -> Dataset[Any]:
+def orig_trad(dataset: Any, augmenter: Any = None, seed: int = 0) -> ArmPlan:
     """Return the real images under traditional augmentation."""
-    return augmenter.wrap(dataset, strategy=0.0, transform=traditional(), seed=seed)
+    return ArmPlan(dataset, transform=traditional())
 
 
-def orig_trad_prop(dataset: Any, augmenter: SynCGANAugmenter, seed: int = 0) -> Dataset[Any]:
+def orig_trad_prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> ArmPlan:
     """Return real and synthetic images under traditional augmentation."""
-    return augmenter.wrap(dataset, strategy=_RATIO, transform=traditional(), seed=seed)
+    return ArmPlan(orig_prop(dataset, augmenter, seed, ratio=ratio), transform=traditional())
+
+
+def gan(dataset: Any, augmenter: Any, seed: int = 0, *, plain_gan: Any, ratio: float = _RATIO) -> Dataset[Any]:
+    """Return the images of a plain GAN alone."""
+    return prop(dataset, plain_gan, seed, ratio=ratio)
+
+
+def orig_gan(dataset: Any, augmenter: Any, seed: int = 0, *, plain_gan: Any, ratio: float = _RATIO) -> Dataset[Any]:
+    """Return the real images and those of a plain GAN."""
+    return orig_prop(dataset, plain_gan, seed, ratio=ratio)
+
+
+def orig_warp(dataset: Any, augmenter: Any, seed: int = 0, *, warped: Any, ratio: float = _RATIO) -> Dataset[Any]:
+    """Return the real images, and renderings of real masks that were warped."""
+    return orig_prop(dataset, warped, seed, ratio=ratio)
+
+
+def oracle(dataset: Any, augmenter: Any, seed: int = 0, *, held_back: Any) -> Dataset[Any]:
+    """Return the real images and further real ones, as many as synthetic ones are added elsewhere."""
+    return ConcatDataset([dataset, held_back])
+
+
+def oracle_trad(dataset: Any, augmenter: Any, seed: int = 0, *, held_back: Any) -> ArmPlan:
+    """Return the images of `oracle` under traditional augmentation."""
+    return ArmPlan(oracle(dataset, augmenter, seed, held_back=held_back), transform=traditional())
+
+
+def oversample(dataset: Any, augmenter: Any = None, seed: int = 0, *, ratio: float = _RATIO) -> Dataset[Any]:
+    """Return the real images with copies, until every class has as many as the largest one with synthetic images."""
+    targets = np.array(read_targets(dataset))
+    labels, counts = np.unique(targets, return_counts=True)
+    wanted = round((1 + ratio) * int(counts.max()))
+    chosen: list[int] = []
+    for label in labels.tolist():
+        # Whole rounds, then a random part of one: no image occurs more than once more than another.
+        order = rng.numpy_generator(seed, "oversample", int(label)).permutation(np.flatnonzero(targets == label))
+        chosen += np.resize(order, wanted).tolist()
+    return Subset(dataset, chosen)
+
+
+def mixup(dataset: Any, augmenter: Any = None, seed: int = 0) -> ArmPlan:
+    """Return the real images, mixed in pairs (Zhang et al., "mixup", ICLR 2018)."""
+    from torchvision.transforms import v2
+
+    return ArmPlan(dataset, batch_transform=v2.MixUp(alpha=_MIXUP_ALPHA, num_classes=len(dataset.classes)))
+
+
+def cutmix(dataset: Any, augmenter: Any = None, seed: int = 0) -> ArmPlan:
+    """Return the real images with patches of each other (Yun et al., "CutMix", ICCV 2019)."""
+    from torchvision.transforms import v2
+
+    return ArmPlan(dataset, batch_transform=v2.CutMix(alpha=_CUTMIX_ALPHA, num_classes=len(dataset.classes)))
+
+
+def pretrain(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> ArmPlan:
+    """Return the real images, after a first stage on synthetic ones alone."""
+    return ArmPlan(dataset, pretrain=prop(dataset, augmenter, seed, ratio=ratio))
 
 
 def traditional() -> Any:

@@ -1,56 +1,88 @@
-"""Built-in classifiers: factories of networks ``(classes) -> nn.Module`` that map (N, 3, H, W) floats to logits.
+"""Built-in classifiers: factories ``(classes) -> nn.Module`` that map (N, 3, H, W) floats to logits, and a probe.
 
 The paper's three (Sec. 4: ResNet-152, DenseNet-161, Inception-V3), a smaller ResNet, and a small network for a laptop.
-All start from random weights: nothing is downloaded.
+torchvision's start from ImageNet weights when asked to: with ``weights="disk"`` only if the file is there already, with
+``"download"`` it is fetched. A network says in `initial_weights` what it started from.
+
+A factory may also return an object with ``fit`` and ``predict_proba`` that trains itself, as `Probe` does.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["densenet161", "inception_v3", "resnet18", "resnet152", "small_cnn"]
+from syncgan.evaluation.features import Features, default_features
+
+__all__ = [
+    "Probe",
+    "SmallCNN",
+    "Weights",
+    "densenet161",
+    "inception_v3",
+    "initial_weights",
+    "probe",
+    "resnet18",
+    "resnet152",
+    "small_cnn",
+]
+
+Weights = Literal["random", "disk", "download"]
+
+_REGULARISATION = (0.001, 0.01, 0.1, 1.0)
+# Early DenseNet files name "norm.1" what is "norm1" now.
+_OLD_DENSENET = re.compile(
+    r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$"
+)
 
 
-def resnet18(classes: int) -> nn.Module:
+def resnet18(classes: int, *, weights: Weights = "random") -> nn.Module:
     """Make torchvision's ResNet-18 for `classes` classes."""
-    from torchvision import models
-
-    network: nn.Module = models.resnet18(weights=None, num_classes=classes)
-    return network
+    return _torchvision("resnet18", "ResNet18_Weights", classes, weights, head="fc")
 
 
-def resnet152(classes: int) -> nn.Module:
+def resnet152(classes: int, *, weights: Weights = "random") -> nn.Module:
     """Make torchvision's ResNet-152 for `classes` classes (Sec. 4)."""
-    from torchvision import models
-
-    network: nn.Module = models.resnet152(weights=None, num_classes=classes)
-    return network
+    return _torchvision("resnet152", "ResNet152_Weights", classes, weights, head="fc")
 
 
-def densenet161(classes: int) -> nn.Module:
+def densenet161(classes: int, *, weights: Weights = "random") -> nn.Module:
     """Make torchvision's DenseNet-161 for `classes` classes (Sec. 4)."""
-    from torchvision import models
-
-    network: nn.Module = models.densenet161(weights=None, num_classes=classes)
-    return network
+    return _torchvision("densenet161", "DenseNet161_Weights", classes, weights, head="classifier")
 
 
-def inception_v3(classes: int) -> nn.Module:
+def inception_v3(classes: int, *, weights: Weights = "random") -> nn.Module:
     """Make torchvision's Inception-V3 for `classes` classes, without its auxiliary head (Sec. 4).
 
-    It needs images of at least 75 x 75 pixels.
+    It needs images of at least 75 x 75 pixels; training enlarges smaller ones.
     """
-    from torchvision import models
-
-    network: nn.Module = models.inception_v3(weights=None, num_classes=classes, aux_logits=False, init_weights=False)
+    network = _torchvision(
+        "inception_v3", "Inception_V3_Weights", classes, weights, head="fc", aux_logits=False, init_weights=False
+    )
+    network.smallest_side = 75  # type: ignore[assignment]
     return network
 
 
 def small_cnn(classes: int) -> nn.Module:
     """Make a network of four strided convolutions and global average pooling, for quick trials on a CPU."""
     return SmallCNN(classes)
+
+
+def probe(classes: int, *, features: Features | None = None, device: str | torch.device = "cpu") -> Probe:
+    """Make a logistic regression on features of a network that is not trained any more."""
+    return Probe(classes, default_features(device) if features is None else features)
+
+
+def initial_weights(classifier: Any) -> str:
+    """Say in words what a classifier started from."""
+    return str(getattr(classifier, "initial_weights", "random"))
 
 
 class SmallCNN(nn.Module):
@@ -69,3 +101,71 @@ class SmallCNN(nn.Module):
         """Return logits (N, classes) of images (N, 3, H, W)."""
         logits: Tensor = self.head(self.features(x))
         return logits
+
+
+class Probe:
+    """Logistic regression on standardised features, as strongly regularised as suits the validation set.
+
+    Parameters
+    ----------
+    classes : number of classes.
+    features : what turns uint8 images (N, 3, S, S) into points.
+
+    Attributes
+    ----------
+    initial_weights : name of the features.
+    strength_ : the C of scikit-learn's `LogisticRegression` that was chosen.
+    """
+
+    def __init__(self, classes: int, features: Features) -> None:
+        self.classes = classes
+        self.features = features
+        self.initial_weights = features.name
+
+    def fit(self, images: Tensor, shares: Tensor, validation: Tensor, validation_labels: Tensor) -> Probe:
+        """Learn from uint8 images (N, 3, S, S) and the shares (N, classes) of their classes, at a total weight of N."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import log_loss
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        known, held_out = self.features(images), self.features(validation)
+        rows, labels = np.nonzero(shares.numpy())
+        weights = shares.numpy()[rows, labels]
+        found = []
+        for strength in _REGULARISATION:
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000))
+            model.fit(known[rows], labels, logisticregression__sample_weight=weights)
+            loss = log_loss(validation_labels.numpy(), self._columns(model, held_out), labels=np.arange(self.classes))
+            found.append((float(loss), strength, model))
+        _, self.strength_, self._model = min(found, key=lambda entry: entry[:2])
+        return self
+
+    def predict_proba(self, images: Tensor) -> NDArray[np.float64]:
+        """Return class probabilities (N, classes) of uint8 images."""
+        return self._columns(self._model, self.features(images))
+
+    def _columns(self, model: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities with a column for every class, also one that was not in the training set."""
+        full = np.zeros((len(points), self.classes))
+        full[:, model.classes_] = model.predict_proba(points)
+        return full
+
+
+def _torchvision(name: str, enum: str, classes: int, weights: Weights, *, head: str, **settings: Any) -> nn.Module:
+    from torchvision import models
+
+    network: Any = models.get_model(name, weights=None, num_classes=classes, **settings)
+    known = getattr(models, enum).IMAGENET1K_V1
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(known.url).name
+    wanted = weights == "download" or (weights == "disk" and file.is_file())
+    if wanted:
+        state = known.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+        own = network.state_dict()
+        kept = {key: value for key, value in state.items() if key in own and not key.startswith(f"{head}.")}
+        network.load_state_dict({**own, **kept})
+        if name == "inception_v3":
+            network.transform_input = True  # its weights were made for another range
+    network.initial_weights = f"ImageNet ({known.name})" if wanted else "random"
+    return network  # type: ignore[no-any-return]

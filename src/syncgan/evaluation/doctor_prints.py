@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 
 from syncgan.data.images import decode_image, image_kind
 
-__all__ = ["NEAR_COPY", "ImagePrint", "SameImages", "find_same", "print_files", "print_of", "structure_of"]
+__all__ = [
+    "NEAR_COPY",
+    "ImagePrint",
+    "SameImages",
+    "digest_of",
+    "find_same",
+    "print_files",
+    "print_of",
+    "print_of_pixels",
+    "structure_of",
+]
 
 Floats = NDArray[np.float32]
 
@@ -108,11 +118,21 @@ def print_files(
 
 def print_of(path: str | PathLike[str]) -> ImagePrint:
     """Decode one file and return its print."""
-    pixels = decode_image(path).pixels
+    return print_of_pixels(decode_image(path).pixels, image_kind(path))
+
+
+def print_of_pixels(pixels: NDArray[np.uint8], kind: str = "pixels") -> ImagePrint:
+    """Return the print of (H, W, 3) uint8 pixels."""
+    height, width = pixels.shape[:2]
+    return ImagePrint(height, width, kind, digest_of(pixels), structure_of(pixels))
+
+
+def digest_of(pixels: NDArray[np.uint8]) -> str:
+    """Return what tells these (H, W, 3) uint8 pixels from any others."""
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
     digest.update(pixels.tobytes())
-    return ImagePrint(height, width, image_kind(path), digest.hexdigest(), structure_of(pixels))
+    return digest.hexdigest()
 
 
 def find_same(prints: Sequence[ImagePrint], *, limit: float = NEAR_COPY) -> list[SameImages]:

@@ -48,6 +48,7 @@ __all__ = [
     "fit_run",
     "load_run_data",
     "require_outside",
+    "score_for",
 ]
 
 _log = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ def fit_run(
         run_dir=out,
         resume="auto" if resume else "never",
         callbacks=[*callbacks, PreviewWriter(out / PREVIEWS)],
-        score=_score(config, device),
+        score=score_for(config, device),
     )
     seconds = time.monotonic() - started
     return RunResult(
@@ -312,7 +313,7 @@ def _as_run_data(data: Any) -> RunData:
     return RunData(dataset=data, skipped={})
 
 
-def _score(config: SynCGANConfig | None, device: str | torch.device) -> Any:
+def score_for(config: SynCGANConfig | None, device: str | torch.device) -> Any:
     """Return what ``image_gan.selection = "utility"`` scores with, None where it is not asked for."""
     if config is None or config.image_gan.selection != "utility":
         return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from syncgan.training.checkpoint import CheckpointStore
     from syncgan.training.clock import Progress
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "differences"]
 
 _LOCK, _OWNER = ".lock", ".owner"
 _RUN = "run.json"
@@ -190,13 +190,13 @@ class RunFolder:
             lock.release()
 
     def _require_same(self, saved: Mapping[str, Any], items: Mapping[str, str]) -> None:
-        differences = _differences(saved.get("identity", {}), self._identity)
+        found = differences(saved.get("identity", {}), self._identity)
         changed = _changed_items(saved.get("items", {}), items)
         if changed:
-            differences = [changed, *(line for line in differences if not line.startswith("data: "))]
-        if differences:
+            found = [changed, *(line for line in found if not line.startswith("data: "))]
+        if found:
             raise RunExistsError(
-                f"{self.path}: holds another run ({'; '.join(differences[:5])}); "
+                f"{self.path}: holds another run ({'; '.join(found[:5])}); "
                 "resume with what it was started with, or choose another folder"
             )
 
@@ -216,13 +216,13 @@ def _changed_items(saved: Mapping[str, str], now: Mapping[str, str]) -> str:
     return f"the training items changed: {', '.join(parts)}" if parts else ""
 
 
-def _differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return "key: was A, is B" for every leaf that differs."""
     found = []
     for key in sorted({*saved, *now}):
         before, after = saved.get(key), now.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found.extend(_differences(before, after, f"{prefix}{key}."))
+            found.extend(differences(before, after, f"{prefix}{key}."))
         elif before != after:
             found.append(f"{prefix}{key}: was {before!r}, is {after!r}")
     return found

@@ -1,1 +1,1 @@
-"""The benchmark: does training on synthetic images help a classifier on images that are new to it."""
+"""Whether synthetic images help a classifier: splits, arms, classifiers, one result file for each split (Sec. 4)."""

@@ -1,0 +1,426 @@
+"""The benchmark: no leaks, resume and shards equal the whole, control arms, refusals, the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.utils.data import Subset
+from typer.testing import CliRunner
+
+from syncgan import ARMS, Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan.cli import app
+from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError, UnknownNameError
+from syncgan.evaluation.benchmark.data import Guard, read_benchmark_data
+from syncgan.evaluation.benchmark.ratio import smallest_as_good, tune_ratio
+from syncgan.evaluation.benchmark.runner import run_benchmark
+from syncgan.evaluation.benchmark.settings import BenchmarkConfig
+from syncgan.evaluation.benchmark.splits import make_splits
+from syncgan.evaluation.benchmark.summary import BenchmarkSummary
+from syncgan.evaluation.doctor_prints import digest_of
+from syncgan.evaluation.features import TextureFeatures
+
+FEW = [
+    "extractor.segmenter=otsu",
+    "mask_gan.generator=warp",
+    "image_gan.steps=2",
+    "image_gan.width=4",
+    "image_gan.head_width=0",
+    "filters.mask_plausibility=false",
+]
+CONFIG = SynCGANConfig.preset("tiny").updated(FEW)
+
+
+class Kept:
+    """A phantom whose images are simulated once."""
+
+    def __init__(self, n_per_class: int, seed: int = 0) -> None:
+        phantom = Phantom(n_per_class, image_size=32, seed=seed)
+        self.pixels = [phantom.image(index) for index in range(len(phantom))]
+        self.classes, self.targets, self.samples = phantom.classes, phantom.targets, phantom.samples
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.pixels[index], self.targets[index]
+
+
+PHANTOM = Kept(24)
+QUICK = BenchmarkConfig(steps=4, batch_size=4, validations=2, passes=1)
+
+
+def run(out: Path, data: Any = PHANTOM, **changes: Any) -> BenchmarkSummary:
+    asked = {
+        "config": CONFIG,
+        "settings": QUICK,
+        "arms": ("Orig", "Orig+Prop"),
+        "repeats": 2,
+        "per_class": 4,
+        "device": "cpu",
+        "features": TextureFeatures(),
+    }
+    summary = run_benchmark(data, out, **{**asked, **changes})
+    assert summary is not None
+    return summary
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    """The split files without what a clock says, and the seal over it."""
+    splits = [json.loads(path.read_text()) for path in sorted((out / "splits").glob("*.json"))]
+    for split in splits:
+        del split["sha256"]
+        for result in split["results"]:
+            del result["seconds"]
+    return splits
+
+
+@pytest.fixture
+def register() -> Iterator[Any]:
+    names: list[str] = []
+
+    def add(name: str, arm: Any) -> None:
+        ARMS.register(name)(arm)
+        names.append(name)
+
+    yield add
+    for name in names:
+        ARMS.unregister(name)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("benchmark") / "whole"
+    run(out, classifiers=("probe", "small_cnn"))
+    return out
+
+
+def test_a_split_file_holds_what_statistics_need(whole: Path) -> None:
+    first, second = results(whole)
+    assert [first["split"], second["split"]] == [1, 2]
+    assert first["classes"] == ["benign", "malignant"]
+    assert first["added"] == {
+        "synthetic": {"benign": 8, "malignant": 8},
+        "held_back": {"benign": 8, "malignant": 8},
+        "equal": True,
+    }
+    assert len(first["labels"]) == len(first["items"]["test"]) == 48 - 2 * (4 + 4 + 8)
+    assert [(entry["arm"], entry["classifier"]) for entry in first["results"]] == [
+        ("Orig", "probe"),
+        ("Orig", "small_cnn"),
+        ("Orig+Prop", "probe"),
+        ("Orig+Prop", "small_cnn"),
+    ]
+    for entry in first["results"]:
+        assert np.shape(entry["probabilities"]) == (16, 2)
+        assert np.allclose(np.sum(entry["probabilities"], axis=1), 1, atol=1e-5)
+    assert [entry["training_items"] for entry in first["results"]] == [8, 8, 24, 24]
+    assert [entry["steps"] for entry in first["results"]] == [None, 4, None, 4]
+    assert not (whole / "work").exists()
+
+
+def test_the_table_is_the_mean_balanced_accuracy_of_the_split_files(whole: Path) -> None:
+    from sklearn.metrics import balanced_accuracy_score
+
+    summary = run(whole, classifiers=("probe", "small_cnn"))  # everything is there already
+    expected = np.mean(
+        [
+            balanced_accuracy_score(split["labels"], np.argmax(split["results"][3]["probabilities"], axis=1))
+            for split in results(whole)
+        ]
+    )
+    assert summary.balanced_accuracy["small_cnn"]["Orig+Prop"] == pytest.approx(expected)
+    assert f"{100 * expected:.2f}" in (whole / "table.md").read_text()
+
+
+def test_a_benchmark_that_broke_goes_on_to_the_same_results(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from syncgan.evaluation.benchmark import split_run
+
+    calls: list[str] = []
+    train = split_run.train_classifier
+
+    def breaking(*args: Any, **kwargs: Any) -> Any:
+        calls.append("training")
+        if len(calls) == 7:  # the third of split 2, after its fit
+            raise KeyboardInterrupt
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(split_run, "train_classifier", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", classifiers=("probe", "small_cnn"))
+    assert [path.name for path in (tmp_path / "out" / "splits").iterdir()] == ["split-001.json"]
+    run(tmp_path / "out", classifiers=("probe", "small_cnn"))
+    assert len(calls) == 7 + 2  # only what was missing
+    assert results(tmp_path / "out") == results(whole)
+
+
+def test_shards_make_the_whole(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"arms": ("Orig", "Oracle"), "repeats": 3}
+    run(tmp_path / "whole", **asked)
+    run(tmp_path / "parts", **asked, shard=(2, 2))
+    assert [split["split"] for split in results(tmp_path / "parts")] == [2]
+    run(tmp_path / "parts", **asked, shard=(1, 2))
+    assert results(tmp_path / "parts") == results(tmp_path / "whole")
+
+
+def test_more_repeats_keep_the_splits_that_there_are(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig",), repeats=1)
+    first = (tmp_path / "out" / "splits" / "split-001.json").read_bytes()
+    assert run(tmp_path / "out", arms=("Orig",), repeats=2).splits == (1, 2)
+    assert (tmp_path / "out" / "splits" / "split-001.json").read_bytes() == first
+
+
+# --- leaks -----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_that_is_tested_on_reaches_a_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[set[str]] = []
+    fit = SynCGANAugmenter.fit
+
+    def watching(self: SynCGANAugmenter, dataset: Any, *args: Any, validation: Any = None, **kwargs: Any) -> Any:
+        read = [dataset[index][0] for index in range(len(dataset))]
+        read += [validation[index][0] for index in range(len(validation))] if validation is not None else []
+        fitted.append({digest_of(np.asarray(image)) for image in read})
+        return fit(self, dataset, *args, validation=validation, **kwargs)
+
+    monkeypatch.setattr(SynCGANAugmenter, "fit", watching)
+    config = CONFIG.updated(["image_gan.selection=validation", "mask_gan.generator=decoder", "mask_gan.steps=1"])
+    config = config.updated(["mask_gan.warm_start_steps=0"])
+    run(tmp_path / "out", config=config, arms=("Orig+Prop", "Orig+GAN", "Orig+Warp"), repeats=1)
+    assert len(fitted) == 3  # each of the three was fitted once
+    (split,) = results(tmp_path / "out")
+    names = {f"{name}": index for index, (name, _) in enumerate(PHANTOM.samples)}
+    of = {
+        side: {digest_of(PHANTOM.pixels[names[name]]) for name in split["items"][side]}
+        for side in ("train", "validation", "held_back", "test")
+    }
+    for seen in fitted:
+        assert seen <= of["train"] | of["validation"]
+        assert not seen & (of["test"] | of["held_back"])
+    assert fitted[0] == of["train"] | of["validation"]
+    assert not of["held_back"] & of["test"]
+
+
+def test_the_guard_refuses_a_test_image_that_was_fitted_on(tmp_path: Path) -> None:
+    data = read_benchmark_data(PHANTOM, CONFIG)
+    guard = Guard()
+    part = data.watched([0, 5], guard)
+    guard.require_unseen(["benign/0005"], data.digests([5]))  # not read yet
+    part[1]
+    with pytest.raises(DataError, match="benign/0005: is to be tested on, but the augmenter was fitted on"):
+        guard.require_unseen(["benign/0005"], data.digests([5]))
+
+
+def test_an_augmenter_that_reads_a_test_image_stops_the_split(tmp_path: Path, register: Any) -> None:
+    def cheating(dataset: Any, augmenter: Any, seed: int = 0) -> Any:
+        return augmenter.wrap(dataset, 1.0)
+
+    register("test-cheating", cheating)
+    leaking = SynCGANAugmenter.fit
+
+    def fit(self: SynCGANAugmenter, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        for index in range(len(dataset._data)):  # reads on past its own items
+            dataset._indices[0] = index
+            dataset[0]
+        return leaking(self, dataset, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SynCGANAugmenter, "fit", fit)
+        with pytest.raises(DataError, match="is to be tested on"):
+            run(tmp_path / "out", arms=("test-cheating",), repeats=1)
+
+
+def test_copies_stay_on_one_side_and_near_copies_are_reported(tmp_path: Path) -> None:
+    items = [(PHANTOM.pixels[index], PHANTOM.targets[index]) for index in range(len(PHANTOM))]
+    items += [items[3], (items[30][0][:, ::-1].copy(), 1)]
+    with pytest.warns(UserWarning, match="2 items are copies of another"):
+        run(tmp_path / "out", items, arms=("Orig",), repeats=4)
+    crossed = []
+    for split in results(tmp_path / "out"):
+        sides = {name: side for side, names in split["items"].items() for name in names}
+        assert sides.get("item 3", sides.get("item 48")) == sides.get("item 48", sides.get("item 3"))
+        apart = sides.get("item 30") != sides.get("item 49")
+        reported = [{entry["name"] for entry in found["items"]} for found in split["near_duplicates"]]
+        assert ({"item 30", "item 49"} in reported) == apart
+        crossed.append(apart)
+    assert any(crossed)
+
+
+def test_groups_reach_the_result_and_never_cross(tmp_path: Path) -> None:
+    groups = [index // 3 for index in range(len(PHANTOM))]
+    run(tmp_path / "out", groups=groups, arms=("Orig", "Oracle"), repeats=2)
+    for split in results(tmp_path / "out"):
+        place = {name: index for index, (name, _) in enumerate(PHANTOM.samples)}
+        sides = [{groups[place[name]] for name in names} for names in split["items"].values()]
+        assert sum(map(len, sides)) == len(set.union(*sides))
+        assert split["groups"] == [str(groups[place[name]]) for name in split["items"]["test"]]
+
+
+# --- arms ------------------------------------------------------------------------------------------------------------
+
+
+def test_held_back_images_help_and_wrong_labels_hurt(tmp_path: Path, register: Any) -> None:
+    class Wrong:
+        def __init__(self, dataset: Any) -> None:
+            self.dataset = dataset
+
+        def __len__(self) -> int:
+            return len(self.dataset)
+
+        def __getitem__(self, index: int) -> Any:
+            image, label = self.dataset[index]
+            return image, 1 - label if index % 3 == 0 else label
+
+    register("test-wrong", lambda dataset, augmenter, seed: Wrong(dataset))
+    data = Kept(80, seed=2)
+    summary = run(tmp_path / "out", data, arms=("Orig", "Oracle", "test-wrong"), repeats=6, per_class=8)
+    found = summary.balanced_accuracy["probe"]
+    assert found["Oracle"] > found["Orig"] + 0.02
+    assert found["test-wrong"] < found["Orig"] - 0.02
+
+
+def test_the_oracle_adds_as_many_real_images_as_prop_adds_synthetic(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig+Prop", "Oracle", "Oracle+Trad"), repeats=1)
+    (split,) = results(tmp_path / "out")
+    assert [entry["training_items"] for entry in split["results"]] == [24, 24, 24]
+
+
+def test_arms_that_cannot_be_run_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    summary = run(tmp_path / "out", arms=("Orig", "Oracle"), per_class=None, repeats=1)
+    assert summary.skipped == (
+        "Oracle with probe: no real images are held back: they are with per_class only, where a class has enough "
+        "images",
+    )
+    assert "| probe |" in summary.markdown
+    assert summary.markdown.endswith("| - |")
+
+
+def test_an_arm_that_uses_no_augmenter_costs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("fitted")
+
+    monkeypatch.setattr(SynCGANAugmenter, "fit", fit)
+    run(tmp_path / "out", arms=("Orig", "Orig+Trad", "Oversample", "MixUp", "CutMix", "Oracle"), repeats=1)
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_another_benchmark_in_the_folder_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig",), repeats=1)
+    with pytest.raises(RunExistsError, match=r"holds another benchmark \(seed: was 0, is 1\)"):
+        run(tmp_path / "out", arms=("Orig",), repeats=1, seed=1)
+    with pytest.raises(RunExistsError, match="data: was"):
+        run(tmp_path / "out", Subset(PHANTOM, range(1, 48)), arms=("Orig",), repeats=1)
+    with pytest.raises(RunExistsError, match="already holds a benchmark"):
+        run(tmp_path / "out", arms=("Orig",), repeats=1, resume=False)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    with pytest.raises(RunExistsError, match="is not empty and holds no benchmark"):
+        run(tmp_path / "full", arms=("Orig",), repeats=1)
+
+
+def test_a_damaged_result_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig",), repeats=1)
+    path = tmp_path / "out" / "splits" / "split-001.json"
+    text = path.read_text()
+    path.write_text(text.replace('"labels": [\n    0', '"labels": [\n    1'))
+    with pytest.raises(ArtefactError, match="does not match its sha256"):
+        run(tmp_path / "out", arms=("Orig",), repeats=1)
+    path.write_text(text[:100])
+    with pytest.raises(ArtefactError, match="is damaged, expected JSON"):
+        run(tmp_path / "out", arms=("Orig",), repeats=1)
+
+
+def test_names_and_shards_are_checked_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'Orig'"):
+        run(tmp_path / "out", "nowhere", arms=("Origg",))
+    with pytest.raises(ConfigError, match="each once"):
+        run(tmp_path / "out", "nowhere", arms=("Orig", "Orig"))
+    with pytest.raises(ConfigError, match=r"a shard \(i, n\)"):
+        run(tmp_path / "out", "nowhere", shard=(3, 2))
+    assert not (tmp_path / "out").exists()
+
+
+def test_splits_of_the_runner_are_those_of_make_splits(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig",), repeats=2)
+    names = [name for name, _ in PHANTOM.samples]
+    for split, made in zip(
+        results(tmp_path / "out"), make_splits(PHANTOM.targets, repeats=2, per_class=4, seed=0), strict=True
+    ):
+        assert split["items"] == {side: [names[at] for at in part] for side, part in made.parts().items()}
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_runs_goes_on_and_prints_json(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for index, (name, _) in enumerate(PHANTOM.samples):
+        path = tmp_path / "data" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PHANTOM.pixels[index]).save(path)
+    table = "file,slide\n" + "".join(f"{name}.png,{index // 2}\n" for index, (name, _) in enumerate(PHANTOM.samples))
+    (tmp_path / "groups.csv").write_text(table)
+    command = ["benchmark", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--arms", "Orig,Oracle"]
+    command += ["--groups", str(tmp_path / "groups.csv"), "--group-column", "slide", "--per-class", "4"]
+    command += ["--classifiers", "small_cnn", "--train", "steps=2", "--preset", "tiny", "--device", "cpu", "--json"]
+    for shard, splits in (("2/2", [2]), ("1/2", [1, 2])):
+        done = CliRunner().invoke(app, [*command, "--repeats", "2", "--shard", shard])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found["splits"] == splits
+        assert set(found["balanced_accuracy"]["small_cnn"]) == {"Orig", "Oracle"}
+    refused = CliRunner().invoke(app, [*command, "--repeats", "2", "--seed", "5"])
+    assert refused.exit_code == 2
+    assert "holds another benchmark" in refused.output
+
+
+# --- how many synthetic images ---------------------------------------------------------------------------------------
+
+
+def test_the_ratio_is_chosen_without_synthetic_images_where_they_hurt(monkeypatch: pytest.MonkeyPatch) -> None:
+    from syncgan.evaluation.benchmark.sources import LazyAugmenter
+
+    class Wrong(Kept):
+        """What an augmenter that confuses the classes would add."""
+
+        def __init__(self, dataset: Any, ratio: float) -> None:
+            self.dataset, self.added = dataset, int(ratio * len(dataset))
+
+        def __len__(self) -> int:
+            return len(self.dataset) + self.added
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            image, label = self.dataset[index % len(self.dataset)]
+            return image, label if index < len(self.dataset) else 1 - label
+
+    def wrap(self: Any, dataset: Any, ratio: float, **_: Any) -> Any:
+        return Wrong(dataset, ratio)
+
+    monkeypatch.setattr(LazyAugmenter, "wrap", wrap)
+    asked: dict[str, Any] = {"config": CONFIG, "settings": QUICK, "folds": 3, "device": "cpu"}
+    choice = tune_ratio(PHANTOM, features=TextureFeatures(), ratios=(2.0, 0.0), **asked)
+    assert choice.ratio == 0.0
+    assert list(choice.balanced_accuracy) == [0.0, 2.0]
+    assert choice.balanced_accuracy[2.0] == pytest.approx(np.mean(choice.scores[2.0]))
+    assert tune_ratio(PHANTOM, features=TextureFeatures(), ratios=(2.0, 0.0), **asked) == choice
+
+
+def test_the_smallest_ratio_within_one_standard_error_of_the_best_is_taken() -> None:
+    assert smallest_as_good({0.0: [0.5, 0.5, 0.5], 1.0: [0.69, 0.71, 0.7], 2.0: [0.7, 0.7, 0.73]}) == 1.0
+    assert smallest_as_good({0.0: [0.5, 0.5, 0.5], 1.0: [0.5, 0.5, 0.5]}) == 0.0
+    assert smallest_as_good({0.0: [0.5], 4.0: [0.6]}) == 4.0
+
+
+@pytest.mark.parametrize("ratios", [(), (-1.0,), (1.0, 1.0), (float("nan"),)])
+def test_ratios_that_make_no_sense_are_refused(ratios: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="expected ratios of at least 0, each once"):
+        tune_ratio(PHANTOM, ratios=ratios)
