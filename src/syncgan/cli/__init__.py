@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from syncgan.cli.audit import audit
 from syncgan.cli.console import command
 from syncgan.cli.doctor import doctor
 from syncgan.cli.masks import masks
@@ -67,5 +68,5 @@ def plugins(as_json: Json = False) -> None:
     Console(width=None if console.is_terminal else 160).print(table)
 
 
-for _function in (demo, doctor, masks, fit, sample, plugins):
+for _function in (demo, doctor, masks, fit, sample, audit, plugins):
     app.command()(_function)
