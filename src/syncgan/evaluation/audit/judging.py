@@ -59,9 +59,9 @@ def copies_among(found: Nearest, labels: Array, yardstick: Yardstick) -> Flags:
 
 
 def repeats(found: Nearest, yardstick: Yardstick) -> Flags:
-    """Tell, in the space of structures, which images are near copies as no real image of the yardstick is."""
+    """Tell, in the space of structures, which images are near copies, at half the distance of any real image."""
     least = min(float(yardstick.distance.min()), float(yardstick.spread.min()))
-    return (found.distance <= 1 - NEAR_COPY) & (found.distance < least)
+    return (found.distance <= 1 - NEAR_COPY) & (found.distance < least / 2)
 
 
 def flags(found: dict[str, Nearest], labels: Array, yardsticks: dict[str, Yardstick]) -> dict[str, bool]:

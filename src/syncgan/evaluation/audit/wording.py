@@ -20,7 +20,8 @@ def verdict_on(
 ) -> tuple[Outcome, str]:
     """Return the outcome, and the verdict in a sentence."""
     found = {at for space in spaces if space.flagged for at in space.copies}
-    if found or repeated:
+    # Where honest images are taken for copies, to take samples for copies says nothing.
+    if (found or repeated) and not control.honest_flagged:
         return "copies", _copies(spaces, len(found), repeated, samples, yardstick)
     if not control.passed:
         why = (
