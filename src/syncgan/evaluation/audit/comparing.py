@@ -81,6 +81,7 @@ def audit(
 
     Examples
     --------
+    >>> import torch
     >>> images = torch.randint(0, 256, (90, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     >>> found = audit(images[:30], images[30:60], images[60:], pixels_only=True)
     >>> found.outcome, found.control.passed
