@@ -36,11 +36,11 @@ def real_data() -> Path:
 @pytest.fixture
 def quick_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make preset ``tiny`` train for a few steps only, so that documented code runs as it is written."""
-    from syncgan import config
+    from syncgan.config.presets import PRESETS
 
-    tiny = config._PRESETS["tiny"]
+    tiny = PRESETS["tiny"]
     quick = {**tiny, **{section: {**tiny[section], "steps": 3} for section in ("mask_gan", "image_gan")}}
     quick["mask_gan"]["warm_start_steps"] = 0
     quick["mask_gan"]["sharing"] = "class"
     quick["filters"] = {"mask_plausibility": False}  # masks of an untrained GAN would be redrawn, with a warning
-    monkeypatch.setitem(config._PRESETS, "tiny", quick)
+    monkeypatch.setitem(PRESETS, "tiny", quick)

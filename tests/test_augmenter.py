@@ -21,6 +21,7 @@ from syncgan import MaskExtractor, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.data.export import merge_export
 from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
 from syncgan.evaluation.progress import FitProgress, PlainDisplay
+from syncgan.preparing import hold_out_pairs
 from syncgan.training.events import FitEvent
 
 SETTINGS = [
@@ -422,8 +423,9 @@ def test_a_shared_run_goes_on_where_it_stopped(phantom: Phantom, tmp_path: Path)
 
 def test_a_held_out_share_never_divides_a_group(phantom: Phantom) -> None:
     groups = [f"patient {index // 2}" for index in range(len(phantom))]
-    augmenter = SynCGANAugmenter(config("image_gan.selection=validation"), device="cpu").fit(phantom, groups=groups)
-    training, held_out = augmenter._split(None, groups, len(phantom))
+    settings = config("image_gan.selection=validation")
+    augmenter = SynCGANAugmenter(settings, device="cpu").fit(phantom, groups=groups)
+    training, held_out = hold_out_pairs(augmenter.pairs_, None, groups, config=settings, seed=0)
     assert held_out is not None
     assert not {groups[i] for i in training.indices} & {groups[i] for i in held_out.indices}
     with pytest.raises(DataError, match="one group an item"):

@@ -13,6 +13,7 @@ import pytest
 from syncgan.data import export
 from syncgan.data.export import ChunkRequest, ExportChunk, merge_export, write_export
 from syncgan.data.images import read_image, read_mask
+from syncgan.data.rejections import ClassRejections, Rejections
 from syncgan.data.safe_names import csv_cell, safe_folder_names
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 
@@ -241,6 +242,25 @@ def test_shards_in_any_order_make_the_same_export(tmp_path: Path):
     assert summary.counts == {"a": 6, "b": 3}
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
     assert merge_export(tmp_path / "parts").counts == {"a": 6, "b": 3}
+
+
+def test_what_filters_refused_adds_up_over_chunks_shards_and_a_resume(tmp_path: Path):
+    def render(asked: ChunkRequest) -> ExportChunk:
+        account = ClassRejections(drawn=asked.count + 1, kept=asked.count, refused={"confidence": 1})
+        return samples(asked, rejections=Rejections({asked.class_name: account}))
+
+    whole = write(tmp_path / "whole", *WHOLE, render=render).rejections
+    assert whole.as_dict()["a"] == {
+        "drawn": 8,
+        "kept": 6,
+        "refused": {"confidence": 2},
+        "masks_drawn": 0,
+        "masks_refused": 0,
+    }
+    for part in (1, 2):
+        write(tmp_path / "parts", *WHOLE, render=render, shard=(part, 2))
+    assert merge_export(tmp_path / "parts").rejections == whole
+    assert write(tmp_path / "whole", *WHOLE, render=None, resume=True).rejections == whole
 
 
 def test_missing_shards_and_no_export_at_all_are_named(tmp_path: Path):

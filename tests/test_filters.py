@@ -310,6 +310,18 @@ def test_a_filtered_item_depends_on_class_seed_and_index_alone() -> None:
     assert torch.equal(mixed.scores["brighter"][1:], rendered.scores["brighter"][7:9])
 
 
+def test_filters_judge_in_full_precision_while_rendering_may_not() -> None:
+    class Projected(Brighter):
+        def score(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+            flat = images.float().flatten(1)
+            return (flat @ torch.full((flat.shape[1], 1), 1 / flat.shape[1]))[:, 0]
+
+    own = sampler(projected=Projected())
+    full = own.items(0, 1, range(8))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(own.items(0, 1, range(8)).scores["projected"], full.scores["projected"])
+
+
 def test_scores_are_those_of_the_samples_that_were_kept() -> None:
     rendered = sampler(brighter=Brighter()).items(0, 1, range(30))
     assert torch.equal(rendered.scores["brighter"], rendered.images.double().mean(dim=(1, 2, 3)))

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from syncgan.data.datasets import wrap_dataset
+from syncgan.data.rejections import Account, ClassRejections, Rejections
 from syncgan.data.sample_store import SampleStore
 from syncgan.errors import ArtefactError, ConfigError, RunExistsError
 
@@ -257,6 +258,20 @@ def test_progress_counts_what_is_rendered(where):
     told = []
     wrap(progress=lambda done, total: told.append((done, total)), **where)
     assert told == [(8, 16), (16, 16)]
+
+
+def test_what_filters_refused_is_added_up_over_epochs_and_travels_with_a_copy():
+    account, render = Account(), Renderer()
+
+    def counted(label, numbers):
+        account.add(Rejections({"ab"[label == 7]: ClassRejections(drawn=2 * len(numbers), kept=len(numbers))}))
+        return render(label, numbers)
+
+    augmented = wrap(counted, refresh=0.5, account=account)
+    assert augmented.rejections["a"].drawn == 16
+    augmented.set_epoch(1)
+    assert augmented.rejections["a"].drawn == 24
+    assert pickle.loads(pickle.dumps(augmented)).rejections == augmented.rejections  # noqa: S301
 
 
 def test_many_samples_are_rendered_in_chunks_of_one_class():

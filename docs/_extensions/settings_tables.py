@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-import syncgan.config
-from syncgan.config import SynCGANConfig
+from syncgan.config import SynCGANConfig, presets
+from syncgan.config import sections as sections_of_config
 from syncgan.registry import SAMPLE_FILTERS, SEGMENTERS
 
 PRESETS = ("default", "tiny", "paper")
@@ -32,7 +32,7 @@ def setup(app: Any) -> dict[str, bool]:
 def fill(app: Any, name: str, source: list[str]) -> None:
     """Replace the mark by the tables."""
     if MARK in source[0]:
-        for file in (syncgan.config.__file__, __file__):
+        for file in (sections_of_config.__file__, presets.__file__, __file__):
             app.env.note_dependency(file)
         source[0] = source[0].replace(MARK, "\n\n".join(sections()))
     if SEGMENTERS_MARK in source[0]:

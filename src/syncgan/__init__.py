@@ -22,6 +22,7 @@ _HOMES = {
     "NotFittedError": "errors",
     "PluginError": "errors",
     "RunExistsError": "errors",
+    "SamplingError": "errors",
     "SyncganError": "errors",
     "TrainingError": "errors",
     "UnknownNameError": "errors",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from syncgan.errors import NotFittedError as NotFittedError
     from syncgan.errors import PluginError as PluginError
     from syncgan.errors import RunExistsError as RunExistsError
+    from syncgan.errors import SamplingError as SamplingError
     from syncgan.errors import SyncganError as SyncganError
     from syncgan.errors import TrainingError as TrainingError
     from syncgan.errors import UnknownNameError as UnknownNameError

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import operator
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,27 +23,22 @@ from syncgan.data.batch_transform import BatchTransform, share_of
 from syncgan.data.datasets import AugmentedDataset, wrap_dataset
 from syncgan.data.export import ChunkRequest, ExportChunk, ExportSummary, write_export
 from syncgan.data.filter_bank import FilterBank
-from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import (
     TrainingPairs,
-    collect_pairs,
-    require_usable,
-    split_by_class,
-    split_by_group,
 )
 from syncgan.data.plausibility import MaskRange, nucleus_scores
 from syncgan.data.raw import RawData, read_dataset, require_trainable
+from syncgan.data.rejections import Account
 from syncgan.data.sampling import ClassSampler
 from syncgan.data.strategy import Strategy
-from syncgan.data.tensors import Samples, check_mask, unify_masks
+from syncgan.data.tensors import Samples
 from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
-from syncgan.extractor import MaskExtractor, Masks
+from syncgan.extractor import MaskExtractor
 from syncgan.fitting import Fitting
-from syncgan.image_cgan import MaskToImageCGAN, Score, require_score, without_selection
+from syncgan.image_cgan import MaskToImageCGAN, Score, require_score
 from syncgan.mask_gan import MaskGAN
+from syncgan.preparing import hold_out_pairs, prepare
 from syncgan.registry import require_plugins
-from syncgan.segmentation.diagnosis import mask_problem
-from syncgan.segmentation.levels import stain_levels
 from syncgan.storage import library_versions, read_folder, sha256, write_folder
 from syncgan.training.distributed import process_group
 from syncgan.training.events import FitEvent, Notifier
@@ -58,7 +52,6 @@ __all__ = ["FitEvent", "SynCGANAugmenter"]
 Callback = Callable[[FitEvent], None]
 
 _KIND, _FILTERS = "augmenter", "sample_filters"
-_MANY_IMAGES = 64
 
 
 class SynCGANAugmenter:
@@ -162,7 +155,15 @@ class SynCGANAugmenter:
         raw = read_dataset(dataset)
         require_trainable(raw)
         self._prepare(raw, masks, notifier)
-        training, held_out = self._split(validation, groups, len(raw))
+        if groups is not None and len(groups) != len(raw):
+            raise DataError(f"expected one group an item, got {len(groups)} groups and {len(raw)} items")
+        training, held_out = hold_out_pairs(
+            self.pairs_,
+            None if validation is None else lambda: self._validation_pairs(validation),
+            groups,
+            config=self.config_,
+            seed=self.seed,
+        )
         # Before the networks: a filter that cannot be fitted is then said in seconds, not after hours.
         self.sample_filters_ = self._filter_bank().fit(
             self.config_.filters,
@@ -277,10 +278,12 @@ class SynCGANAugmenter:
         RunExistsError, ArtefactError
             `store` holds something else, or cannot be written.
         """
-        sampler = self._sampler()
+        sampler, account = self._sampler(), Account()
 
-        def render(label: int, numbers: list[int]) -> tuple[Any, Any, dict[str, Any]]:
-            return self._rendered(sampler, self.label_values_.index(label), seed, numbers)
+        def render(label: int, numbers: list[int]) -> tuple[Any, Any, Mapping[str, Any]]:
+            chunk = self._rendered(sampler, self.label_values_.index(label), seed, numbers)
+            account.add(chunk.rejections)
+            return chunk.images.transpose(0, 3, 1, 2), chunk.masks, chunk.scores
 
         return wrap_dataset(
             dataset,
@@ -294,6 +297,7 @@ class SynCGANAugmenter:
             store=store,
             request={} if store is None else {"model": self._digest()},
             progress=progress,
+            account=account,
         )
 
     def batch_transform(
@@ -385,9 +389,7 @@ class SynCGANAugmenter:
 
         def render(request: ChunkRequest) -> ExportChunk:
             numbers = range(request.first_index, request.first_index + request.count)
-            index = self.classes_.index(request.class_name)
-            images, maps, scores = self._rendered(sampler, index, seed, numbers)
-            return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores)
+            return self._rendered(sampler, self.classes_.index(request.class_name), seed, numbers)
 
         return write_export(
             folder,
@@ -485,74 +487,14 @@ class SynCGANAugmenter:
 
     def _prepare(self, raw: RawData, masks: Sequence[Any] | None, notifier: Notifier) -> None:
         """Make the training pairs; set the fitted attributes that come from the data."""
-        config = self.config
-        problems: list[str | None] = [None] * len(raw)
-        if masks is None:
-            extractor = self._extractor()
-            levels, description = extractor.levels, extractor.describe()
-            maps = _maps(extractor.extract(raw.images, n_jobs=_jobs(len(raw)), progress=notifier.masks))
-            if config.extractor.exclude_failed:
-                problems = [mask_problem(m, levels, image=image) for m, image in zip(maps, raw.images, strict=True)]
-        else:
-            maps, levels = _given_masks(raw, masks, config.levels)
-            description = {"name": "given masks"}
-        pairs = collect_pairs(
-            raw.images,
-            maps,
-            raw.labels,
-            raw.names,
-            size=config.image_size,
-            geometry=config.geometry,
-            levels=levels,
-            resolution=config.mask_resolution,
-            problems=problems,
-            # A small nucleus may be lost when its image shrinks.
-            problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
-        )
-        require_usable(pairs, raw)
+        prepared = prepare(raw, masks, config=self.config, extractor=self.extractor, progress=notifier.masks)
+        pairs, levels = prepared.pairs, prepared.levels
         self.classes_, self.label_values_, self.levels_ = raw.classes, raw.label_values, levels
         # A segmenter with levels of its own, or given masks, may differ from the configuration: the maps decide.
-        self.config_ = config.merged({"levels": levels})
-        self.extractor_description_ = description
+        self.config_ = self.config.merged({"levels": levels})
+        self.extractor_description_ = prepared.description
         self.pairs_, self.excluded_, self.fingerprint_ = pairs, pairs.excluded, pairs.fingerprint()
         self.mask_ranges_ = tuple(MaskRange.of(pairs.of_label(label), levels) for label in raw.label_values)
-
-    def _extractor(self) -> MaskExtractor:
-        if isinstance(self.extractor, MaskExtractor):
-            return self.extractor
-        section = self.config.extractor
-        extractor = MaskExtractor.from_config(section, segmenter=self.extractor)
-        if extractor.declares_levels or self.config.levels == extractor.levels:
-            return extractor
-        return MaskExtractor.from_config(section, segmenter=self.extractor, levels=self.config.levels)
-
-    def _split(
-        self, validation: Any, groups: Sequence[Any] | None, items: int
-    ) -> tuple[TrainingPairs, TrainingPairs | None]:
-        """Return the training pairs, and the held-out pairs where the renderer is chosen by them."""
-        if groups is not None and len(groups) != items:
-            raise DataError(f"expected one group an item, got {len(groups)} groups and {items} items")
-        section = self.config_.image_gan
-        if section.selection == "last":
-            if validation is not None or (groups is not None and not self.config_.filters.samples):
-                warnings.warn(
-                    "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
-                    "set it to 'validation' or 'utility' to choose the renderer by held-out pairs",
-                    stacklevel=3,
-                )
-            return self.pairs_, None
-        if not MaskToImageCGAN(self.config_).is_network(self.levels_):
-            warnings.warn(without_selection(section), stacklevel=3)
-            return self.pairs_, None
-        training = self.pairs_
-        if validation is not None:
-            held_out = self._validation_pairs(validation)
-        elif groups is not None:
-            training, held_out = split_by_group(training, groups, share=section.validation_share, seed=self.seed)
-        else:
-            training, held_out = split_by_class(training, share=section.validation_share, seed=self.seed)
-        require_held_out(len(held_out), section.selection)
-        return training, held_out
 
     def _validation_pairs(self, validation: Any) -> TrainingPairs:
         raw = read_dataset(validation)
@@ -560,9 +502,7 @@ class SynCGANAugmenter:
         wrong = {name for label, name in raw.class_names.items() if names.get(label) != name}
         if wrong:
             raise DataError(f"expected a validation set with the classes and labels {names}, got {raw.class_names}")
-        other = SynCGANAugmenter(self.config, self.extractor, self.device_, self.seed)
-        other._prepare(raw, None, Notifier(other, ()))
-        return other.pairs_
+        return prepare(raw, None, config=self.config, extractor=self.extractor).pairs
 
     def _sampler(self) -> ClassSampler:
         self._require_fitted()
@@ -607,13 +547,12 @@ class SynCGANAugmenter:
         own = model.label_values_.index(label)
         return lambda item_seeds: model.draw(item_seeds, [own] * len(item_seeds))
 
-    def _rendered(
-        self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
-        """Return images (n, 3, S, S), maps (n, S, S) and scores of the samples of one class with these numbers."""
+    def _rendered(self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]) -> ExportChunk:
+        """Return the samples of one class with these numbers, and their scores."""
         rendered = sampler.items(index, seed, numbers)
         images, maps, scores = rendered.arrays()
-        return images, maps, {**nucleus_scores(rendered.maps, self.levels_), **scores}
+        scores = {**nucleus_scores(rendered.maps, self.levels_), **scores}
+        return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores, rendered.rejections)
 
     def _digest(self) -> str:
         """Return what tells this model from others: sha256 over configuration, weights and classes."""
@@ -655,25 +594,6 @@ class SynCGANAugmenter:
             )
 
 
-def _maps(extracted: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-    """Return the maps alone; an extractor that was given may return instances besides."""
-    return [masks.mask if isinstance(masks, Masks) else masks for masks in extracted]
-
-
-def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[np.ndarray[Any, Any]], int]:
-    """Check given masks against their images; nucleus masks become maps of `levels` levels by stain density."""
-    if len(masks) != len(raw):
-        raise DataError(f"expected one mask an item, got {len(masks)} masks and {len(raw)} items")
-    arrays = [check_mask(mask, index, levels) for index, mask in enumerate(masks)]
-    for name, image, array in zip(raw.names, raw.images, arrays, strict=True):
-        if array.shape != image.shape[:2]:
-            raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {array.shape}")
-    arrays, found = unify_masks(arrays, levels)
-    if found == 2 and levels == 3:
-        return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3
-    return arrays, found
-
-
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().numpy().tobytes()
 
@@ -683,11 +603,6 @@ def _whole_number(count: Any) -> int:
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
         raise ConfigError(f"expected a whole number of images of at least 0, got {count!r}")
     return int(count)
-
-
-def _jobs(images: int) -> int | None:
-    """Return how many processes segment: starting them pays only for many images."""
-    return -1 if images >= _MANY_IMAGES else None
 
 
 def _part(tensors: Mapping[str, dict[str, Tensor]], name: str) -> dict[str, dict[str, Tensor]]:

@@ -189,6 +189,7 @@ def _written(summary: ExportSummary) -> dict[str, Any]:
         "classes": {name: count for name, count in summary.counts.items() if count},
         "written": summary.written,
         "skipped": summary.skipped,
+        "rejections": summary.rejections.as_dict(),
     }
 
 
@@ -200,6 +201,8 @@ def _sample_lines(summary: ExportSummary, shard: str | None) -> list[str]:
         lines = [f"{summary.folder}: {written}, shard {shard}; when all shards are done: --merge"]
     else:
         lines = [f"{summary.folder}: {written}, with masks and manifest.csv"]
+    if summary.rejections:
+        lines += summary.rejections.lines()
     return lines + ([f"{summary.skipped} were there already"] if summary.skipped else [])
 
 

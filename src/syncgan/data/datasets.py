@@ -24,6 +24,7 @@ from syncgan import rng
 from syncgan.data.batch_transform import BatchTransform
 from syncgan.data.items import Pixels, image_size
 from syncgan.data.raw import RawData, class_names, read_dataset, read_targets, require_trainable
+from syncgan.data.rejections import Account, Rejections
 from syncgan.data.sample_store import Render, SampleStore
 from syncgan.data.strategy import Strategy, resolve_strategy
 from syncgan.data.transform_steps import inspect, on_image
@@ -65,6 +66,7 @@ class AugmentedDataset(Dataset[Any]):
     seed : that the samples were drawn with; for `provenance`.
     refresh : share in [0, 1] of the synthetic items that `set_epoch` replaces from one epoch to the next.
     progress : called with (samples rendered, samples to render) while the store is filled.
+    account : what the store's renderer adds refused samples to.
 
     Attributes
     ----------
@@ -97,7 +99,9 @@ class AugmentedDataset(Dataset[Any]):
         seed: int = 0,
         refresh: float = 0.0,
         progress: Callable[[int, int], None] | None = None,
+        account: Account | None = None,
     ) -> None:
+        self._account = account or Account()
         self.dataset = dataset
         self.transform = transform
         self.epoch = 0
@@ -117,6 +121,11 @@ class AugmentedDataset(Dataset[Any]):
     def images(self) -> Pixels:
         """(n, 3, S, S) uint8, the synthetic images."""
         return self._store.images
+
+    @property
+    def rejections(self) -> Rejections:
+        """What filters refused while the items were rendered, by class; nothing for items found in a store."""
+        return self._account.total
 
     @property
     def masks(self) -> Pixels:
@@ -200,6 +209,7 @@ def wrap_dataset(
     store: Path | str | None = None,
     request: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    account: Account | None = None,
 ) -> AugmentedDataset:
     """Append synthetic items to a dataset.
 
@@ -210,7 +220,7 @@ def wrap_dataset(
     render : ``(label, numbers of samples) -> images (n, 3, S, S) uint8, masks (n, S, S) uint8, scores``; called in
         chunks, class by class in ascending order of labels.
     strategy : see `resolve_strategy`.
-    transform, seed, refresh, progress : see `AugmentedDataset`; `render` knows the seed already.
+    transform, seed, refresh, progress, account : see `AugmentedDataset`; `render` knows the seed already.
     store : folder for memory-mapped files; None keeps the synthetic items in memory.
     request : what else, besides labels and seed, decides what the samples look like; a store of another is refused.
 
@@ -245,6 +255,7 @@ def wrap_dataset(
         seed=seed,
         refresh=float(refresh),
         progress=progress,
+        account=account,
     )
 
 

@@ -21,7 +21,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from syncgan import storage
 from syncgan.data.images import encode_png
+from syncgan.data.rejections import Account, Rejections
 from syncgan.data.safe_names import csv_cell, safe_folder_names, slug
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 
@@ -69,11 +70,13 @@ class ExportChunk:
     images : (N, H, W, 3) uint8 RGB.
     masks : (N, H, W) uint8, levels 0..L-1.
     scores : name -> (N,) numbers for the manifest; every chunk of an export has the same names.
+    rejections : what filters refused on the way.
     """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8]
     scores: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    rejections: Rejections = field(default_factory=Rejections)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class ExportSummary:
     manifest : its table; None while shards are missing (`merge_export` writes it).
     counts : class name -> number of images, of this shard or of all.
     written, skipped : images written now, and those that were there before.
+    rejections : what filters refused for the whole export, or for this shard.
     """
 
     folder: Path
@@ -93,6 +97,7 @@ class ExportSummary:
     counts: dict[str, int]
     written: int
     skipped: int
+    rejections: Rejections = field(default_factory=Rejections)
 
 
 def write_export(
@@ -148,7 +153,7 @@ def write_export(
     counts = _counts([request for _, request in own], classes)
     images = sum(counts.values())
     if _is_complete(folder) and all(map(writer.is_there, requests)):
-        return ExportSummary(folder, folder / _MANIFEST, counts, 0, images)
+        return _found(folder)
     _begin(folder, description)
     for number, request in own:
         if not writer.take(number, request):
@@ -156,7 +161,7 @@ def write_export(
         if progress is not None:
             progress(writer.written + writer.skipped, images)
     if shards > 1:
-        return ExportSummary(folder, None, counts, writer.written, writer.skipped)
+        return ExportSummary(folder, None, counts, writer.written, writer.skipped, writer.account.total)
     return _merged(folder, writer)
 
 
@@ -175,8 +180,7 @@ def merge_export(folder: str | PathLike[str]) -> ExportSummary:
     if found.get("format") != "syncgan-export":
         raise RunExistsError(f"{folder}: expected an export to merge, found no {_EXPORT_JSON}; check the path")
     if found.get("complete"):
-        counts = {name: int(found["counts"][name]) for name in found["classes"]}
-        return ExportSummary(folder, folder / _MANIFEST, counts, 0, sum(counts.values()))
+        return _found(folder)
     writer = _Writer(folder, found["folders"], int(found["levels"]))
     missing = [number for number in range(int(found["chunks"])) if not writer.take(number)]
     if missing:
@@ -189,13 +193,20 @@ def merge_export(folder: str | PathLike[str]) -> ExportSummary:
 
 def _merged(folder: Path, writer: _Writer) -> ExportSummary:
     """Make the tables of all rows; what they were made of is no longer needed then."""
-    found = _record(folder / _EXPORT_JSON)
     writer.write_tables()
     storage.sweep_temporaries(folder)
-    storage.write_json(folder / _EXPORT_JSON, {**found, "complete": True})
+    record = {**_record(folder / _EXPORT_JSON), "rejections": writer.account.total.as_dict(), "complete": True}
+    storage.write_json(folder / _EXPORT_JSON, record)
     shutil.rmtree(folder / _ROWS, ignore_errors=True)
+    return replace(_found(folder), written=writer.written, skipped=writer.skipped)
+
+
+def _found(folder: Path) -> ExportSummary:
+    """Return the summary of a complete export in which nothing had to be done."""
+    found = _record(folder / _EXPORT_JSON)
     counts = {name: int(found["counts"][name]) for name in found["classes"]}
-    return ExportSummary(folder, folder / _MANIFEST, counts, writer.written, writer.skipped)
+    rejections = Rejections.from_dict(found["rejections"])
+    return ExportSummary(folder, folder / _MANIFEST, counts, 0, sum(counts.values()), rejections)
 
 
 # --- claiming the folder ---------------------------------------------------------------------------------------------
@@ -299,6 +310,7 @@ class _Writer:
         self.rows: dict[int, list[dict[str, Any]]] = {}
         self.written = 0
         self.skipped = 0
+        self.account = Account()
         self._folder = folder
         self._folders = folders
         self._levels = levels
@@ -314,9 +326,10 @@ class _Writer:
         path = self._folder / _ROWS / f"{number:06d}.json"
         if not path.is_file() or (request is not None and not self.is_there(request)):
             return False
-        rows = storage.read_json(path)
-        self._keep(number, rows)
-        self.skipped += len(rows)
+        found = storage.read_json(path)
+        self._keep(number, found["rows"])
+        self.account.add(Rejections.from_dict(found["rejections"]))
+        self.skipped += len(found["rows"])
         return True
 
     def add(self, number: int, request: ChunkRequest, chunk: ExportChunk) -> None:
@@ -338,7 +351,9 @@ class _Writer:
             scores = {name: values[offset].item() for name, values in chunk.scores.items()}
             rows.append({**dict(zip(_COLUMNS, own, strict=True)), **scores})
         self._keep(number, rows)
-        storage.write_json(self._folder / _ROWS / f"{number:06d}.json", rows)
+        self.account.add(chunk.rejections)
+        record = {"rows": rows, "rejections": chunk.rejections.as_dict()}
+        storage.write_json(self._folder / _ROWS / f"{number:06d}.json", record)
 
     def write_tables(self) -> None:
         """Write ``metadata.jsonl``, then the manifest."""

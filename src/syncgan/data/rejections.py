@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ClassRejections", "Rejections"]
+__all__ = ["Account", "ClassRejections", "Rejections", "Tally"]
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,33 @@ class Rejections:
         """Return class -> counts, JSON-compatible."""
         return {name: one.as_dict() for name, one in self.classes.items()}
 
+    @classmethod
+    def from_dict(cls, counts: Mapping[str, Mapping[str, Any]]) -> Rejections:
+        """Return what `as_dict` described."""
+        return cls({name: ClassRejections(**one) for name, one in counts.items()})
+
     def lines(self) -> list[str]:
         """Return one line a class."""
         return [f"{name}: {_in_words(one)}" for name, one in self.classes.items()]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+class Account:
+    """Adds up over many calls what was refused.
+
+    Attributes
+    ----------
+    total : the `Rejections` so far.
+    """
+
+    def __init__(self) -> None:
+        self.total = Rejections()
+
+    def add(self, rejections: Rejections) -> None:
+        """Add what one call refused."""
+        self.total = self.total + rejections
 
 
 class Tally:
@@ -117,10 +138,16 @@ class Tally:
 
     def samples(self, names: Iterable[str], *, refused: Mapping[str, Iterable[bool]], kept: Iterable[bool]) -> None:
         """Count judged samples: the class of each, filter -> whether it refuses each, and which are kept."""
-        by_filter = {name: list(flags) for name, flags in refused.items()}
-        for position, (name, is_kept) in enumerate(zip(names, kept, strict=True)):
-            own = {filter_name: int(flags[position]) for filter_name, flags in by_filter.items()}
-            self._add(name, ClassRejections(drawn=1, kept=int(is_kept), refused=own))
+        of_class, is_kept = list(names), list(kept)
+        by_filter = {filter_name: list(flags) for filter_name, flags in refused.items()}
+        for name in dict.fromkeys(of_class):
+            own = [position for position, other in enumerate(of_class) if other == name]
+
+            def count(flags: Sequence[bool], own: Sequence[int] = own) -> int:
+                return sum(flags[position] for position in own)
+
+            counts = {filter_name: count(flags) for filter_name, flags in by_filter.items()}
+            self._add(name, ClassRejections(drawn=len(own), kept=count(is_kept), refused=counts))
 
     def rejections(self) -> Rejections:
         """Return the account so far."""

@@ -106,14 +106,13 @@ def judge(filters: Mapping[str, Filter], images: Tensor, masks: Tensor, labels: 
     refused: dict[str, Tensor] = {}
     scores: dict[str, Tensor] = {}
     count = len(images)
-    for name, one in filters.items() if count else ():
-        if isinstance(one, FittedFilter):
-            own = _checked(one.score(images, masks, labels), count, f"sample filter {name!r}, score", floating=True)
-            kept = _checked(one.keep(own, labels), count, f"sample filter {name!r}, keep", floating=False)
-            scores[name] = own.double().cpu()
-        else:
-            kept = _checked(one(images, masks, levels), count, f"sample filter {name!r}", floating=False)
-        refused[name] = ~kept.cpu()
+    if not count:
+        return Verdict(refused, scores)
+    # Rendering may run in reduced precision; what is compared with real images may not.
+    with torch.autocast(images.device.type, enabled=False):
+        for name, one in filters.items():
+            scored, refused[name] = _asked(name, one, images, masks, labels, levels)
+            scores |= {} if scored is None else {name: scored}
     return Verdict(refused, scores)
 
 
@@ -155,6 +154,18 @@ def make_filter(name: str, parameters: Mapping[str, Any] | None = None, /, **off
         )
     filter_made: Filter = made
     return filter_made
+
+
+def _asked(
+    name: str, one: Filter, images: Tensor, masks: Tensor, labels: Tensor, levels: int
+) -> tuple[Tensor | None, Tensor]:
+    """Return the scores of a filter that gives some, and which samples it refuses."""
+    if not isinstance(one, FittedFilter):
+        kept = _checked(one(images, masks, levels), len(images), f"sample filter {name!r}", floating=False)
+        return None, ~kept.cpu()
+    scores = _checked(one.score(images, masks, labels), len(images), f"sample filter {name!r}, score", floating=True)
+    kept = _checked(one.keep(scores, labels), len(images), f"sample filter {name!r}, keep", floating=False)
+    return scores.double().cpu(), ~kept.cpu()
 
 
 _METHODS = ("fit", "score", "keep", "state", "load_state")

@@ -1,0 +1,167 @@
+"""From images to training pairs: masks are extracted or checked, what failed is left out, and a share is held out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from syncgan.config import SynCGANConfig
+from syncgan.data.image_pairs import require_held_out
+from syncgan.data.pairs import TrainingPairs, collect_pairs, require_usable, split_by_class, split_by_group
+from syncgan.data.raw import RawData
+from syncgan.data.tensors import check_mask, unify_masks
+from syncgan.errors import DataError
+from syncgan.extractor import MaskExtractor, Masks
+from syncgan.image_cgan import MaskToImageCGAN, without_selection
+from syncgan.segmentation.diagnosis import mask_problem
+from syncgan.segmentation.levels import stain_levels
+
+__all__ = ["Prepared", "hold_out_pairs", "prepare"]
+
+_MANY_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the models learn from.
+
+    Attributes
+    ----------
+    pairs : usable pairs of image and map.
+    levels : L of the maps, which a segmenter or given masks may decide.
+    description : of the extractor, JSON-compatible.
+    """
+
+    pairs: TrainingPairs
+    levels: int
+    description: dict[str, Any]
+
+
+def prepare(
+    raw: RawData,
+    masks: Sequence[Any] | None,
+    *,
+    config: SynCGANConfig,
+    extractor: MaskExtractor | Callable[..., Any] | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Make the training pairs of a dataset.
+
+    Parameters
+    ----------
+    raw : images and labels.
+    masks : one (H, W) mask an item; None extracts them.
+    config, extractor : see `SynCGANAugmenter`.
+    progress : called with (images segmented, images).
+
+    Raises
+    ------
+    DataError
+        Masks that do not fit their images, or too few images whose mask can be used.
+    """
+    problems: list[str | None] = [None] * len(raw)
+    if masks is None:
+        chosen = _extractor(extractor, config)
+        levels, description = chosen.levels, chosen.describe()
+        maps = _maps(chosen.extract(raw.images, n_jobs=_jobs(len(raw)), progress=progress))
+        if config.extractor.exclude_failed:
+            problems = [mask_problem(m, levels, image=image) for m, image in zip(maps, raw.images, strict=True)]
+    else:
+        maps, levels = _given_masks(raw, masks, config.levels)
+        description = {"name": "given masks"}
+    pairs = collect_pairs(
+        raw.images,
+        maps,
+        raw.labels,
+        raw.names,
+        size=config.image_size,
+        geometry=config.geometry,
+        levels=levels,
+        resolution=config.mask_resolution,
+        problems=problems,
+        # A small nucleus may be lost when its image shrinks.
+        problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
+    )
+    require_usable(pairs, raw)
+    return Prepared(pairs, levels, description)
+
+
+def hold_out_pairs(
+    pairs: TrainingPairs,
+    validation: Callable[[], TrainingPairs] | None,
+    groups: Sequence[Any] | None,
+    *,
+    config: SynCGANConfig,
+    seed: int,
+) -> tuple[TrainingPairs, TrainingPairs | None]:
+    """Return the training pairs, and the held-out pairs where the renderer is chosen by them.
+
+    Parameters
+    ----------
+    pairs : all of them.
+    validation : makes the pairs of a validation set, where one was given.
+    groups : one an item of the dataset; the held-out share then has none in common with the rest.
+
+    Warns
+    -----
+    UserWarning
+        A validation set or groups were given, but nothing is held out.
+    """
+    section = config.image_gan
+    if section.selection == "last":
+        if validation is not None or (groups is not None and not config.filters.samples):
+            warnings.warn(
+                "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
+                "set it to 'validation' or 'utility' to choose the renderer by held-out pairs",
+                stacklevel=3,
+            )
+        return pairs, None
+    if not MaskToImageCGAN(config).is_network(config.levels):
+        warnings.warn(without_selection(section), stacklevel=3)
+        return pairs, None
+    training = pairs
+    if validation is not None:
+        held_out = validation()
+    elif groups is not None:
+        training, held_out = split_by_group(pairs, groups, share=section.validation_share, seed=seed)
+    else:
+        training, held_out = split_by_class(pairs, share=section.validation_share, seed=seed)
+    require_held_out(len(held_out), section.selection)
+    return training, held_out
+
+
+def _extractor(given: MaskExtractor | Callable[..., Any] | str | None, config: SynCGANConfig) -> MaskExtractor:
+    if isinstance(given, MaskExtractor):
+        return given
+    extractor = MaskExtractor.from_config(config.extractor, segmenter=given)
+    if extractor.declares_levels or config.levels == extractor.levels:
+        return extractor
+    return MaskExtractor.from_config(config.extractor, segmenter=given, levels=config.levels)
+
+
+def _maps(extracted: Sequence[Any]) -> list[NDArray[Any]]:
+    """Return the maps alone; an extractor that was given may return instances besides."""
+    return [masks.mask if isinstance(masks, Masks) else masks for masks in extracted]
+
+
+def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[NDArray[Any]], int]:
+    """Check given masks against their images; nucleus masks become maps of `levels` levels by stain density."""
+    if len(masks) != len(raw):
+        raise DataError(f"expected one mask an item, got {len(masks)} masks and {len(raw)} items")
+    arrays: list[NDArray[Any]] = [check_mask(mask, index, levels) for index, mask in enumerate(masks)]
+    for name, image, array in zip(raw.names, raw.images, arrays, strict=True):
+        if array.shape != image.shape[:2]:
+            raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {array.shape}")
+    arrays, found = unify_masks(arrays, levels)
+    if found == 2 and levels == 3:
+        return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3
+    return arrays, found
+
+
+def _jobs(images: int) -> int | None:
+    """Return how many processes segment: starting them pays only for many images."""
+    return -1 if images >= _MANY_IMAGES else None
