@@ -209,39 +209,33 @@ def _fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | Path
 
     The run keeps a fingerprint of images with their maps, so the masks are extracted again.
     """
-    from syncgan.augmenter import SynCGANAugmenter
     from syncgan.data.raw import read_dataset
-    from syncgan.training.events import Notifier
+    from syncgan.preparing import prepare
 
-    raw = read_dataset(source.dataset)
-    again = SynCGANAugmenter(augmenter.config, device=augmenter.device_, seed=augmenter.seed)
-    again._prepare(raw, source.masks, Notifier(again, ()))
-    if again.fingerprint_ != augmenter.fingerprint_:
+    pairs = prepare(read_dataset(source.dataset), source.masks, config=augmenter.config_).pairs
+    if pairs.fingerprint() != augmenter.fingerprint_:
         raise DataError(
             f"{data}: is not the data that this run was fitted on, or not all of it, so nothing can be said of copies; "
             "give the same folder, and --masks and --limit-per-class as for `fit`"
         )
-    return again.pairs_
+    return pairs
 
 
 def _split(
     augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None
 ) -> tuple[TrainingPairs, TrainingPairs | None, tuple[str, ...]]:
     """Return training pairs and those that the fit held out to choose the renderer by, as it did it."""
-    from syncgan.data.pairs import split_by_class, split_by_group
-    from syncgan.image_cgan import MaskToImageCGAN
+    from syncgan.preparing import hold_out_pairs
 
-    section = augmenter.config_.image_gan
-    if section.selection == "last" or not MaskToImageCGAN(augmenter.config_).is_network(augmenter.levels_):
+    config = augmenter.config_
+    if config.image_gan.selection == "last":
         return pairs, None, ()
-    share, seed = section.validation_share, augmenter.seed
+    training, held_out = hold_out_pairs(pairs, None, groups, config=config, seed=augmenter.seed)
     note = (
         "held-out images are those that the fit held out to choose the renderer by"
         f"{'' if groups is not None else '; if `fit` was given groups, give the same ones here'}"
     )
-    if groups is None:
-        return *split_by_class(pairs, share=share, seed=seed), (note,)
-    return *split_by_group(pairs, groups, share=share, seed=seed), (note,)
+    return training, held_out, () if held_out is None else (note,)
 
 
 def _labelled(augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None) -> Labelled:
