@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from syncgan.cli.audit import audit
 from syncgan.cli.benchmark import benchmark
 from syncgan.cli.console import command
 from syncgan.cli.doctor import doctor
@@ -68,5 +69,5 @@ def plugins(as_json: Json = False) -> None:
     Console(width=None if console.is_terminal else 160).print(table)
 
 
-for _function in (demo, doctor, masks, fit, sample, benchmark, plugins):
+for _function in (demo, doctor, masks, fit, sample, benchmark, audit, plugins):
     app.command()(_function)

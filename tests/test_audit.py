@@ -1,0 +1,316 @@
+"""The audit: copies are flagged, honest images are not, and where copies cannot be seen it says so."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from syncgan import rng
+from syncgan.errors import DataError
+from syncgan.evaluation.audit import audit, require_no_copies
+from syncgan.evaluation.audit.control import jittered
+from syncgan.evaluation.audit.judging import LEVEL, Yardstick, copies_among, flags
+from syncgan.evaluation.audit.neighbours import (
+    STRUCTURE,
+    image_sets,
+    nearest,
+    structures,
+    thumbnail_space,
+)
+from syncgan.evaluation.audit.rates import at_least, chance_of, fewest_at, mann_whitney, thresholds
+from syncgan.evaluation.audit.showing import audit_figures, audit_fragment, write_audit
+from syncgan.evaluation.features import TextureFeatures
+from syncgan.evaluation.plots import pixels_of
+from syncgan.evaluation.utility import turns
+from syncgan.training.augmentation import dihedral
+
+SIDE = 32
+CLASSES = ("round", "<script>alert(1)</script>")
+
+
+def blots(count, seed=0, side=SIDE):
+    """Return images of smooth random colour fields, as different from each other as smears are."""
+    noise = np.random.default_rng(seed).standard_normal((count, 3, side, side))
+    smooth = ndimage.gaussian_filter(noise, (0, 0, 1.5, 1.5), mode="wrap")
+    return torch.from_numpy(np.clip(128 + 220 * smooth, 0, 255).astype(np.uint8))
+
+
+SYNTHETIC, TRAINING, HELD_OUT = torch.split(blots(110), [30, 40, 40])
+
+
+def audited(synthetic, **options):
+    return audit(synthetic, TRAINING, HELD_OUT, **{"pixels_only": True, **options})
+
+
+# --- copies and honest images ----------------------------------------------------------------------------------------
+
+
+def brighter(images):
+    return (images.float() * 0.85).round().byte()
+
+
+def shifted(images):
+    return torch.from_numpy(np.roll(images.numpy(), (1, -2), (2, 3)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda images: images, lambda images: images.rot90(1, (2, 3)).flip(3), brighter, shifted, jittered],
+    ids=["same", "turned", "darker", "shifted", "jittered"],
+)
+def test_planted_copies_are_found_and_named(change):
+    planted = change(TRAINING[:6], seed=3) if change is jittered else change(TRAINING[:6])
+    found = audited(torch.cat([SYNTHETIC[:24], planted]))
+    assert found.outcome == "copies"
+    assert found.copies == tuple(range(24, 30))
+    assert found.copy_rate == pytest.approx(0.2)
+    closest = {pair.image: pair.training for pair in found.pairs if pair.space == STRUCTURE and not pair.held_out}
+    assert closest == {24 + index: index for index in range(6)}
+
+
+def test_recompressed_copies_are_found_in_features_too():
+    found = audited(jittered(TRAINING[:30], seed=1), pixels_only=False, features=TextureFeatures())
+    assert [space.space for space in found.spaces] == ["thumbnails", "structure", "features"]
+    assert found.outcome == "copies"
+
+
+def test_one_copy_among_honest_samples_is_found():
+    found = audited(torch.cat([SYNTHETIC[:29], jittered(TRAINING[:1], seed=2)]))
+    assert (found.outcome, found.copies) == ("copies", (29,))
+    assert "1 of 30 samples is a near copy of a training image" in found.verdict
+
+
+def test_honest_images_pass_and_the_verdict_says_among_how_many():
+    found = audited(SYNTHETIC)
+    assert found.passed
+    assert found.verdict.startswith("no copy found at threshold ")
+    assert found.verdict.endswith(" among 30 samples")
+    assert "anonym" not in json.dumps(found.summary())
+    assert found.control.passed
+    assert found.control.copies == 30
+    assert found.control.seen[STRUCTURE] > 0.9
+    assert found.control.honest == 20
+
+
+def test_smooth_images_are_no_copies():
+    blurred = ndimage.gaussian_filter(SYNTHETIC.numpy(), (0, 0, 2, 2), mode="wrap")
+    found = audited(torch.from_numpy(blurred))
+    assert next(space for space in found.spaces if space.space == "thumbnails").p_value < LEVEL
+    assert found.passed
+    assert any(note.startswith("thumbnails: ") and "smooth or typical samples" in note for note in found.notes)
+
+
+def test_where_all_images_are_alike_the_audit_says_that_it_cannot_see_copies():
+    everywhere = TRAINING[:1].expand(40, -1, -1, -1)
+    noisy = (everywhere.float() + torch.randn(everywhere.shape, generator=rng.torch_generator(0, "noise"))).byte()
+    found = audit(noisy[:10], noisy[10:25], noisy[25:], pixels_only=True)
+    assert found.outcome == "cannot see copies"
+    assert not found.passed
+    with pytest.raises(DataError, match="cannot see copies"):
+        require_no_copies(found, most=1.0)
+
+
+def test_copies_are_refused_above_the_share_that_is_let_pass():
+    found = audited(torch.cat([SYNTHETIC[:24], TRAINING[:6]]))
+    require_no_copies(found, most=0.25)
+    with pytest.raises(DataError, match=r"expected at most 10\.0% copies"):
+        require_no_copies(found, most=0.1)
+
+
+def test_without_held_out_images_the_weaker_yardstick_is_named():
+    honest, copying = (audit(images, TRAINING, None, pixels_only=True) for images in (SYNTHETIC, TRAINING[:20]))
+    assert (honest.outcome, copying.outcome) == ("no copy found", "copies")
+    assert "weaker yardstick" in honest.notes[0]
+    assert all(space.nearer is None for space in honest.spaces)
+
+
+def test_held_out_images_that_are_copies_of_training_images_are_reported():
+    found = audit(SYNTHETIC, TRAINING, torch.cat([HELD_OUT, TRAINING[:3]]), pixels_only=True)
+    assert any(note.startswith("3 of the held-out images are near copies") for note in found.notes)
+
+
+# --- the arithmetic, by independent truths ---------------------------------------------------------------------------
+
+
+def test_the_chance_of_samples_below_the_threshold_is_that_of_shuffled_ranks():
+    labels, real_labels = np.repeat([0, 1], [6, 9]), np.repeat([0, 1], [12, 40])
+    draws = np.random.default_rng(0)
+    counts = []
+    for _ in range(4000):
+        values, real = draws.random(15), draws.random(52)
+        limits = thresholds(real, real_labels)
+        counts.append(sum(value < limits[label] for value, label in zip(values, labels, strict=True)))
+    shuffled = np.bincount(counts, minlength=16) / 4000
+    assert np.abs(chance_of(labels, real_labels) - shuffled).max() < 0.025
+
+
+def test_the_fewest_copies_that_are_flagged_are_rare_and_one_fewer_is_not():
+    chance = chance_of(np.zeros(50, int), np.zeros(40, int))
+    fewest = fewest_at(chance, 0.01)
+    assert at_least(chance, fewest) <= 0.01 < at_least(chance, fewest - 1)
+    assert fewest_at(chance_of(np.zeros(2, int), np.zeros(2, int)), 0.01) is None
+
+
+def test_false_alarms_on_exchangeable_data_are_near_nominal():
+    """Rank tests on 200 simulated audits of points: alarms of 5 % each for nearness, fewer for copies."""
+    alarms = np.zeros(3)
+    labels = np.repeat([0, 1], 15)
+    space, chance = thumbnail_space(), chance_of(labels, labels)
+    for trial in range(200):
+        points = np.random.default_rng(trial).standard_normal((100, 12)).astype(np.float32)
+        known = np.stack([points[60:]] * 8)
+        same, of_known = np.arange(40), np.repeat([0, 1], 20)
+        samples, real = (nearest(some, known, space.compare, same) for some in (points[:30], points[30:60]))
+        spread = nearest(points[60:], known, space.compare, same, own=same)
+        yardstick = Yardstick(real.distance, real.ratio, labels, spread.distance, of_known)
+        limits = thresholds(real.distance, labels)
+        near = sum(value < limits[label] for value, label in zip(samples.distance, labels, strict=True))
+        alarms += (
+            at_least(chance, near) <= LEVEL,
+            mann_whitney(samples.distance, labels, real.distance, labels) <= LEVEL,
+            any(flags({"points": samples}, labels, {"points": yardstick}).values()),
+        )
+    # 99 % of 200 draws with a probability of 5 % lie between 3 and 19.
+    assert alarms[0] <= 19
+    assert 3 <= alarms[1] <= 19
+    assert alarms[2] <= 10
+
+
+def test_nearest_neighbours_equal_those_of_all_pairs_and_turns():
+    space = thumbnail_space()
+    found = nearest(space.points(SYNTHETIC), space.known(TRAINING), space.compare, np.arange(40))
+    for at in (0, 7, 29):
+        turned = torch.stack(list(turns(TRAINING)))
+        shrunk = torch.stack([torch.from_numpy(space.points(some)) for some in turned])
+        distances = (shrunk - torch.from_numpy(space.points(SYNTHETIC[at : at + 1]))).norm(dim=-1)
+        least = distances.amin(dim=0)
+        assert found.index[at] == int(least.argmin())
+        assert found.turn[at] == int(distances[:, int(least.argmin())].argmin())
+        assert found.distance[at] == pytest.approx(float(least.min()), rel=1e-4)
+        assert found.second[at] == pytest.approx(float(least.sort().values[1]), rel=1e-4)
+
+
+def test_the_turn_brings_the_training_image_into_the_place_of_its_copy():
+    space = structures()
+    turn = 6
+    copies = dihedral(TRAINING[:3], torch.full((3,), turn))
+    found = nearest(space.points(copies), space.known(TRAINING), space.compare, np.arange(40))
+    assert found.turn.tolist() == [turn] * 3
+
+
+def test_a_copy_of_an_image_that_occurs_twice_stands_out_all_the_same():
+    doubled = torch.cat([TRAINING, TRAINING[:5]])
+    space = structures()
+    points = space.points(doubled)
+    same = image_sets(doubled, points)
+    assert same[40:].tolist() == list(range(5))
+    found = nearest(points[:5], space.known(doubled), space.compare, same)
+    assert (found.ratio < 0.1).all()
+
+
+def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch):
+    from syncgan.evaluation.audit import neighbours
+
+    space = thumbnail_space()
+    points, known, same = space.points(SYNTHETIC), space.known(TRAINING), np.arange(40)
+    whole = nearest(points, known, space.compare, same)
+    monkeypatch.setattr(neighbours, "_CHUNK_NUMBERS", 1)
+    single = nearest(points, known, space.compare, same)
+    np.testing.assert_allclose(whole.distance, single.distance, rtol=1e-5)
+    assert whole.index.tolist() == single.index.tolist()
+
+
+def test_copies_are_near_alone_and_nearer_than_training_images_to_each_other():
+    labels = np.zeros(4, int)
+    real = np.linspace(1, 2, 40).astype(np.float32)
+    yardstick = Yardstick(real, np.linspace(0.5, 1, 40), np.zeros(40, int), real - 0.5, np.zeros(40, int))
+    from syncgan.evaluation.audit.neighbours import Nearest
+
+    distance = np.array([0.3, 0.3, 0.7, 1.5], np.float32)
+    second = np.array([2.0, 0.31, 5.0, 9.0], np.float32)
+    found = Nearest(np.arange(4), np.arange(4), distance, second)
+    assert copies_among(found, labels, yardstick).tolist() == [True, False, False, False]
+
+
+# --- classes, groups, sizes ------------------------------------------------------------------------------------------
+
+
+def test_a_group_on_both_sides_is_refused():
+    groups = {"training_groups": [f"p{i}" for i in range(40)], "held_out_groups": [f"p{i + 39}" for i in range(40)]}
+    with pytest.raises(DataError, match="different groups, both have p39; hold whole groups out"):
+        audited(SYNTHETIC, **groups)
+
+
+def test_groups_that_lie_apart_give_a_bootstrap_interval():
+    groups = {
+        "training_groups": [f"a{i // 4}" for i in range(40)],
+        "held_out_groups": [f"b{i // 4}" for i in range(40)],
+    }
+    honest, copying = (audited(images, **groups) for images in (SYNTHETIC, TRAINING[:30]))
+    assert (honest.outcome, copying.outcome) == ("no copy found", "copies")
+    low, high = honest.spaces[0].interval
+    assert 0 <= low <= honest.spaces[0].rate <= high <= 1
+    assert not any("groups" in note for note in honest.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"synthetic_labels": ["a"] * 30}, "labels of synthetic, training and held-out images, or of none"),
+        ({"training_groups": list(range(40))}, "got only one of them"),
+        (
+            {"synthetic_labels": ["b"] * 30, "training_labels": ["a"] * 40, "held_out_labels": ["a"] * 40},
+            "expected images of the classes 'a', got 'b'",
+        ),
+        (
+            {"synthetic_labels": ["a"] * 30, "training_labels": ["a"] * 40, "held_out_labels": ["a"] * 39},
+            "one label a held-out image, got 39 for 40",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, message):
+    with pytest.raises(DataError, match=message):
+        audited(SYNTHETIC, **options)
+
+
+def test_images_of_other_sizes_are_brought_to_that_of_the_samples():
+    larger = [np.kron(image.permute(1, 2, 0).numpy(), np.ones((2, 2, 1), np.uint8)) for image in TRAINING]
+    assert audit(TRAINING[:20], larger, HELD_OUT, pixels_only=True).outcome == "copies"
+
+
+# --- what a person sees ----------------------------------------------------------------------------------------------
+
+
+def test_hostile_class_names_are_escaped_and_the_page_needs_nothing_else(tmp_path):
+    labels = {
+        "synthetic_labels": [CLASSES[i % 2] for i in range(30)],
+        "training_labels": [CLASSES[i % 2] for i in range(40)],
+        "held_out_labels": [CLASSES[i % 2] for i in range(40)],
+    }
+    found = audited(SYNTHETIC, **labels)
+    written = write_audit(found, tmp_path, SYNTHETIC, TRAINING, HELD_OUT)
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert found.verdict in page
+    assert sorted(path.name for path in written) == ["audit.html", "audit.json", "distances.png", "pairs.png"]
+    assert json.loads((tmp_path / "audit.json").read_text())["outcome"] == "no copy found"
+
+
+def test_the_picture_shows_a_copy_above_the_training_image_that_it_came_from():
+    copies = TRAINING[:6].flip(3)
+    found = audited(torch.cat([SYNTHETIC[:24], copies]))
+    pair = next(pair for pair in found.pairs if pair.space == STRUCTURE)
+    figure = audit_figures(found, torch.cat([SYNTHETIC[:24], copies]), TRAINING, HELD_OUT)[0]
+    assert pixels_of(figure.png).shape[0] > 100
+    turned = dihedral(TRAINING[pair.training][None], torch.tensor([pair.turn]))[0]
+    assert torch.equal(turned, copies[pair.image - 24])
+    assert "Closest pairs" in audit_fragment(found, [figure])
+
+
+def test_one_seed_gives_one_audit():
+    first, again = (audited(SYNTHETIC, seed=5).summary() for _ in range(2))
+    assert first == again

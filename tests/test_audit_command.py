@@ -1,0 +1,167 @@
+"""The command ``audit``: of runs, whose data it checks, and of folders; and its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan.cli import app
+from syncgan.data.folders import load_class_folders
+from syncgan.evaluation.audit.sources import run_images
+
+IMAGES = Phantom(30, image_size=32, seed=3)
+CLASSES = ("a", "b")
+FEW_STEPS = SynCGANConfig.preset("tiny").updated(
+    [
+        "mask_gan.warm_start_steps=0",
+        "mask_gan.steps=2",
+        "image_gan.steps=2",
+        "image_gan.width=4",
+        "filters.mask_plausibility=false",
+        "extractor.exclude_failed=false",
+    ]
+)
+
+
+def write_images(folder: Path, first: int, count: int) -> Path:
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(first, first + count):
+            Image.fromarray(IMAGES.image(label * 30 + number)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+        app(["audit", *map(str, arguments)])
+    return int(stop.value.code or 0), out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Return folders of training, held-out and further images, and one of turned copies of the training images."""
+    root = tmp_path_factory.mktemp("images")
+    parts = {name: write_images(root / name, 10 * at, 10) for at, name in enumerate(("training", "held_out", "new"))}
+    parts["copies"] = root / "copies"
+    for file in parts["training"].rglob("*.png"):
+        target = parts["copies"] / file.relative_to(parts["training"]).with_suffix(".jpg")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rot90(np.array(Image.open(file)))).save(target, quality=85)
+    return parts
+
+
+@pytest.fixture(scope="module")
+def fitted(folders, tmp_path_factory):
+    """Return a folder with a run that held nothing out, and one that chose its renderer by held-out pairs."""
+    root = tmp_path_factory.mktemp("runs")
+    chosen = FEW_STEPS.updated(["image_gan.selection=validation", "training.score_every=1"])
+    dataset, _ = load_class_folders(folders["training"])
+    for name, config in (("last", FEW_STEPS.updated(["image_gan.selection=last"])), ("validation", chosen)):
+        SynCGANAugmenter(config, device="cpu").fit(dataset, run_dir=root / name)
+    return root
+
+
+def test_copies_in_a_folder_exit_with_1_and_honest_images_with_0(folders, tmp_path):
+    given = ("--data", folders["training"], "--held-out", folders["held_out"], "--no-features")
+    code, out, _ = run(folders["copies"], *given, "--json", "--out", tmp_path / "audit")
+    found = json.loads(out.splitlines()[-1])
+    assert (code, found["outcome"], found["copy_rate"]) == (1, "copies", 1.0)
+    assert {Path(path).name for path in found["written"]} == {"pairs.png", "distances.png", "audit.html", "audit.json"}
+    code, out, _ = run(folders["new"], *given)
+    assert code == 0
+    assert out.splitlines()[-1].startswith("no copy found at threshold")
+    assert "control: 20 jittered copies flagged" in out
+
+
+def test_groups_of_a_table_must_not_lie_on_both_sides(folders, tmp_path):
+    table = tmp_path / "groups.csv"
+    files = [
+        file.relative_to(folders[part]).as_posix()
+        for part in ("training", "held_out")
+        for file in folders[part].rglob("*.png")
+    ]
+    for shared, code in ((False, 0), (True, 2)):
+        with table.open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("file", "patient"))
+            writer.writerows((file, "x" if shared else f"p{Path(file).stem}") for file in files)
+        given = ("--data", folders["training"], "--held-out", folders["held_out"], "--no-features")
+        found, out, error = run(folders["new"], *given, "--groups", table, "--group-column", "patient")
+        assert found == code, out + error
+    assert "different groups, both have x" in error
+
+
+def test_a_run_is_audited_by_other_real_images(folders, fitted):
+    given = ("--data", folders["training"], "--held-out", folders["held_out"], "--per-class", 6)
+    code, out, error = run(fitted / "last", *given, "--no-features", "--device", "cpu", "--json")
+    found = json.loads(out.splitlines()[-1])
+    assert (code, found["samples"], found["training"], found["held_out"]) == (0, 12, 20, 20), error
+
+
+def test_a_run_that_held_nothing_out_needs_other_images_or_the_weaker_yardstick(folders, fitted):
+    given = (fitted / "last", "--data", folders["training"], "--no-features", "--per-class", 6, "--device", "cpu")
+    code, _, error = run(*given)
+    assert (code, "--held-out DIR" in error, "--leave-one-out" in error) == (2, True, True)
+    code, out, _ = run(*given, "--leave-one-out")
+    assert code == 0
+    assert "weaker yardstick" in out
+
+
+def test_what_chose_the_renderer_is_held_out(folders, fitted):
+    given = run_images(fitted / "validation", folders["training"], per_class=2, device="cpu")
+    assert given.held_out is not None
+    # A quarter of the 20 pairs, at least one of each class.
+    assert (len(given.training.images), len(given.held_out.images)) == (16, 4)
+    assert set(given.held_out.labels) == {"a", "b"}
+    both = torch.cat([given.training.images, given.held_out.images])
+    assert len(torch.unique(both.flatten(1), dim=0)) == 20
+
+
+@pytest.mark.parametrize("other", ["held_out", "changed"])
+def test_other_data_than_the_run_was_fitted_on_is_refused(folders, fitted, other, tmp_path):
+    data = folders["held_out"]
+    if other == "changed":
+        data = write_images(tmp_path / "data", 0, 10)
+        (data / "a" / "3.png").unlink()
+    code, _, error = run(fitted / "last", "--data", data, "--leave-one-out", "--device", "cpu")
+    assert code == 2
+    assert "is not the data that this run was fitted on" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "expected held-out images for a folder of samples"),
+        (("--held-out", "there", "--leave-one-out"), "got both"),
+        (("--groups", "table.csv"), "got only one of them"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(folders, options, message):
+    code, _, error = run(folders["new"], "--data", folders["training"], *options)
+    assert code == 2
+    assert message in error
+
+
+def test_the_folder_of_an_export_is_read_with_the_names_of_its_classes(tmp_path):
+    hostile = "b <i>"
+    training = write_images(tmp_path / "training", 0, 10)
+    (training / "b").rename(training / hostile)
+    held_out = write_images(tmp_path / "held_out", 10, 10)
+    (held_out / "b").rename(held_out / hostile)
+    export = tmp_path / "export"
+    write_images(export / "images", 20, 10)
+    (export / "images" / "b").rename(export / "images" / "001-b-i")
+    (export / "export.json").write_text("{}")
+    code, out, error = run(export, "--data", training, "--held-out", held_out, "--no-features", "--json")
+    assert code == 0, error
+    assert set(json.loads(out.splitlines()[-1])["spaces"][0]["thresholds"]) == {"a", hostile}
