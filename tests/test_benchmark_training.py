@@ -201,3 +201,12 @@ def test_features_are_computed_once_and_in_whole_chunks() -> None:
     assert sizes == [32]
     assert np.array_equal(found[4:8], again)
     assert np.array_equal(found[:3], found[12:])
+
+
+def test_traditional_augmentation_brings_in_no_black_corners() -> None:
+    bright = torch.full((3, 32, 24), 200, dtype=torch.uint8)
+    torch.manual_seed(0)
+    for _ in range(8):
+        changed = traditional()(bright)
+        assert changed.shape == bright.shape
+        assert changed.min() > 170
