@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,34 @@ def test_batches_from_a_pool_repeat_themselves_under_one_seed(augmenter: SynCGAN
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert (one.flatten(1).float().mean(dim=1) > 0).all()
+
+
+def test_samples_do_not_depend_on_what_the_caller_computes_in(augmenter: SynCGANAugmenter) -> None:
+    alone = augmenter.sample("benign", 3, seed=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = augmenter.sample("benign", 3, seed=1)
+    assert torch.equal(alone.images, inside.images)
+    assert torch.equal(alone.masks, inside.masks)
+
+
+def test_a_batch_transform_can_be_pickled(augmenter: SynCGANAugmenter) -> None:
+    images, labels = torch.zeros((4, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
+    copied = pickle.loads(pickle.dumps(augmenter.batch_transform(p=1.0, seed=2)))  # noqa: S301
+    assert torch.equal(copied(images, labels)[0], augmenter.batch_transform(p=1.0, seed=2)(images, labels)[0])
+
+
+@pytest.mark.parametrize("seed", [1.5, "x", None, True])
+def test_a_seed_is_a_whole_number(augmenter: SynCGANAugmenter, tmp_path: Path, seed: Any) -> None:
+    uses = [
+        lambda: augmenter.sample("benign", 1, seed=seed),
+        lambda: augmenter.wrap(Phantom(1, image_size=32), seed=seed),
+        lambda: augmenter.batch_transform(seed=seed),
+        lambda: augmenter.export(tmp_path / "out", 1, seed=seed),
+    ]
+    for use in uses:
+        with pytest.raises(ConfigError, match="whole number as seed"):
+            use()
+    assert augmenter.batch_transform(seed=np.int64(3)).seed == 3  # type: ignore[arg-type]
 
 
 def test_batches_are_replaced_after_the_loader(augmenter: SynCGANAugmenter) -> None:

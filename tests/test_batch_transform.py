@@ -201,9 +201,14 @@ def test_a_loader_worker_is_told_where_it_belongs():
 # --- ratio -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("ratio", "p"), [(0, 0.0), (1, 0.5), (2.0, 2 / 3), (None, 0.25)])
+@pytest.mark.parametrize(("ratio", "p"), [(0, 0.0), (1, 0.5), (2.0, 2 / 3), (None, 0.5)])
 def test_a_ratio_gives_so_many_synthetic_items_for_a_real_one(ratio, p):
-    assert share_of(0.25, ratio) == pytest.approx(p)
+    assert share_of(0.5, ratio) == pytest.approx(p)
+
+
+def test_a_ratio_and_a_probability_are_refused_together():
+    with pytest.raises(ConfigError, match="got both"):
+        share_of(0.25, 1.0)
 
 
 @pytest.mark.parametrize("ratio", [-1, float("inf"), float("nan"), True, "two"])

@@ -1,7 +1,7 @@
 import pickle
 import random
 import warnings
-from collections import namedtuple
+from collections import deque, namedtuple
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ class Arrays(Dataset):
         self.targets = list(labels)
         self.transform = transform
         self.target_transform = target_transform
-        self.decoded = []
+        self.decoded = deque()  # shared with copies, which lists are not
 
     def __len__(self):
         return len(self.targets)
@@ -300,7 +300,7 @@ def test_targets_are_read_with_one_decoded_item():
     dataset = Arrays(labels=(3, 4, 3, 4, 4), target_transform=lambda label: label - 3)
     assert read_targets(dataset) == [3, 4, 3, 4, 4]
     assert read_targets(Subset(dataset, [4, 2])) == [4, 3]
-    assert dataset.decoded == [0, 4]
+    assert list(dataset.decoded) == [0, 4]
 
 
 def test_targets_that_the_items_contradict_are_not_believed():
@@ -636,3 +636,30 @@ def test_pickle_round_trip_gives_the_same_items():
     assert batches(copied, 0) == batches(augmented, 0)
     copied.dataset.transform = None
     assert isinstance(copied[4][0], Image.Image)
+
+
+def test_a_dataset_that_remembers_its_items_is_not_changed():
+    class Remembering(Arrays):
+        def __init__(self):
+            super().__init__(transform=to_float)
+            self.known = {}
+
+        def __getitem__(self, index):
+            if index not in self.known:
+                self.known[index] = super().__getitem__(index)
+            return self.known[index]
+
+    dataset = Remembering()
+    wrap(dataset)
+    read_dataset(dataset)
+    assert dataset.known == {}
+
+
+def test_a_transform_that_is_called_twice_for_an_item_is_refused():
+    class Twice(Arrays):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return self.transform(image), label
+
+    with pytest.raises(DataError, match="called more than once for an item"):
+        wrap(Twice(transform=lambda image: image))

@@ -189,7 +189,7 @@ def test_folder_with_something_in_it_is_refused(tmp_path: Path):
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ArtefactError, match="cannot be made"):
+    with pytest.raises(RunExistsError, match="is a file"):
         write(tmp_path / "file", request())
 
 
@@ -228,9 +228,37 @@ def test_complete_export_is_found_complete_and_a_lost_image_is_written_again(tmp
     before = contents(tmp_path)
     assert write(tmp_path, *WHOLE, render=None, resume=True).skipped == 9
     (tmp_path / "images" / "a" / "a_000004.png").unlink()
-    summary = write(tmp_path, *WHOLE, resume=True)
+    rendered: list[int] = []
+
+    def render(asked: ChunkRequest) -> ExportChunk:
+        rendered.append(asked.first_index)
+        return samples(asked)
+
+    summary = write(tmp_path, *WHOLE, render=render, resume=True)
     assert (summary.written, summary.skipped) == (1, 8)
+    assert rendered == [3]  # the chunk of the lost image alone
     assert contents(tmp_path) == before
+    (tmp_path / "images" / "metadata.jsonl").unlink()
+    write(tmp_path, *WHOLE, resume=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_merge_does_not_call_lost_images_complete(tmp_path: Path):
+    write(tmp_path, *WHOLE, shard=(1, 1))
+    for part in (1, 2):
+        write(tmp_path / "parts", *WHOLE, shard=(part, 2))
+    (tmp_path / "parts" / "masks" / "a" / "a_000001.png").unlink()
+    with pytest.raises(DataError, match="1 of 3 chunks are not written yet, or lost images"):
+        merge_export(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"rows": 3}', "{}"])
+def test_damaged_rows_are_named(tmp_path: Path, content: str):
+    write(tmp_path, *WHOLE, shard=(1, 2))
+    damaged = next((tmp_path / "rows").iterdir())
+    damaged.write_text(content)
+    with pytest.raises(ArtefactError, match=f"{damaged.name}: is damaged"):
+        write(tmp_path, *WHOLE, shard=(1, 2))
 
 
 def test_shards_in_any_order_make_the_same_export(tmp_path: Path):

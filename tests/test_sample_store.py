@@ -196,6 +196,31 @@ def test_an_interrupted_store_goes_on_where_it_stopped(tmp_path):
     assert render.asked == FIRST[8:]
 
 
+def test_scores_survive_a_store_that_two_processes_fill(tmp_path):
+    first, second = (SampleStore([3] * 80, Renderer(), folder=tmp_path / "store") for _ in range(2))
+    half = np.arange(80)
+    half[40:] = first.numbers[40:]
+    first.bring(half)
+    second.bring(np.arange(80))
+    third = SampleStore([3] * 80, Renderer(), folder=tmp_path / "store")
+    assert [third.scores(slot)["tenth"] for slot in (1, 39, 40, 79)] == [0.1, 3.9, 4.0, 7.9]
+
+
+def test_a_store_that_is_refreshed_has_one_owner(tmp_path):
+    first = wrap(refresh=0.5, store=tmp_path / "store")
+    first.set_epoch(1)
+    with pytest.raises(RunExistsError, match="another dataset refreshes"):
+        wrap(refresh=0.5, store=tmp_path / "store")
+    del first
+    assert shown(wrap(refresh=0.5, store=tmp_path / "store")) == FIRST
+
+
+def test_a_file_in_place_of_a_store_is_refused(tmp_path):
+    (tmp_path / "store").write_text("mine")
+    with pytest.raises(RunExistsError, match="is a file"):
+        wrap(store=tmp_path / "store")
+
+
 def test_a_store_that_was_left_at_another_epoch_starts_at_epoch_0(tmp_path):
     wrap(refresh=0.5, store=tmp_path / "store").set_epoch(1)
     render = Renderer()

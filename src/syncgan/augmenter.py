@@ -10,6 +10,7 @@ import difflib
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -228,7 +229,7 @@ class SynCGANAugmenter:
             No such class; lists the classes.
         """
         index = self._class_index(class_name)
-        sampler, n = self._sampler(), _whole_number(n)
+        sampler, n, seed = self._sampler(), _whole_number(n), _whole_seed(seed)
         rendered = sampler.items(index, seed, range(n))
         labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
         return Samples.of(rendered.images, rendered.maps, labels)
@@ -239,7 +240,7 @@ class SynCGANAugmenter:
         Where a sample filter is set (``filters.samples``), `sample` may have drawn some of them again.
         """
         index = self._class_index(class_name)
-        sampler, n = self._sampler(), _whole_number(n)
+        sampler, n, seed = self._sampler(), _whole_number(n), _whole_seed(seed)
         return sampler.maps(index, sampler.item_seeds(index, seed, range(n)))
 
     def wrap(
@@ -278,7 +279,7 @@ class SynCGANAugmenter:
         RunExistsError, ArtefactError
             `store` holds something else, or cannot be written.
         """
-        sampler, account = self._sampler(), Account()
+        sampler, account, seed = self._sampler(), Account(), _whole_seed(seed)
 
         def render(label: int, numbers: list[int]) -> tuple[Any, Any, Mapping[str, Any]]:
             chunk = self._rendered(sampler, self.label_values_.index(label), seed, numbers)
@@ -320,7 +321,7 @@ class SynCGANAugmenter:
         ratio : synthetic : real in the mean over batches, instead of `p`: ``p = ratio / (1 + ratio)``.
         pool : so many masks a class are drawn once, before the first batch, and rendered anew each time with fresh
             noise and stain; 0 draws a new mask for every item. With a pool, a batch on a GPU is mixed without waiting
-            for the device; without, the labels of the replaced items are read back (no wait where they are on the CPU).
+            for the device; without one, every new mask passes the mask filter on the CPU first, which waits.
         precision : of the renderer on a GPU: "auto" is bf16 where the hardware has it, else fp32. No effect on the CPU.
 
         Raises
@@ -328,7 +329,7 @@ class SynCGANAugmenter:
         ConfigError
             A probability, ratio, pool or precision that makes no sense.
         """
-        sampler = self._sampler()
+        sampler, seed = self._sampler(), _whole_seed(seed)
         # Full precision on the CPU keeps one seed to one result.
         asked = precision if self.device_.type == "cuda" else "fp32"
         autocast = Precision(asked, self.device_).autocast
@@ -378,7 +379,7 @@ class SynCGANAugmenter:
             The disk is full or the folder cannot be written.
         """
         self._require_fitted()
-        wanted, size = self._wanted(counts), self.config_.sampling.chunk_size
+        wanted, size, seed = self._wanted(counts), self.config_.sampling.chunk_size, _whole_seed(seed)
         header = {"seed": seed, "model": self._digest(), "image_size": self.config_.image_size}
         requests = [
             ChunkRequest(self.classes_[index], self.label_values_[index], first, min(size, count - first), seed)
@@ -417,6 +418,8 @@ class SynCGANAugmenter:
             No such filter, one that has not been fitted, or parameters that it does not have.
         """
         self._require_fitted()
+        if isinstance(samples, str):
+            raise ConfigError(f"expected a list of sample filters, got {samples!r}; give [{samples!r}]")
         values = self.config_.model_dump(mode="json")
         values["filters"] |= {"samples": tuple(samples), "parameters": dict(parameters or {})}
         config = SynCGANConfig.from_mapping(values)
@@ -544,8 +547,7 @@ class SynCGANAugmenter:
         model, label = self.mask_gans_[index], self.label_values_[index]
         if not model.label_values_:
             return model.draw
-        own = model.label_values_.index(label)
-        return lambda item_seeds: model.draw(item_seeds, [own] * len(item_seeds))
+        return partial(_drawn_of_class, model, model.label_values_.index(label))
 
     def _rendered(self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]) -> ExportChunk:
         """Return the samples of one class with these numbers, and their scores."""
@@ -592,6 +594,17 @@ class SynCGANAugmenter:
             raise NotFittedError(
                 "this SynCGANAugmenter is not fitted; call fit(dataset) or SynCGANAugmenter.load(folder) first"
             )
+
+
+def _drawn_of_class(model: MaskGAN, index: int, item_seeds: Sequence[int]) -> Tensor:
+    return model.draw(item_seeds, [index] * len(item_seeds))
+
+
+def _whole_seed(seed: Any) -> int:
+    """Return a seed as int; NumPy's integers are welcome."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise ConfigError(f"expected a whole number as seed, got {seed!r}")
+    return int(seed)
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -47,7 +47,7 @@ class BatchRenderer:
         if pool and sampler.sample_filters:
             raise ConfigError(
                 f"the sample filters {', '.join(sampler.sample_filters)} look at every image, which a pool of masks "
-                "renders without; set pool=0, or fit without filters.samples"
+                "renders without; set pool=0, or drop the filters with use_filters([])"
             )
         self._sampler, self._label_values = sampler, tuple(label_values)
         self._seed, self._pool, self._autocast = seed, pool, autocast

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +15,8 @@ from syncgan.errors import ConfigError, DataError
 from syncgan.rng import moved, numpy_generator, seed_for
 
 __all__ = ["BatchTransform", "share_of"]
+
+_DEFAULT_P = 0.5
 
 RenderBatch = Callable[[Tensor, list[int]], Tensor]
 """``(labels (k,) int64, k seeds) -> images (k, 3, S, S) uint8``, a pure function of each label and seed."""
@@ -62,7 +65,7 @@ class BatchTransform(nn.Module):
         reads_labels: bool = True,
     ) -> None:
         super().__init__()
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
+        if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)) or not 0 <= p <= 1:
             raise ConfigError(f"expected a probability in [0, 1] as p, got {p!r}")
         if transform is not None and not callable(transform):
             raise ConfigError(f"expected a callable as transform, got {type(transform).__name__}")
@@ -109,9 +112,9 @@ class BatchTransform(nn.Module):
 
     def set_step(self, step: int) -> None:
         """Go to a step: the next batch is treated as number `step`, counted from 0."""
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
             raise ConfigError(f"expected a whole number of at least 0 as step, got {step!r}")
-        self.step = step
+        self.step = int(step)
 
     def get_extra_state(self) -> Tensor:
         """Return the step for the ``state_dict``."""
@@ -174,7 +177,7 @@ def share_of(p: float, ratio: float | None) -> float:
     Raises
     ------
     ConfigError
-        The ratio is negative, not finite or no number.
+        The ratio is negative, not finite or no number, or `p` is given too.
 
     Examples
     --------
@@ -183,9 +186,15 @@ def share_of(p: float, ratio: float | None) -> float:
     """
     if ratio is None:
         return p
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < float("inf"):
+    if (
+        isinstance(ratio, bool)
+        or not isinstance(ratio, (int, float, np.integer, np.floating))
+        or not 0 <= ratio < float("inf")
+    ):
         raise ConfigError(f"expected a finite ratio synthetic : real of at least 0, got {ratio!r}")
-    return ratio / (1 + ratio)
+    if p != _DEFAULT_P:
+        raise ConfigError(f"expected p or ratio, got both ({p} and {ratio}); leave one out")
+    return float(ratio / (1 + ratio))
 
 
 def _refuse_worker() -> None:

@@ -155,11 +155,11 @@ class AugmentedDataset(Dataset[Any]):
             `epoch` is not a whole number of at least 0, or this is a pickled copy (a worker's, for example), which
             has no model to render with.
         """
-        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+        if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
             raise ConfigError(f"expected a whole number of at least 0 as epoch, got {epoch!r}")
         if self._refresh:
-            self._store.bring(_numbers(self._store.labels, self._seed, self._refresh, epoch))
-        self.epoch = epoch
+            self._store.bring(_numbers(self._store.labels, self._seed, self._refresh, int(epoch)))
+        self.epoch = int(epoch)
 
     def provenance(self, index: int) -> dict[str, Any]:
         """Return where an item comes from.
@@ -237,7 +237,11 @@ def wrap_dataset(
     by_name = {name: label for label, name in names.items()}
     if transform is not None and not callable(transform):
         raise ConfigError(f"expected a callable as transform, got {type(transform).__name__}")
-    if isinstance(refresh, bool) or not isinstance(refresh, (int, float)) or not 0 <= refresh <= 1:
+    if (
+        isinstance(refresh, bool)
+        or not isinstance(refresh, (int, float, np.integer, np.floating))
+        or not 0 <= refresh <= 1
+    ):
         raise ConfigError(f"expected a share in [0, 1] as refresh, got {refresh!r}")
     template, _ = inspect(dataset)  # whatever is wrong with the items is said before anything is rendered
     targets = read_targets(dataset, classes=by_name)
@@ -248,7 +252,13 @@ def wrap_dataset(
     labels = np.repeat(list(wanted), list(wanted.values()))
     return AugmentedDataset(
         dataset,
-        SampleStore(labels, render, folder=store, request={**(request or {}), "seed": seed}),
+        SampleStore(
+            labels,
+            render,
+            folder=store,
+            request={**(request or {}), "seed": seed},
+            exclusive=store is not None and refresh > 0,
+        ),
         class_names=names,
         targets=targets,
         transform=transform,

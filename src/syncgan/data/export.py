@@ -16,11 +16,12 @@ from data never becomes a path unless it is a safe one.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -38,7 +39,7 @@ from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 __all__ = ["ChunkRequest", "ExportChunk", "ExportSummary", "merge_export", "write_export"]
 
 _EXPORT_JSON = "export.json"
-_MANIFEST = "manifest.csv"
+_MANIFEST, _METADATA = "manifest.csv", "metadata.jsonl"
 _ROWS = "rows"
 _COLUMNS = ("file", "mask", "class", "label", "seed", "index")
 
@@ -142,8 +143,8 @@ def write_export(
         The disk is full or the folder cannot be written.
     """
     folder, (position, shards) = Path(folder), shard
-    if not 1 <= position <= shards:
-        raise ConfigError(f"expected a shard (i, n) with 1 <= i <= n, got ({position}, {shards})")
+    if not (isinstance(position, int) and isinstance(shards, int) and 1 <= position <= shards):
+        raise ConfigError(f"expected a shard (i, n) of whole numbers with 1 <= i <= n, got ({position}, {shards})")
     folders = safe_folder_names(classes)
     _check_requests(requests, folders)
     description = _description(folders, levels, header, requests)
@@ -152,11 +153,16 @@ def write_export(
     own = list(enumerate(requests))[position - 1 :: shards]
     counts = _counts([request for _, request in own], classes)
     images = sum(counts.values())
-    if _is_complete(folder) and all(map(writer.is_there, requests)):
-        return _found(folder)
+    if _is_complete(folder):
+        # The tables are there: only lost images are made again.
+        for request in requests:
+            if not writer.is_there(request):
+                writer.write(request, render(request))
+        found = _found(folder)
+        return replace(found, written=writer.written, skipped=found.skipped - writer.written)
     _begin(folder, description)
     for number, request in own:
-        if not writer.take(number, request):
+        if not writer.take(number):
             writer.add(number, request, render(request))
         if progress is not None:
             progress(writer.written + writer.skipped, images)
@@ -173,7 +179,9 @@ def merge_export(folder: str | PathLike[str]) -> ExportSummary:
     RunExistsError
         The folder holds no export.
     DataError
-        Chunks are missing; says how many.
+        Chunks, or images of them, are missing; says how many.
+    ArtefactError
+        A file of the export is damaged.
     """
     folder = Path(folder)
     found = _record(folder / _EXPORT_JSON)
@@ -181,12 +189,13 @@ def merge_export(folder: str | PathLike[str]) -> ExportSummary:
         raise RunExistsError(f"{folder}: expected an export to merge, found no {_EXPORT_JSON}; check the path")
     if found.get("complete"):
         return _found(folder)
-    writer = _Writer(folder, found["folders"], int(found["levels"]))
-    missing = [number for number in range(int(found["chunks"])) if not writer.take(number)]
+    with _undamaged(folder / _EXPORT_JSON):
+        writer, chunks = _Writer(folder, found["folders"], int(found["levels"])), range(int(found["chunks"]))
+    missing = [number for number in chunks if not writer.take(number)]
     if missing:
         raise DataError(
-            f"{folder}: {len(missing)} of {found['chunks']} chunks are not written yet; run the missing shards first "
-            "(finished images are not rendered again)"
+            f"{folder}: {len(missing)} of {found['chunks']} chunks are not written yet, or lost images; run their "
+            "shards first (finished images are not rendered again)"
         )
     return _merged(folder, writer)
 
@@ -204,8 +213,9 @@ def _merged(folder: Path, writer: _Writer) -> ExportSummary:
 def _found(folder: Path) -> ExportSummary:
     """Return the summary of a complete export in which nothing had to be done."""
     found = _record(folder / _EXPORT_JSON)
-    counts = {name: int(found["counts"][name]) for name in found["classes"]}
-    rejections = Rejections.from_dict(found["rejections"])
+    with _undamaged(folder / _EXPORT_JSON):
+        counts = {name: int(found["counts"][name]) for name in found["classes"]}
+        rejections = Rejections.from_dict(found["rejections"])
     return ExportSummary(folder, folder / _MANIFEST, counts, 0, sum(counts.values()), rejections)
 
 
@@ -256,6 +266,8 @@ def _counts(requests: Sequence[ChunkRequest], classes: Sequence[str]) -> dict[st
 
 def _claim(folder: Path, description: Mapping[str, Any], resume: bool, *, alone: bool) -> None:
     """Refuse a folder that holds something else; the shards of one export may find each other's files."""
+    if folder.exists() and not folder.is_dir():
+        raise RunExistsError(f"{folder}: is a file, expected a folder; choose another name")
     _make(folder)
     if alone:
         storage.sweep_temporaries(folder)
@@ -272,7 +284,17 @@ def _begin(folder: Path, description: Mapping[str, Any]) -> None:
 
 
 def _is_complete(folder: Path) -> bool:
-    return bool(_record(folder / _EXPORT_JSON).get("complete")) and (folder / _MANIFEST).is_file()
+    tables = (folder / _MANIFEST, folder / "images" / _METADATA)
+    return bool(_record(folder / _EXPORT_JSON).get("complete")) and all(table.is_file() for table in tables)
+
+
+@contextlib.contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the content of our own file into an `ArtefactError`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtefactError(f"{path}: is damaged ({type(error).__name__}: {error}); delete it and run again") from error
 
 
 def _check_same_export(marker: Path, description: Mapping[str, Any]) -> None:
@@ -321,19 +343,31 @@ class _Writer:
         """Tell whether every image and mask of a request is written."""
         return all((self._folder / name).is_file() for pair in self._places(request) for name in pair)
 
-    def take(self, number: int, request: ChunkRequest | None = None) -> bool:
-        """Take the rows of a chunk that is finished, and tell whether it is."""
+    def take(self, number: int) -> bool:
+        """Take the rows of a chunk that is finished, with all its images, and tell whether it is."""
         path = self._folder / _ROWS / f"{number:06d}.json"
-        if not path.is_file() or (request is not None and not self.is_there(request)):
+        if not path.is_file():
             return False
         found = storage.read_json(path)
-        self._keep(number, found["rows"])
-        self.account.add(Rejections.from_dict(found["rejections"]))
-        self.skipped += len(found["rows"])
+        with _undamaged(path):
+            rows, rejections = list(found["rows"]), Rejections.from_dict(found["rejections"])
+            if not all((self._folder / row[kind]).is_file() for row in rows for kind in ("file", "mask")):
+                return False
+        self._keep(number, rows)
+        self.account.add(rejections)
+        self.skipped += len(rows)
         return True
 
     def add(self, number: int, request: ChunkRequest, chunk: ExportChunk) -> None:
         """Write the images of a chunk that are not there yet, then its rows."""
+        rows = self.write(request, chunk)
+        self._keep(number, rows)
+        self.account.add(chunk.rejections)
+        record = {"rows": rows, "rejections": chunk.rejections.as_dict()}
+        storage.write_json(self._folder / _ROWS / f"{number:06d}.json", record)
+
+    def write(self, request: ChunkRequest, chunk: ExportChunk) -> list[dict[str, Any]]:
+        """Write the images of a chunk that are not there yet, and return its rows."""
         _check_arrays(request, chunk, self._levels)
         # A folder without an image would be a class that image-folder readers refuse.
         for kind in ("images", "masks"):
@@ -350,16 +384,13 @@ class _Writer:
             own = (image, mask, request.class_name, int(request.label), int(request.seed), request.first_index + offset)
             scores = {name: values[offset].item() for name, values in chunk.scores.items()}
             rows.append({**dict(zip(_COLUMNS, own, strict=True)), **scores})
-        self._keep(number, rows)
-        self.account.add(chunk.rejections)
-        record = {"rows": rows, "rejections": chunk.rejections.as_dict()}
-        storage.write_json(self._folder / _ROWS / f"{number:06d}.json", record)
+        return rows
 
     def write_tables(self) -> None:
         """Write ``metadata.jsonl``, then the manifest."""
         rows = [row for _, some in sorted(self.rows.items()) for row in some]
         lines = [json.dumps(_metadata(row)) + "\n" for row in rows]
-        storage.write_text(self._folder / "images" / "metadata.jsonl", "".join(lines))
+        storage.write_text(self._folder / "images" / _METADATA, "".join(lines))
         stream = io.StringIO()
         table = csv.writer(stream, lineterminator="\n")
         columns = (*_COLUMNS, *(self._score_names or ()))

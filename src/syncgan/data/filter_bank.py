@@ -6,6 +6,7 @@ the package of a filter is missing, and says so only when the filter is needed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from syncgan.config import FiltersConfig
 from syncgan.data.sample_filters import Filter, FittedFilter, make_filter, parameters_key
-from syncgan.errors import ConfigError, NotFittedError, PluginError, UnknownNameError
+from syncgan.errors import ConfigError, DataError, NotFittedError, PluginError, UnknownNameError
 
 __all__ = ["FilterBank"]
+
+_FEWEST = 2
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 
@@ -51,6 +54,12 @@ class FilterBank:
         self._states, self._ready = {}, {}
         # All are made before any is fitted: what cannot be made is said at once.
         made = {name: self._made(name, section) for name in section.samples}
+        fewest = min(Counter(labels.tolist()).values())
+        if any(isinstance(one, FittedFilter) for one in made.values()) and fewest < _FEWEST:
+            raise DataError(
+                f"sample filters learn how real images of a class vary; expected at least {_FEWEST} training images of "
+                f"each class, after what is held out, got {fewest}; give more, or leave filters.samples empty"
+            )
         for name, one in made.items():
             if isinstance(one, FittedFilter):
                 one.fit(images, masks, labels, groups=groups)

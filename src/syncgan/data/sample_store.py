@@ -18,16 +18,17 @@ pixels than its number says.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from syncgan import storage
-from syncgan.errors import ArtefactError, ConfigError, RunExistsError
+from syncgan.errors import ArtefactError, ConfigError, RunExistsError, SyncganError
 
 __all__ = ["Render", "SampleStore"]
 
@@ -49,6 +50,7 @@ class SampleStore:
     render : makes samples; asked in chunks, class by class in the order of the slots.
     folder : of the memory-mapped files, made here; None keeps all in memory.
     request : JSON-compatible description of what is asked for; a folder that holds another request is refused.
+    exclusive : no other store may use the folder while this one lives; for samples that change from epoch to epoch.
 
     Attributes
     ----------
@@ -57,10 +59,12 @@ class SampleStore:
     Raises
     ------
     RunExistsError
-        The folder holds something else.
+        The folder holds something else, or another store changes it.
     ArtefactError
         The folder cannot be written, or the disk is full.
     """
+
+    _owner: FileLock | None = None
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class SampleStore:
         *,
         folder: Path | str | None = None,
         request: Mapping[str, Any] | None = None,
+        exclusive: bool = False,
     ) -> None:
         self.labels: NDArray[np.int64] = np.asarray(labels, dtype=np.int64)
         self.folder = None if folder is None else Path(folder).absolute()
@@ -78,6 +83,8 @@ class SampleStore:
         self._score_names: list[str] = []
         if self.folder is not None:
             self._claim(self.folder)
+            if exclusive:
+                self._own(self.folder)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,11 +128,14 @@ class SampleStore:
             Something must be rendered in a copy of the store, which has no model.
         """
         with self._alone():
+            if self.folder is not None:
+                # Another process may have made the files since this store was opened.
+                self._score_names = list(self._record().get("scores", []))
             wanted = np.flatnonzero(self.numbers != numbers)
             if len(wanted) and self._render is None:
                 raise ConfigError(
                     "synthetic items can be refreshed only by the dataset that `wrap` returned, in the main process, "
-                    "not by a copy that was pickled; call set_epoch there, before the loader is iterated"
+                    "not by a copy (pickled, or deep-copied); call set_epoch there, before the loader is iterated"
                 )
             done = 0
             for slots in _chunks(wanted, self.labels):
@@ -138,7 +148,7 @@ class SampleStore:
     def __getstate__(self) -> dict[str, Any]:
         # The model stays behind; memory-mapped arrays are opened anew, which shares their pages.
         arrays = {} if self.folder is not None else self._arrays
-        return {**vars(self), "_render": None, "_arrays": arrays}
+        return {**vars(self), "_render": None, "_arrays": arrays, "_owner": None}
 
     def _fill(self, slots: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
         assert self._render is not None  # noqa: S101 - checked by the caller
@@ -199,11 +209,13 @@ class SampleStore:
 
     def _claim(self, folder: Path) -> None:
         """Refuse a folder that holds something else, and leave ``store.json`` in ours."""
+        if folder.exists() and not folder.is_dir():
+            raise RunExistsError(f"{folder}: is a file, expected a folder for synthetic items; choose another name")
         with _said(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
             storage.sweep_temporaries(folder)
-            others = [entry.name for entry in folder.iterdir() if entry.name != _LOCK]
+            others = [entry.name for entry in folder.iterdir() if entry.name not in (_LOCK, _OWNER)]
             if _STORE not in others:
                 if others:
                     raise RunExistsError(
@@ -239,11 +251,24 @@ class SampleStore:
         if self.folder is None:
             yield
             return
-        with FileLock(self.folder / _LOCK):
+        if (self.folder / _STORE).is_file() and not os.access(self.folder, os.W_OK):
+            yield  # only to be read; what would have to be written says so itself
+            return
+        with _said(self.folder), FileLock(self.folder / _LOCK):
             yield
 
+    def _own(self, folder: Path) -> None:
+        self._owner = FileLock(folder / _OWNER)
+        try:
+            self._owner.acquire(timeout=0)
+        except Timeout:
+            raise RunExistsError(
+                f"{folder}: another dataset refreshes the synthetic items in it; choose another folder for this "
+                "one, or wrap without refresh"
+            ) from None
 
-_LOCK = ".lock"
+
+_LOCK, _OWNER = ".lock", ".owner"
 
 
 def _chunks(slots: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -281,6 +306,8 @@ def _make_file(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
 def _said(folder: Path) -> Iterator[None]:
     try:
         yield
+    except SyncganError:  # one of them is an OSError too
+        raise
     except OSError as error:
         raise ArtefactError(
             f"{error.filename or folder}: cannot be written ({error.strerror}); free space, or choose another folder"

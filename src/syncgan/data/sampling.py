@@ -23,6 +23,7 @@ from syncgan.errors import SamplingError
 
 __all__ = ["ClassSampler", "Rendered"]
 
+_TELLING = 8  # so many masks, all refused each time, are no bad luck
 _USER = 7  # stack level of the line that called the augmenter's method
 
 
@@ -119,15 +120,17 @@ class ClassSampler:
         return Rendered(images, maps, scores, tally.rejections())
 
     def items(self, index: int, seed: int, items: Sequence[int]) -> Rendered:
-        """Render the items of class `index` with these numbers."""
-        return self.render([index] * len(items), self.item_seeds(index, seed, items))
+        """Render the items of class `index` with these numbers, in full precision whatever the caller computes in."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.render([index] * len(items), self.item_seeds(index, seed, items))
 
     def maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
         """Draw maps (n, S, S) of one class.
 
         Those that the mask filter refuses are drawn again under the item's next seed.
         """
-        return self._maps(index, item_seeds, Tally())
+        with torch.autocast(self.device.type, enabled=False):
+            return self._maps(index, item_seeds, Tally())
 
     def _draw(self, class_indices: Sequence[int], item_seeds: Sequence[int], tally: Tally) -> tuple[Tensor, Tensor]:
         maps = torch.zeros((len(item_seeds), self.size, self.size), dtype=torch.uint8, device=self.device)
@@ -151,6 +154,12 @@ class ClassSampler:
             again = self._tidy(index, self.mask_sources[index](seeds))
             maps[refused] = again
             refused = [refused[position] for position in self._refused_maps(index, again, tally)]
+        if len(refused) == len(maps) >= _TELLING:
+            raise SamplingError(
+                f"class {self.classes[index]!r}: the mask filter refused all {len(maps)} masks {self.max_attempts} "
+                "times in a row; train for longer (mask_gan.steps), take another mask_gan.generator, or set "
+                "filters.mask_plausibility=false"
+            )
         if refused:
             _warn_of_kept(self.classes[index], len(refused), len(maps), self.max_attempts)
         return maps

@@ -77,7 +77,13 @@ def inspect(dataset: Any) -> tuple[ItemTemplate, tuple[Step, ...]]:
 
     def recorder(owner: Any, hook: str) -> Callable[..., Any]:
         def record(*args: Any, **kwargs: Any) -> Any:
-            steps.append(Step(owner, hook, _kind_of_call(hook, args, kwargs)))
+            step = Step(owner, hook, _kind_of_call(hook, args, kwargs))
+            if any(step.owner is known.owner and step.hook == known.hook for known in steps):
+                raise DataError(
+                    f"`{hook}` is called more than once for an item, which cannot be repeated on synthetic items; "
+                    "give it to `wrap` instead"
+                )
+            steps.append(step)
             return let_through(*args, **kwargs)
 
         return record

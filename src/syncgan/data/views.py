@@ -92,6 +92,10 @@ def raw_view(dataset: Any, replace: Callable[[Any, str], Callable[..., Any]] = l
         return dataset
     try:
         view = copy.copy(dataset)
+        for attribute, value in vars(view).items():
+            # A dataset that remembers its items must not remember in its own cache what the view yields.
+            if type(value) in (dict, list, set):
+                setattr(view, attribute, value.copy())
         for attribute, value in changes.items():
             setattr(view, attribute, value)
     except Exception as error:

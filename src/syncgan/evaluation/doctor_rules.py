@@ -329,7 +329,8 @@ def about_forecast(forecast: Mapping[str, Any], kept_mb: float, machine_mb: floa
         memory = f"{peak_mb / 1024:.1f} GiB of the GPU's memory at the peak"
     stages = tuple(f"{steps} steps of {stage}" for stage, steps in forecast["stages"].items())
     spoken = spoken_duration(forecast["seconds"])
-    text = f"`fit` trains for about {spoken} on {forecast['device']} and {memory} (estimated from a few measured steps)"
+    where = forecast["device"]
+    text = f"`fit` trains for about {spoken} on {where} and needs {memory} (estimated from a few measured steps)"
     findings = [Finding("fine", "fit", text, stages)]
     if machine_mb is not None and held_mb > _MUCH * machine_mb:
         text = f"`fit` needs about {held_mb / 1024:.1f} GiB, and this machine has {machine_mb / 1024:.1f} GiB"

@@ -103,8 +103,10 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype | None:
     Raises
     ------
     ConfigError
-        float16 on another device than CUDA.
+        No such precision, or float16 on another device than CUDA.
     """
+    if name not in ("auto", "fp32", "bf16", "fp16"):
+        raise ConfigError(f"expected a precision of auto, fp32, bf16 or fp16, got {name!r}")
     if name == "fp16":
         if device.type != "cuda":
             raise ConfigError(
