@@ -56,6 +56,7 @@ ABLATION: dict[str, list[str]] = {
     "noise as an input channel": ["image_gan.noise=input"],
     "without the head": ["image_gan.head_width=0"],
     "reconstruction of pixels": ["image_gan.reconstruction_cell=1"],
+    "reconstruction of 2 x 2 cells": ["image_gan.reconstruction_cell=2"],
     "without the stain code": ["image_gan.stain_code=false"],
     "not told the class": ["image_gan.class_conditional=false"],
     "two levels": ["levels=2"],
@@ -66,6 +67,7 @@ ABLATION: dict[str, list[str]] = {
     "hinge": ["image_gan.adversarial=hinge"],
     "mode seeking": ["image_gan.mode_seeking_weight=0.05"],
     "feature matching": ["image_gan.feature_matching_weight=10"],
+    "without feature matching": ["image_gan.feature_matching_weight=0"],
 }
 
 

@@ -61,6 +61,7 @@ def test_preset_paper_is_what_the_paper_says():
     assert (image.noise, image.class_conditional, image.stain_code, image.dropout) == ("none", False, False, 0.5)
     assert (config.mask_gan.batch_size, config.mask_gan.variety_weight, image.batch_size) == (16, 0, 16)
     assert (image.head_width, image.texture_weight, image.reconstruction_cell, image.augmentation) == (0, 0, 1, ())
+    assert (image.feature_matching_weight, image.mode_seeking_weight) == (0, 0)
     assert not config.filters.mask_plausibility
 
 

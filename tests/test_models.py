@@ -296,7 +296,7 @@ def test_a_renderer_that_fits_itself_gets_every_pair_and_the_selection_is_said_t
         "mode_seeking_weight=1",
         "feature_matching_weight=1",
         "reconstruction_weight=0",
-        "reconstruction_cell=1",
+        "reconstruction_cell=2",
         "noise=input",
         "noise=none",
         "head_width=0",

@@ -340,10 +340,12 @@ class MaskToImageCGAN:
             "discriminator",
         )
         if gan.feature_matching_weight and not hasattr(discriminator, "features_and_logits"):
-            raise ConfigError(
-                f"discriminator {gan.discriminator!r} has no features_and_logits; "
-                "set image_gan.feature_matching_weight to 0 or choose another"
+            warnings.warn(
+                f"discriminator {gan.discriminator!r} has no features_and_logits, so nothing of it is matched; "
+                "set image_gan.feature_matching_weight=0 to say so",
+                stacklevel=3,
             )
+            gan = gan.model_copy(update={"feature_matching_weight": 0.0})
         self._require_image_output()
         utility = None if score is None or held_out is None else _utility(score, held_out.images, pairs.images)
         if utility is not None:

@@ -43,6 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "head_width": 0,
             "reconstruction_cell": 1,
             "texture_weight": 0.0,
+            "feature_matching_weight": 0.0,
             "class_conditional": False,
             "stain_code": False,
             "reconstruction": "mse",

@@ -270,7 +270,7 @@ class ImageGANConfig(GANConfig):
     reconstruction: Literal["mse", "l1"] = Field("l1", description="Reconstruction loss (paper: mse).")
     reconstruction_weight: float = Field(10.0, ge=0, description="Its weight, on the [-1, 1] range (paper: 100).")
     reconstruction_cell: int = Field(
-        2, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
+        1, ge=1, le=64, description="Side in pixels of the cells whose means are compared; 1: pixels (paper)."
     )
     texture_weight: float = Field(
         10.0, ge=0, description="Weight of the distance between the patch distributions of real and rendered; 0: off."
@@ -279,7 +279,7 @@ class ImageGANConfig(GANConfig):
         0.0, ge=0, description="Weight of the term that keeps renderings of one mask apart; 0: off (paper)."
     )
     feature_matching_weight: float = Field(
-        0.0, ge=0, description="Weight of the L1 distance between D's features of real and rendered; 0: off (paper)."
+        10.0, ge=0, description="Weight of the L1 distance between D's features of real and rendered; 0: off (paper)."
     )
     selection: Literal["validation", "utility", "last"] = Field(
         "last",
