@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before torch is imported, and inherited by the commands that tests start: threads that wait for each other on busy
@@ -31,6 +32,12 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}; set SYNCGAN_DATA to their folder")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_interrupts() -> None:
+    """Take SIGINT as an interactive shell does; a shell starts jobs in the background with it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
