@@ -94,7 +94,7 @@ class RunExistsError(SyncganError, FileExistsError):
 
 
 class SamplingError(SyncganError):
-    """The sample filters refuse what the model renders of a class, again and again."""
+    """The sample filters, or the mask filter, refuse what the model makes of a class, again and again."""
 
 
 class TrainingError(SyncganError):
