@@ -57,7 +57,7 @@ def test_real_images_come_first_and_untouched_then_synthetic_ones_until_classes_
 @pytest.mark.parametrize(
     "strategy",
     ["auto", "minority", "not minority", "not majority", "all", 0.8, {0: 6, 1: 4}, lambda y: {1: len(y)}],
-    ids=str,
+    ids=["auto", "minority", "not minority", "not majority", "all", "share", "counts", "function"],
 )
 @pytest.mark.filterwarnings("ignore:After over-sampling:UserWarning")
 def test_a_strategy_gives_the_counts_that_imbalanced_learns_own_sampler_gives(strategy, augmenter):
