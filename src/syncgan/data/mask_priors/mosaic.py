@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, place, remove
+from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, place
 from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
@@ -55,12 +55,10 @@ class MosaicMasks(StoredMasks):
         others: list[Nucleus] = []
         for number, source in enumerate(sources.tolist()):
             symmetry, part = int(generator.integers(8)), parts == number
-            bare = self._masks[source]
             for nucleus in self._nuclei_of(source):
-                bare = remove(bare, nucleus, self._levels)
                 turned = _carried(nucleus, symmetry, side)
                 (nuclei if _lies_in(turned.centre, part) else others).append(turned)
-            drawn = np.maximum(drawn, _taken(dihedral(bare, symmetry), part))
+            drawn = np.maximum(drawn, _taken(dihedral(self._without_nuclei(source), symmetry), part))
         # Where each mask has its nucleus in another's part there would be none.
         nuclei = nuclei or others[:1]
         for at in generator.permutation(len(nuclei)).tolist():
@@ -102,8 +100,8 @@ def _taken(bare: Map, part: NDArray[np.bool_]) -> Map:
 
 
 def _lies_in(centre: NDArray[np.float64], part: NDArray[np.bool_]) -> bool:
-    row, column = np.clip(np.rint(centre).astype(int), 0, len(part) - 1)
-    return bool(part[row, column])
+    last = len(part) - 1
+    return bool(part[min(max(round(centre[0]), 0), last), min(max(round(centre[1]), 0), last)])
 
 
 def _carried(nucleus: Nucleus, symmetry: int, side: int) -> Nucleus:

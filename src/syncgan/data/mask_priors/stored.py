@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan import rng
-from syncgan.data.mask_priors.regions import Map, Nucleus, nuclei_of, place_spread
+from syncgan.data.mask_priors.regions import Map, Nucleus, nuclei_of, place_spread, remove
 
 __all__ = ["StoredMasks", "warped"]
 
@@ -43,6 +43,7 @@ class StoredMasks(ABC):
         self._labels = np.zeros(0, np.int64)
         # What a mask holds is found once, not for every draw.
         self._nuclei: dict[int, list[Nucleus]] = {}
+        self._bare: dict[int, Map] = {}
         self._spreads: dict[int | None, float] = {}
 
     def fit(self, masks: NDArray[np.uint8], labels: NDArray[np.int64] | None = None, seed: int = 0) -> None:
@@ -50,6 +51,7 @@ class StoredMasks(ABC):
         self._masks = np.array(masks, dtype=np.uint8)
         self._labels = np.zeros(len(masks), np.int64) if labels is None else np.array(labels, dtype=np.int64)
         self._nuclei.clear()
+        self._bare.clear()
         self._spreads.clear()
 
     def sample(self, n: int, label: int | None = None, seed: int = 0) -> NDArray[np.uint8]:
@@ -77,6 +79,14 @@ class StoredMasks(ABC):
         if mask not in self._nuclei:
             self._nuclei[mask] = nuclei_of(self._masks[mask], self._levels, joined=self.joined)
         return self._nuclei[mask]
+
+    def _without_nuclei(self, mask: int) -> Map:
+        if mask not in self._bare:
+            bare = self._masks[mask]
+            for nucleus in self._nuclei_of(mask):
+                bare = remove(bare, nucleus, self._levels)
+            self._bare[mask] = bare
+        return self._bare[mask]
 
 
 def warped(levels_map: Map, levels: int, spread: float, generator: np.random.Generator) -> Map:
