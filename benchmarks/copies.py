@@ -2,9 +2,9 @@
 
 Each set is split into training, held-out and further real images, no group in two of them. Audited are the further real
 images, the same with a fifth of them replaced by jittered copies of training images, and samples of models with warped
-masks and with mask GANs.
+masks, with parts of several masks and with mask GANs.
 
-    python benchmarks/copies.py [--sets pbc_wbc4 cric_fields] [--arms real planted warped gans] [--out FOLDER]
+    python benchmarks/copies.py [--sets pbc_wbc4 cric_fields] [--arms real planted warped mosaic gans] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ ARMS = {
     "real": real,
     "planted": planted,
     "warped": rendered("warp"),
+    "mosaic": rendered("mosaic"),
     "gans": rendered("decoder"),
 }
 

@@ -40,9 +40,10 @@ GENERATORS: dict[str, list[str]] = {
     "decoder shared": ["mask_gan.generator=decoder", "mask_gan.sharing=shared"],
     "unet per class": ["mask_gan.generator=unet", "mask_gan.sharing=class"],
     "warp": ["mask_gan.generator=warp"],
+    "mosaic": ["mask_gan.generator=mosaic"],
     "shapes": ["mask_gan.generator=shapes"],
 }
-MEASURED = ["real", "decoder per class", "decoder shared", "warp", "shapes"]
+MEASURED = ["real", "decoder per class", "decoder shared", "warp", "mosaic", "shapes"]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 * batch: milliseconds for a batch of 32 in which every item is replaced (``p=1``), beside the bare work: drawing 32
   masks and passing them through the renderer, with noise and stain at hand. Preset ``default`` with one update of
   training (time does not depend on the weights; the mask filter looks at every mask, and admits those of an untrained
-  mask GAN), mask prior ``warp`` and the mask GAN; without a pool, and with one, whose masks are drawn beforehand (bare
+  mask GAN), mask prior ``mosaic`` and the mask GAN; without a pool, and with one, whose masks are drawn beforehand (bare
   work: the renderer alone). Beside it the training step of a ResNet-18 on the batch.
 * memory: resident memory that wrapping 10,000 synthetic images on disk adds to a process, and that reading all of them
   once adds; in a child process, with a renderer of few filters.
@@ -49,7 +49,7 @@ def main() -> None:
     if "wrap" in options.only:
         print(f"wrap: {wrapping(options.repeats):.2f} microseconds a real item")
     if "batch" in options.only:
-        for generator in ("warp", "decoder"):
+        for generator in ("mosaic", "decoder"):
             batches(generator, options.size, options.device, options.repeats)
     if "memory" in options.only:
         memory(options.size)

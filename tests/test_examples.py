@@ -123,4 +123,4 @@ def test_the_readmes_table_of_presets_is_true():
     for name, size, levels, source in rows:
         config = SynCGANConfig.preset(name)
         assert [int(size), int(levels)] == [config.image_size, config.levels]
-        assert (source == "warped real masks") == (config.mask_gan.generator == "warp")
+        assert (source == "parts of real masks") == (config.mask_gan.generator == "mosaic")

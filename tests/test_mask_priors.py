@@ -11,7 +11,7 @@ from syncgan.data.mask_priors.regions import fits, nuclei_of, place, remove
 from syncgan.registry import MASK_GENERATORS
 from syncgan.testing import check_mask_generator
 
-PRIORS = ("warp", "shapes")
+PRIORS = ("warp", "mosaic", "shapes")
 NONE = np.zeros(4, bool)
 
 
@@ -67,7 +67,8 @@ def test_one_or_two_masks_are_enough(name, count, levels):
     drawn = fitted(name, fields(count, levels=levels), levels).sample(3, seed=1)
     assert drawn.shape == (3, 48, 48)
     assert drawn.dtype == np.uint8
-    assert {count_nuclei(one, levels) for one in drawn} <= {1, 2}
+    most = 3 if name == "mosaic" and count == 2 else 2  # it puts masks together: the one and the two of the other
+    assert {count_nuclei(one, levels) for one in drawn} <= set(range(1, most + 1))
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -119,6 +120,57 @@ def test_warped_masks_are_no_copies_and_keep_the_number_of_nuclei():
     turned = [np.rot90(flipped, k) for mask in masks for flipped in (mask, mask[::-1]) for k in range(4)]
     assert not any(np.array_equal(one, other) for one in drawn for other in turned)
     assert {count_nuclei(one, 2) for one in drawn} <= {1, 2, 3, 4}
+
+
+def test_a_mosaic_repeats_the_arrangement_of_no_mask():
+    generator = np.random.default_rng(0)
+    masks = np.stack(
+        [discs(*[(*generator.integers(6, 58, 2).tolist(), 4) for _ in range(8)], size=64) for _ in range(12)]
+    )
+
+    def nearest(name):
+        drawn = fitted(name, masks, 2).sample(12, seed=1) > 0
+        turned = [np.rot90(flipped, k) > 0 for mask in masks for flipped in (mask, mask[::-1]) for k in range(4)]
+        return np.mean([max((one & other).sum() / (one | other).sum() for other in turned) for one in drawn])
+
+    chance = np.mean([max((a & b).sum() / (a | b).sum() for b in masks > 0 if b is not a) for a in masks > 0])
+    assert nearest("mosaic") < (chance + nearest("warp")) / 2
+
+
+def test_a_mosaic_holds_whole_objects_of_several_masks_and_as_many_as_one_mask():
+    rings = np.stack([discs((24, 24, 5), levels=3)] * 6)
+    for number, levels_map in enumerate(rings):  # small stained discs, of another size in every mask
+        for row, column in ((8, 8), (8, 38), (38, 8), (38, 38), (8, 24), (38, 24)):
+            cv2.circle(levels_map, (column, row), 1 + number, 1, -1)
+    areas = [cv2.connectedComponents((levels_map == 1).astype(np.uint8))[0] for levels_map in rings]
+    assert set(areas) == {7}
+    prior = fitted("mosaic", rings, 3)
+    drawn = prior.sample(10, seed=1)
+    assert {count_nuclei(one, 3) for one in drawn} == {1}
+    sizes = []
+    for one in drawn:
+        count, _, stats, _ = cv2.connectedComponentsWithStats((one == 1).astype(np.uint8), connectivity=4)
+        assert 2 <= count - 1 <= 10
+        sizes.append(len({int(np.sqrt(area / np.pi) + 0.5) for area in stats[1:, cv2.CC_STAT_AREA]}))
+    assert np.mean(sizes) > 1.5  # discs of more than one mask lie in most of them
+
+
+def test_lobes_of_one_nucleus_stay_together():
+    lobes = np.stack([discs((48, 38, 8), (48, 59, 8), size=96)] * 4)
+    for one in fitted("mosaic", lobes, 2).sample(8, seed=1):
+        _, _, _, centres = cv2.connectedComponentsWithStats(one)
+        assert len(centres) == 3
+        assert np.linalg.norm(centres[1] - centres[2]) == pytest.approx(21, abs=3)
+
+
+def test_a_reshaped_nucleus_keeps_its_place_and_rim_and_takes_the_area_of_the_map():
+    (nucleus,) = nuclei_of(discs((24, 20, 6), levels=3, rim=2), 3)
+    angle = 0.7
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    larger = nucleus.reshaped(1.2 * turn)
+    assert np.abs(larger.centre - nucleus.centre).max() <= 0.5
+    assert larger.area_px == pytest.approx(1.44 * nucleus.area_px, rel=0.1)
+    assert (larger.levels == 1).sum() == pytest.approx(1.44 * (nucleus.levels == 1).sum(), rel=0.1)
 
 
 def test_a_nucleus_moves_with_its_rim_and_leaves_background_behind():

@@ -243,6 +243,7 @@ MASK_GENERATORS = Registry(
     group="syncgan.mask_generators",
     builtins={
         "decoder": "syncgan.networks.mask_generators:decoder",
+        "mosaic": "syncgan.data.mask_priors.mosaic:MosaicMasks",
         "shapes": "syncgan.data.mask_priors.shapes:ShapeSampler",
         "unet": "syncgan.networks.mask_generators:unet",
         "warp": "syncgan.data.mask_priors.warp:WarpedMasks",

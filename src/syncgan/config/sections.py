@@ -195,9 +195,10 @@ class MaskGANConfig(GANConfig):
     learning_rate: float = Field(1e-3, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(5e-4, gt=0, le=0.1, description="Adam's step size for D.")
     generator: str = Field(
-        "warp",
+        "mosaic",
         min_length=1,
-        description="Name in MASK_GENERATORS: a GAN (paper: unet; decoder), or a prior without one (warp, shapes).",
+        description="Name in MASK_GENERATORS: a GAN (paper: unet; decoder), or a prior without one (mosaic, warp, "
+        "shapes).",
     )
     warm_start_steps: int = Field(
         1000,

@@ -167,8 +167,8 @@ def _about_few(counts: Mapping[str, int], config: SynCGANConfig) -> list[Finding
         "shared": "and one mask GAN that is told the class learns all classes (mask_gan.sharing = shared)",
         "class": "yet each class has a mask GAN of its own (mask_gan.sharing = class)",
     }[section.sharing]
-    remedy = "more images of the class are worth more than any setting; masks warped from the real ones need fewest "
-    remedy += "(--set mask_gan.generator=warp)"
+    remedy = "more images of the class are worth more than any setting; masks made of real ones need fewest "
+    remedy += "(--set mask_gan.generator=mosaic)"
     if section.generator not in ("decoder", "unet"):
         does = f"so their masks vary little beyond what these show (mask_gan.generator = {section.generator})"
         remedy = "more images of the class are worth more than any setting"

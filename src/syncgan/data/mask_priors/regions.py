@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Nucleus", "dihedral", "fits", "nuclei_of", "place", "place_spread", "remove"]
+__all__ = ["Nucleus", "dihedral", "disc", "fits", "nuclei_of", "place", "place_spread", "remove"]
 
 Map = NDArray[np.uint8]
 Generator = np.random.Generator
@@ -60,6 +60,32 @@ class Nucleus:
         rows, columns = np.rint(self.centre - turned.centre).astype(int)
         return turned.moved(int(rows), int(columns))
 
+    def reshaped(self, matrix: NDArray[np.float64]) -> Nucleus:
+        """Return it under a linear map (2, 2) of (column, row) offsets, about its own centre to a pixel."""
+        height, width = self.nucleus.shape
+        side = int(np.ceil(np.hypot(height, width) * np.linalg.norm(matrix, 2))) + 2
+        middle = np.full(2, (side - 1) / 2)
+        centre = (self.centre - (self.top, self.left))[::-1]
+        affine = np.column_stack([matrix, middle - matrix @ centre])
+
+        def mapped(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            return np.asarray(cv2.warpAffine(part.astype(np.float32), affine, (side, side)) > 0.5)
+
+        levels = np.zeros((side, side), np.uint8)
+        for level in range(1, int(self.levels.max()) + 1):
+            levels[mapped(self.levels >= level)] = level
+        nucleus = mapped(self.nucleus)
+        if not nucleus.any():  # a speck of a pixel or two can fall between all others
+            return self
+        top, left = np.rint(self.centre - middle).astype(int)
+        return Nucleus(levels, nucleus, mapped(self.reach), int(top), int(left), self.inside)
+
+
+def disc(radius_px: int) -> NDArray[np.uint8]:
+    """Return a filled disc (2 r + 1, 2 r + 1) to dilate with."""
+    side = 2 * radius_px + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), dtype=np.uint8)
+
 
 def dihedral(array: NDArray[Any], symmetry: int) -> NDArray[Any]:
     """Apply one of the 8 symmetries of the square, 0 .. 7, to the first two axes."""
@@ -67,19 +93,26 @@ def dihedral(array: NDArray[Any], symmetry: int) -> NDArray[Any]:
     return np.ascontiguousarray(turned[::-1] if symmetry >= 4 else turned)
 
 
-def nuclei_of(levels_map: Map, levels: int) -> list[Nucleus]:
-    """Cut an (H, W) map into its nuclei; each pixel of a rim belongs to the nucleus that is nearest."""
+def nuclei_of(levels_map: Map, levels: int, *, joined: float = 0.0) -> list[Nucleus]:
+    """Cut an (H, W) map into its nuclei; each pixel of a rim belongs to the nucleus that is nearest.
+
+    Parts with a gap of less than twice `joined`, in sides of the map, count as one nucleus, as the lobes of one do.
+    """
     nuclear = levels_map == levels - 1
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(nuclear.astype(np.uint8), connectivity=8)
+    reach_px = round(joined * len(levels_map))
+    grown = cv2.dilate(nuclear.astype(np.uint8), disc(reach_px)) if reach_px else nuclear.astype(np.uint8)
+    count, labels = cv2.connectedComponents(grown, connectivity=8)
     if count == 1:
         return []
+    labels = np.where(nuclear, labels, 0)
     distance, nearest = ndimage.distance_transform_edt(~nuclear, return_indices=True)
     owner = labels[nearest[0], nearest[1]]
     height, width = levels_map.shape
     found = []
-    for number in range(1, count):
-        left, top, box_width, box_height, area = (int(value) for value in stats[number])
-        radius = max(2.0, _RIM * np.sqrt(area / np.pi))
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        top, left = box[0].start, box[1].start
+        box_height, box_width = box[0].stop - top, box[1].stop - left
+        radius = max(2.0, _RIM * np.sqrt(np.count_nonzero(labels[box] == number) / np.pi))
         margin = int(np.ceil(radius))
         inside = left > 0 and top > 0 and left + box_width < width and top + box_height < height
         rows = slice(max(0, top - margin), top + box_height + margin)

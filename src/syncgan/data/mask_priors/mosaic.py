@@ -1,0 +1,123 @@
+"""Mask generator ``mosaic``: parts of several real masks of a class, put together to an arrangement that none has.
+
+The image is divided at random; each part takes the nuclei and the stained objects that have their centres there from
+another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, place
+from syncgan.data.mask_priors.stored import StoredMasks, warped
+
+__all__ = ["MosaicMasks"]
+
+_FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and where they lie everywhere
+_EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
+_ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
+_WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
+_TRIES = 4
+_STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
+_SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
+
+
+class MosaicMasks(StoredMasks):
+    """Put together parts of several real masks of the class.
+
+    The image is divided into parts with rough borders, three where nuclei lie in the middle and up to eight where
+    they lie everywhere. Each takes from another mask, which is turned or flipped
+    first, the nuclei and the stained objects whose centres lie in it. Nuclei that lie clear of the border, with
+    the stained rim around them, are turned by any angle, made a little smaller or larger or longer, and moved, never
+    onto another nucleus; lobes of one nucleus stay together. Then the whole map is warped as by `WarpedMasks`.
+
+    Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
+    stores and saves the real masks: a model with this generator gives away the masks (not the images) of its
+    training set.
+
+    Parameters
+    ----------
+    levels : L.
+    """
+
+    address = "mosaic"
+    joined = 0.03
+
+    def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
+        side = self._masks.shape[-1]
+        wanted = _FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE)
+        sources = generator.permutation(members)[: round(wanted)]
+        parts = _parts(side, len(sources), generator)
+        drawn = np.zeros((side, side), np.uint8)
+        nuclei: list[Nucleus] = []
+        others: list[Nucleus] = []
+        for number, source in enumerate(sources.tolist()):
+            symmetry, part = int(generator.integers(8)), parts == number
+            for nucleus in self._nuclei_of(source):
+                turned = _carried(nucleus, symmetry, side)
+                (nuclei if _lies_in(turned.centre, part) else others).append(turned)
+            drawn = np.maximum(drawn, _taken(dihedral(self._without_nuclei(source), symmetry), part))
+        # Where each mask has its nucleus in another's part there would be none.
+        nuclei = nuclei or others[:1]
+        for at in generator.permutation(len(nuclei)).tolist():
+            drawn = self._put(drawn, nuclei[at], spread, generator)
+        return warped(drawn, self._levels, spread, generator)
+
+    def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
+        """Return the map with a nucleus near its place, reshaped, or as it is when there is no room."""
+        if not nucleus.inside:
+            return place(drawn, nucleus)
+        for _ in range(_TRIES):
+            rows, columns = np.rint(generator.normal(0, _STEP * spread * len(drawn), 2)).astype(int)
+            moved = nucleus.reshaped(_linear_map(generator)).moved(int(rows), int(columns))
+            if fits(drawn, moved, self._levels):
+                return place(drawn, moved)
+        return place(drawn, nucleus) if fits(drawn, nucleus, self._levels) else drawn
+
+
+def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Divide the image: each pixel belongs to the nearest of some random points, by distances that wander a little."""
+    points = generator.uniform(0, side, (count, 2))
+    rows, columns = np.mgrid[:side, :side]
+    distances = []
+    for row, column in points:
+        nodes = generator.normal(0, _ROUGHNESS * side, (_ROUGHNESS_CELLS, _ROUGHNESS_CELLS))
+        rough = cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
+        distances.append(np.hypot(rows - row, columns - column) + rough)
+    return np.argmin(distances, axis=0)
+
+
+def _taken(bare: Map, part: NDArray[np.bool_]) -> Map:
+    """Return what a part takes of a map without nuclei: objects by their centre, larger ones as far as they reach."""
+    count, labels, stats, centres = cv2.connectedComponentsWithStats((bare > 0).astype(np.uint8), connectivity=4)
+    kept = part.copy()
+    for number in range(1, count):
+        if stats[number, cv2.CC_STAT_AREA] <= _WHOLE_AREA * bare.size:
+            kept[labels == number] = _lies_in(centres[number][::-1], part)
+    return np.where(kept, bare, 0).astype(np.uint8)
+
+
+def _lies_in(centre: NDArray[np.float64], part: NDArray[np.bool_]) -> bool:
+    last = len(part) - 1
+    return bool(part[min(max(round(centre[0]), 0), last), min(max(round(centre[1]), 0), last)])
+
+
+def _carried(nucleus: Nucleus, symmetry: int, side: int) -> Nucleus:
+    """Return a nucleus where it lies after its square map of `side` was turned or flipped."""
+    levels, own, reach = (dihedral(p, symmetry) for p in (nucleus.levels, nucleus.nucleus, nucleus.reach))
+    height, width = nucleus.nucleus.shape
+    top, left = nucleus.top, nucleus.left
+    for _ in range(symmetry % 4):  # what np.rot90 does to a corner
+        top, left, height, width = side - left - width, top, width, height
+    if symmetry >= 4:
+        top = side - top - height
+    return Nucleus(levels, own, reach, top, left, nucleus.inside)
+
+
+def _linear_map(generator: np.random.Generator) -> NDArray[np.float64]:
+    angle = generator.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    scale, stretch = generator.normal(0, _SCALE), generator.normal(0, _STRETCH)
+    return np.asarray(turn @ np.diag(np.exp([scale + stretch, scale - stretch])))
