@@ -6,8 +6,8 @@
 * batch: milliseconds for a batch of 32 in which every item is replaced (``p=1``), beside the bare work: drawing 32
   masks and passing them through the renderer, with noise and stain at hand. Preset ``default`` with one update of
   training (time does not depend on the weights; the mask filter looks at every mask, and admits those of an untrained
-  mask GAN), mask prior ``mosaic`` and the mask GAN; without a pool, and with one, whose masks are drawn beforehand (bare
-  work: the renderer alone). Beside it the training step of a ResNet-18 on the batch.
+  mask GAN), mask prior ``mosaic`` and the mask GAN; without a pool, and with one, whose masks are drawn beforehand
+  (bare work: the renderer alone). Beside it the training step of a ResNet-18 on the batch.
 * memory: resident memory that wrapping 10,000 synthetic images on disk adds to a process, and that reading all of them
   once adds; in a child process, with a renderer of few filters.
 
