@@ -86,7 +86,7 @@ def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.
         nodes = generator.normal(0, _ROUGHNESS * side, (_ROUGHNESS_CELLS, _ROUGHNESS_CELLS))
         rough = cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
         distances.append(np.hypot(rows - row, columns - column) + rough)
-    return np.argmin(distances, axis=0)
+    return np.asarray(np.argmin(distances, axis=0))
 
 
 def _taken(bare: Map, part: NDArray[np.bool_]) -> Map:
