@@ -1,7 +1,7 @@
 """Estimate how long the paper's whole table takes on one GPU, from counted work: no GPU is needed.
 
     python benchmarks/paper_table.py --images 150 --classes 2
-    python benchmarks/paper_table.py --images 150 --classes 2 --steps 200
+    python benchmarks/paper_table.py --images 150 --classes 2 --steps 150 --set mask_gan.max_steps=1500
 
 Counted, with the networks of preset ``paper`` and of `PAPER_OUTLINE`: floating-point operations, and the calls that a
 step makes, of which each costs the host some microseconds whatever the GPU is. A step takes the longer of both. The
