@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, Subset
 from typer.testing import CliRunner
 
 from syncgan import ARMS, Phantom, SynCGANAugmenter, SynCGANConfig
@@ -18,11 +18,13 @@ from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 from syncgan.evaluation.benchmark.data import Guard, read_benchmark_data
 from syncgan.evaluation.benchmark.ratio import smallest_as_good, tune_ratio
 from syncgan.evaluation.benchmark.runner import run_benchmark
-from syncgan.evaluation.benchmark.settings import BenchmarkConfig
+from syncgan.evaluation.benchmark.settings import PAPER_OUTLINE, BenchmarkConfig, Outline
+from syncgan.evaluation.benchmark.split_run import rounded
 from syncgan.evaluation.benchmark.splits import make_splits
 from syncgan.evaluation.benchmark.summary import BenchmarkSummary
 from syncgan.evaluation.doctor_prints import digest_of
 from syncgan.evaluation.features import TextureFeatures
+from syncgan.evaluation.statistics import scores_of
 
 FEW = [
     "extractor.segmenter=otsu",
@@ -121,6 +123,26 @@ def test_a_split_file_holds_what_statistics_need(whole: Path) -> None:
     assert [entry["training_items"] for entry in first["results"]] == [8, 8, 24, 24]
     assert [entry["steps"] for entry in first["results"]] == [None, 4, None, 4]
     assert not (whole / "work").exists()
+
+
+def test_a_file_with_other_spacing_is_read_alike(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"arms": ("Orig",), "repeats": 1}
+    before = run(tmp_path / "out", **asked)
+    path = tmp_path / "out" / "splits" / "split-001.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=2))
+    assert run(tmp_path / "out", **asked).markdown == before.markdown
+
+
+def test_rounding_in_the_file_changes_no_score() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 500)
+    for sharpness in (1.0, 10.0, 60.0):  # down to 1e-70
+        logits = sharpness * (generator.normal(size=(500, 3)) + 0.5 * np.eye(3)[labels])
+        chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        kept = np.array(rounded(chances))
+        assert len(json.dumps(kept.tolist(), separators=(",", ":"))) < (9 if sharpness < 2 else 17) * kept.size
+        assert scores_of(labels, kept) == pytest.approx(scores_of(labels, chances), abs=2e-5, rel=1e-3)
 
 
 def test_the_table_is_the_mean_balanced_accuracy_of_the_split_files(whole: Path) -> None:
@@ -265,28 +287,10 @@ def test_groups_reach_the_result_and_never_cross(tmp_path: Path) -> None:
 # --- arms ------------------------------------------------------------------------------------------------------------
 
 
-def test_held_back_images_help_and_wrong_labels_hurt(tmp_path: Path, register: Any) -> None:
-    class Wrong:
-        def __init__(self, dataset: Any) -> None:
-            self.dataset = dataset
-
-        def __len__(self) -> int:
-            return len(self.dataset)
-
-        def __getitem__(self, index: int) -> Any:
-            image, label = self.dataset[index]
-            return image, 1 - label if index % 3 == 0 else label
-
-    register("test-wrong", lambda dataset, augmenter, seed: Wrong(dataset))
-    data = Kept(80, seed=2)
-    summary = run(tmp_path / "out", data, arms=("Orig", "Oracle", "test-wrong"), repeats=6, per_class=8)
-    found = summary.balanced_accuracy["probe"]
-    assert found["Oracle"] > found["Orig"] + 0.02
-    assert found["test-wrong"] < found["Orig"] - 0.02
+def test_tables_and_a_plot_lie_beside_the_splits(whole: Path) -> None:
     for suffix in (".md", ".tex", ".csv", ".json"):
-        assert summary.table.with_suffix(suffix).stat().st_size > 100
-    assert (tmp_path / "out" / "differences.png").read_bytes().startswith(b"\x89PNG")
-    assert set(summary.as_dict()["verdicts"]["probe"]) == {"Oracle", "test-wrong"}
+        assert (whole / f"table{suffix}").stat().st_size > 100
+    assert (whole / "differences.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_oracle_adds_as_many_real_images_as_prop_adds_synthetic(tmp_path: Path) -> None:
@@ -335,7 +339,7 @@ def test_a_damaged_result_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "out", arms=("Orig",), repeats=1)
     path = tmp_path / "out" / "splits" / "split-001.json"
     text = path.read_text()
-    path.write_text(text.replace('"labels": [\n    0', '"labels": [\n    1'))
+    path.write_text(text.replace('"labels": [0', '"labels": [1'))
     with pytest.raises(ArtefactError, match="does not match its sha256"):
         run(tmp_path / "out", arms=("Orig",), repeats=1)
     path.write_text(text[:100])
@@ -365,13 +369,17 @@ def test_splits_of_the_runner_are_those_of_make_splits(tmp_path: Path) -> None:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_runs_goes_on_and_prints_json(tmp_path: Path) -> None:
+def save(folder: Path, data: Kept) -> None:
     from PIL import Image
 
-    for index, (name, _) in enumerate(PHANTOM.samples):
-        path = tmp_path / "data" / f"{name}.png"
+    for index, (name, _) in enumerate(data.samples):
+        path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(PHANTOM.pixels[index]).save(path)
+        Image.fromarray(data.pixels[index]).save(path)
+
+
+def test_the_command_runs_goes_on_and_prints_json(tmp_path: Path) -> None:
+    save(tmp_path / "data", PHANTOM)
     table = "file,slide\n" + "".join(f"{name}.png,{index // 2}\n" for index, (name, _) in enumerate(PHANTOM.samples))
     (tmp_path / "groups.csv").write_text(table)
     command = ["benchmark", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--arms", "Orig,Oracle"]
@@ -386,6 +394,23 @@ def test_the_command_runs_goes_on_and_prints_json(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, [*command, "--repeats", "2", "--seed", "5"])
     assert refused.exit_code == 2
     assert "holds another benchmark" in refused.output
+
+
+@pytest.mark.parametrize(("more", "expected"), [([], PAPER_OUTLINE), (["--arms", "Orig", "--repeats", "2"], None)])
+def test_the_papers_table_is_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], expected: Any
+) -> None:
+    from syncgan.evaluation.benchmark import runner
+
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(runner, "run_benchmark", lambda *_, **given: asked.update(given))
+    save(tmp_path / "data", PHANTOM)
+    command = ["benchmark", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--preset", "paper", *more]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    outline = expected or Outline(("Orig",), PAPER_OUTLINE.classifiers, 2)
+    assert (asked["arms"], asked["classifiers"], asked["repeats"]) == tuple(vars(outline).values())
+    assert asked["config"] == SynCGANConfig.preset("paper")
+    assert asked["settings"].batch_size == 16
 
 
 # --- how many synthetic images ---------------------------------------------------------------------------------------
@@ -429,3 +454,76 @@ def test_the_smallest_ratio_within_one_standard_error_of_the_best_is_taken() -> 
 def test_ratios_that_make_no_sense_are_refused(ratios: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="expected ratios of at least 0, each once"):
         tune_ratio(PHANTOM, ratios=ratios)
+
+
+class ConfusingAugmenter:
+    """Stands for an augmenter that adds images with wrong labels; knows what it was fitted on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def fit(self, dataset: Any, **_: Any) -> ConfusingAugmenter:
+        FITTED.append([dataset.samples[index][0] for index in range(len(dataset)) if dataset[index]])
+        return self
+
+    def wrap(self, dataset: Any, strategy: float, transform: Any, seed: int) -> Any:
+        return ConcatDataset([dataset, *[[(x, 1 - y) for x, y in dataset]] * round(strategy)])
+
+
+FITTED: list[list[str]] = []
+
+
+@pytest.fixture
+def confusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("syncgan.evaluation.benchmark.sources.SynCGANAugmenter", ConfusingAugmenter)
+    monkeypatch.setattr("syncgan.evaluation.benchmark.split_run.RATIOS", (0.0, 1.0, 2.0))
+    FITTED.clear()
+    yield
+    FITTED.clear()
+
+
+TUNED: dict[str, Any] = {"arms": ("Orig", "Orig+Prop", "Prop"), "repeats": 1, "per_class": 8}
+BY_TWO = QUICK.updated(["tuning_folds=2"])
+
+
+def test_a_split_chooses_its_ratio_on_its_training_part_alone(tmp_path: Path, confusing: None) -> None:
+    summary = run(tmp_path / "out", settings=BY_TWO, **TUNED)
+    (split,) = results(tmp_path / "out")
+    inner = FITTED[:2]  # the third is of Prop
+    for names in inner:
+        assert set(names) < set(split["items"]["train"])
+    assert inner[0] != inner[1]
+    assert split["ratio"]["chosen"] == 0.0
+    assert {key: len(found) for key, found in split["ratio"]["balanced_accuracy"].items()} == {"0": 2, "1": 2, "2": 2}
+    orig, added, alone = split["results"]
+    assert added["probabilities"] == orig["probabilities"]  # none were added
+    assert alone["training_items"] == 2 * 16  # which alone cannot be
+    assert split["added"]["synthetic"] == {"benign": 0, "malignant": 0}
+    assert summary.ratios == {1: 0.0}
+
+
+def test_a_choice_goes_on_after_an_interruption_and_belongs_to_the_benchmark(
+    tmp_path: Path, confusing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "whole", settings=BY_TWO, **TUNED)
+    fits = len(FITTED)
+    fit = ConfusingAugmenter.fit
+
+    def breaking(self: Any, dataset: Any, **_: Any) -> Any:
+        if len(FITTED) == fits + 1:  # in the second inner split
+            raise KeyboardInterrupt
+        return fit(self, dataset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConfusingAugmenter, "fit", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "out", settings=BY_TWO, **TUNED)
+    run(tmp_path / "out", settings=BY_TWO, **TUNED)
+    assert len(FITTED) == 2 * fits  # nothing twice
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    with pytest.raises(RunExistsError, match=r"settings\.tuning_folds: was 2, is None"):
+        run(tmp_path / "out", **TUNED)
+
+
+def test_too_few_training_images_to_choose_a_ratio_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="choosing a ratio on the training images: expected at least 5"):
+        run(tmp_path / "out", settings=BY_TWO, arms=("Orig",), per_class=4, repeats=1)

@@ -10,9 +10,11 @@ import re
 import numpy as np
 import pytest
 
+from syncgan.cli.console import table_lines
 from syncgan.evaluation.benchmark.difference_plots import draw_differences
 from syncgan.evaluation.benchmark.tables import (
     PAPER_ARMS,
+    arm_table,
     csv_table,
     difference_table,
     json_table,
@@ -114,11 +116,30 @@ def test_json_is_strict_and_complete(analysis):
     assert json.loads(json.dumps(json_table(single), allow_nan=False))["comparisons"][0]["difference"]["low"] is None
 
 
-def test_one_split_still_makes_tables():
-    single = analyse({"net": outcomes(splits=1)}, resamples=20)
-    assert "(" not in mean_table(single).rows[0][1]
-    assert difference_table(single).rows[0][3] == "no evidence"
-    assert draw_differences(single).startswith(b"\x89PNG")
+@pytest.mark.parametrize("splits", [1, 2])
+def test_too_few_splits_still_make_tables_without_intervals(splits):
+    few = analyse({"net": outcomes(splits=splits)}, resamples=20)
+    assert "(" not in mean_table(few).rows[0][1]
+    assert "Intervals and verdicts need 3 splits" in mean_table(few).explanation
+    assert difference_table(few).rows[0][3] == "no evidence (too few splits)"
+    assert re.fullmatch(r"[+-]\d+\.\d", arm_table(few).rows[1][3])
+    assert draw_differences(few).startswith(b"\x89PNG")
+
+
+def test_the_table_for_a_terminal_has_the_figures_of_the_others(analysis):
+    rows = {(row[0], row[1]): row for row in arm_table(analysis).rows}
+    means, differences = mean_table(analysis), difference_table(analysis).rows
+    shown = dict(zip(means.header[1:], means.rows[0][1:], strict=True))
+    assert {arm: rows["ResNet-18", arm][2] for arm in SHARES} == shown
+    for classifier, arm, difference, verdict, detectable, *_ in differences:
+        assert rows[classifier, arm][3:] == (difference, verdict, detectable)
+
+
+def test_a_terminal_shows_names_as_they_are_and_no_markup(hostile):
+    text = "\n".join(table_lines(arm_table(hostile)))
+    assert "<b>_" in text
+    assert "&lt;" not in text
+    assert "\\_" not in text
 
 
 def test_hostile_names_do_no_harm_in_a_spreadsheet(hostile):

@@ -220,13 +220,30 @@ def test_arms_with_equal_predictions_are_no_evidence():
     assert verdict_of(found, ACCURACY) == "no evidence"
 
 
-def test_one_split_gives_no_verdict():
+@pytest.mark.parametrize("splits", [1, 2])
+def test_one_or_two_splits_give_no_interval_and_no_verdict(splits):
     labels, chances = predictions(40, 2)
-    resampling = Resampling([labels], resamples=20)
-    found = interval_of(resampling.of(ACCURACY, {"a": [chances]})["a"], resampling)
+    resampling = Resampling([labels] * splits, resamples=20)
+    found = interval_of(resampling.of(ACCURACY, {"a": [chances] * splits})["a"], resampling)
     assert math.isnan(found.low)
+    assert math.isnan(found.p_value)
     assert found.estimate == scores_of(labels, chances)["accuracy"]
-    assert "at least two splits" in sentence_of(found, ACCURACY)
+    assert "at least 3 splits" in sentence_of(found, ACCURACY)
+
+
+def test_no_interval_leaves_the_values_that_a_score_can_have():
+    labels = [np.tile([0, 1], 10)] * 3
+    right = [np.eye(2)[part] for part in labels]
+    wrong = [0.9 * chances + 0.05 for chances in (right[0], right[1], 1 - right[2])]  # two perfect splits, one at zero
+    for score in ("accuracy", "brier", "auc"):
+        found = analyse({"net": Outcomes(labels, {"Orig": right, "Prop": wrong})}, score=score, resamples=50)
+        most = 2 if score == "brier" else 1
+        for cell in found.cells:
+            assert 0 <= cell.mean.low <= cell.mean.high <= most
+        (compared,) = found.comparisons
+        assert -most <= compared.difference.low <= compared.difference.high <= most
+        assert compared.difference.detectable == math.inf
+        assert "these 3 splits could hardly have shown any difference" in compared.sentence
 
 
 def benchmark(seed, splits, *, gain=0.0, items=60, patients=12, shared=True, split_sd=0.15):
@@ -301,9 +318,10 @@ def test_corrected_t_test_matches_the_formula_and_scipy_without_correction():
     assert (plain.statistic, plain.p_value) == pytest.approx((expected.statistic, expected.pvalue))
 
 
-def test_corrected_t_test_of_no_difference_and_of_one_split():
-    assert corrected_t_test([0.0, 0.0], 3, 1).p_value == 1
+def test_corrected_t_test_of_no_difference_and_of_too_few_splits():
+    assert corrected_t_test([0.0, 0.0, 0.0], 3, 1).p_value == 1
     assert math.isnan(corrected_t_test([0.1], 3, 1).p_value)
+    assert math.isnan(corrected_t_test([0.1, 0.2], 3, 1).high)
 
 
 def test_holm_never_rejects_more_than_its_definition():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncgan.cli.console import command, conclude, display_for, say_what_was_read
+from syncgan.cli.console import command, conclude, display_for, say_what_was_read, table_lines
 from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Seed, Settings, configuration, part_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def benchmark(
         list[str] | None,
         typer.Option("--classifiers", metavar="NAMES", help="What is trained, e.g. probe,resnet18."),
     ] = None,
-    repeats: Annotated[int, typer.Option("--repeats", metavar="N", min=1, help="Splits; may be raised later.")] = 5,
+    repeats: Annotated[
+        int | None,
+        typer.Option("--repeats", metavar="N", min=1, help="Splits: 5, or 10 with `--preset paper`; may be raised."),
+    ] = None,
     per_class: Annotated[
         int | None,
         typer.Option("--per-class", metavar="N", min=2, help="Training images of a class; without it 3:1:1."),
@@ -54,6 +57,15 @@ def benchmark(
             "--train", metavar="KEY=VALUE", help="Change the classifiers' training, e.g. steps=500; may be repeated."
         ),
     ] = None,
+    tune_ratio: Annotated[
+        int | None,
+        typer.Option(
+            "--tune-ratio",
+            metavar="FOLDS",
+            min=1,
+            help="Choose synthetic : real (0 is possible) in each split, by so many inner splits of its training part.",
+        ),
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch ImageNet weights that are not on disk.")] = False,
     config: ConfigFile = None,
     preset: Preset = None,
@@ -63,18 +75,24 @@ def benchmark(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare classifiers trained on real images with those trained on real and synthetic ones, over many splits."""
+    """Compare classifiers trained on real images with those trained on real and synthetic ones, over many splits.
+
+    With `--preset paper`: the arms, classifiers and settings of the paper's tables, over 10 splits.
+    """
     from syncgan.evaluation.progress import FitProgress
     from syncgan.evaluation.runs import load_run_data, require_outside
 
     tree, part = configuration(config, preset, settings), (1, 1) if shard is None else part_of(shard)
-    train = _training(training, download)
+    train = _training(training, tune_ratio, download)
     require_outside(out, data)
     source = load_run_data(
         data, groups=groups, group_column=group_column, limit_per_class=limit_per_class, levels=tree.levels
     )
-    from syncgan.evaluation.benchmark.runner import DEFAULT_ARMS, DEFAULT_CLASSIFIERS, run_benchmark
+    from syncgan.evaluation.benchmark.runner import run_benchmark
+    from syncgan.evaluation.benchmark.settings import DEFAULT_OUTLINE, PAPER_OUTLINE
 
+    outline = PAPER_OUTLINE if preset == "paper" else DEFAULT_OUTLINE
+    repeats = repeats or outline.repeats
     with display_for(as_json, quiet) as display:
         say_what_was_read(display, source)
         summary = run_benchmark(
@@ -82,8 +100,8 @@ def benchmark(
             out,
             config=tree,
             settings=train,
-            arms=_names(arms) or DEFAULT_ARMS,
-            classifiers=_names(classifiers) or DEFAULT_CLASSIFIERS,
+            arms=_names(arms) or outline.arms,
+            classifiers=_names(classifiers) or outline.classifiers,
             repeats=repeats,
             per_class=per_class,
             seed=seed,
@@ -103,15 +121,21 @@ def _names(given: list[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
 
 
-def _training(assignments: list[str] | None, download: bool) -> BenchmarkConfig:
+def _training(assignments: list[str] | None, tune_ratio: int | None, download: bool) -> BenchmarkConfig:
     from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 
-    settings = BenchmarkConfig().updated(assignments or [])
-    return settings.updated(["weights=download"]) if download else settings
+    more = [] if tune_ratio is None else [f"tuning_folds={tune_ratio}"]
+    more += ["weights=download"] if download else []
+    return BenchmarkConfig().updated([*(assignments or []), *more])
 
 
 def _lines(summary: BenchmarkSummary, repeats: int) -> list[str]:
-    lines = [*summary.markdown.splitlines(), ""]
+    from syncgan.evaluation.benchmark.tables import arm_table
+
+    lines = [*table_lines(arm_table(summary.analysis)), ""]
+    if summary.ratios:
+        chosen = ", ".join(f"{ratio:g} (split {split})" for split, ratio in summary.ratios.items())
+        lines.append(f"synthetic : real, chosen in each split: {chosen}")
     lines += [f"not run: {reason}" for reason in summary.skipped]
     if len(summary.splits) < repeats:
         lines.append(f"{len(summary.splits)} of {repeats} splits are finished; the others belong to other shards")

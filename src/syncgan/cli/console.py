@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import shlex
+import shutil
 import signal
 import sys
 import warnings
@@ -19,14 +20,16 @@ from syncgan.errors import SyncganError
 from syncgan.training.launch import is_main_process
 
 if TYPE_CHECKING:
+    from syncgan.evaluation.figures import FactTable
     from syncgan.evaluation.progress import Display
 
-__all__ = ["command", "conclude", "display_for", "say_what_was_read", "stage_of"]
+__all__ = ["command", "conclude", "display_for", "say_what_was_read", "stage_of", "table_lines"]
 
 Arguments = ParamSpec("Arguments")
 
 _INTERRUPTED = 130
 _TERMINATED = 128 + signal.SIGTERM
+_WIDTH = 120  # of lines that go to a file or a pipe
 
 
 class _Read(Protocol):
@@ -91,6 +94,25 @@ def conclude(display: Display, as_json: bool, summary: dict[str, Any], lines: li
         display.say(line)
     if as_json and is_main_process():
         typer.echo(json.dumps(summary))
+
+
+def table_lines(table: FactTable) -> list[str]:
+    """Return a table as plain lines in columns, as wide as the terminal, and its explanation below."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from syncgan.evaluation.progress import printable
+
+    drawn = Table(box=None, pad_edge=False)
+    for title in table.header:
+        drawn.add_column(Text(title))
+    for row in table.rows:
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(width=shutil.get_terminal_size((_WIDTH, 24)).columns, color_system=None)
+    with console.capture() as written:
+        console.print(drawn, Text(table.explanation), sep="\n")
+    return [line.rstrip() for line in written.get().splitlines()]
 
 
 def _fail(message: str, code: int) -> NoReturn:

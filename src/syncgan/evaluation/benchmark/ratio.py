@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from syncgan import rng
 from syncgan.config import SynCGANConfig, checked
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, DataError
 from syncgan.evaluation.arms import ArmPlan
 from syncgan.evaluation.benchmark.data import BenchmarkData, read_benchmark_data
 from syncgan.evaluation.benchmark.feature_cache import CachedFeatures, features_for
@@ -22,7 +24,13 @@ from syncgan.evaluation.benchmark.training import make_classifier, train_classif
 from syncgan.evaluation.features import Features
 from syncgan.training.precision import resolve_device
 
-__all__ = ["RatioChoice", "smallest_as_good", "tune_ratio"]
+if TYPE_CHECKING:
+    from syncgan.training.events import FitEvent
+
+__all__ = ["RATIOS", "RatioChoice", "RatioSearch", "choice_of", "inner_splits", "smallest_as_good", "tune_ratio"]
+
+RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Synthetic : real that are compared unless asked otherwise."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,20 @@ class RatioChoice:
     balanced_accuracy: dict[float, float]
     scores: dict[float, tuple[float, ...]]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the choice and the scores behind it, JSON-compatible."""
+        return {
+            "chosen": self.ratio,
+            "balanced_accuracy": {f"{ratio:g}": list(found) for ratio, found in self.scores.items()},
+        }
+
 
 def tune_ratio(
     dataset: Any,
     *,
     config: SynCGANConfig | None = None,
     settings: BenchmarkConfig | None = None,
-    ratios: Sequence[float] = (0.0, 0.5, 1.0, 2.0, 4.0),
+    ratios: Sequence[float] = RATIOS,
     classifier: str = "probe",
     folds: int = 5,
     groups: Sequence[Any] | None = None,
@@ -81,30 +96,42 @@ def tune_ratio(
     wanted = sorted(float(ratio) for ratio in ratios)
     if not wanted or wanted[0] < 0 or len(set(wanted)) < len(wanted) or not np.isfinite(wanted).all():
         raise ConfigError(f"expected ratios of at least 0, each once, got {list(ratios)}")
-    config, settings, where = checked(config), settings or BenchmarkConfig(), resolve_device(device)
+    config, where = checked(config), resolve_device(device)
     data = read_benchmark_data(dataset, config, groups=groups)
     same = [found.members for found in data.same_images() if found.exact]
-    splits = make_splits(
-        data.labels, joined_groups(data.groups, same, len(data)), repeats=folds, seed=rng.seed_for(seed, "ratio")
+    splits = inner_splits(data.labels, joined_groups(data.groups, same, len(data)), folds=folds, seed=seed)
+    search = RatioSearch(
+        data=data,
+        config=config,
+        settings=settings or BenchmarkConfig(),
+        classifier=classifier,
+        features=features_for([classifier], features, where),
+        device=where,
     )
-    cached = features_for([classifier], features, where)
-    scores: dict[float, list[float]] = {ratio: [] for ratio in wanted}
-    for done, split in enumerate(splits):
-        own = rng.seed_for(seed, "ratio", split.number)
-        sources = SplitSources(data, split, config=config, work=None, seed=own, device=where)
-        for place, ratio in enumerate(wanted):
-            score = _score(data, split, sources, ratio, classifier, settings, cached, own, where)
-            scores[ratio].append(score)
-            if progress is not None:
-                progress(done * len(wanted) + place + 1, len(splits) * len(wanted))
+    done = 0
+
+    def tell(ratio: float) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, len(splits) * len(wanted))
+
+    return choice_of(
+        [search.scores(split, search.sources(split, seed=seed), wanted, seed=seed, tell=tell) for split in splits]
+    )
+
+
+def choice_of(found: Sequence[Mapping[float, float]]) -> RatioChoice:
+    """Return the choice by ratio -> balanced accuracy of each inner split."""
+    scores = {ratio: tuple(own[ratio] for own in found) for ratio in found[0]}
     return RatioChoice(
         ratio=smallest_as_good(scores),
-        balanced_accuracy={ratio: float(np.mean(found)) for ratio, found in scores.items()},
-        scores={ratio: tuple(found) for ratio, found in scores.items()},
+        balanced_accuracy={ratio: float(np.mean(values)) for ratio, values in scores.items()},
+        scores=scores,
     )
 
 
-def smallest_as_good(scores: dict[float, list[float]]) -> float:
+def smallest_as_good(scores: Mapping[float, Sequence[float]]) -> float:
     """Return the smallest ratio whose paired difference to the best is within one standard error of it.
 
     Examples
@@ -123,27 +150,109 @@ def smallest_as_good(scores: dict[float, list[float]]) -> float:
     return best
 
 
-def _score(
-    data: BenchmarkData,
-    split: Split,
-    sources: SplitSources,
-    ratio: float,
-    classifier: str,
-    settings: BenchmarkConfig,
-    features: CachedFeatures | None,
+def inner_splits(
+    labels: NDArray[np.int64],
+    joined: Sequence[int],
+    *,
+    folds: int,
     seed: int,
-    device: torch.device,
-) -> float:
-    from sklearn.metrics import balanced_accuracy_score
+    among: NDArray[np.int64] | None = None,
+) -> list[Split]:
+    """Split training items 3:1:1, several times anew.
 
-    parts = {name: data.part(indices) for name, indices in split.parts().items()}
-    training: Any = parts["train"]
-    if ratio:
-        training = sources.augmenter.wrap(training, ratio, seed=rng.seed_for(seed, "arm"))
-    own = rng.seed_for(seed, "classifier")
-    made = make_classifier(
-        classifier, classes=len(data.classes), settings=settings, features=features, device=device, seed=own
-    )
-    trained = train_classifier(made, ArmPlan(training), parts["validation"], settings=settings, device=device, seed=own)
-    predicted = trained.predict(parts["test"].images).argmax(axis=1)
-    return float(balanced_accuracy_score(parts["test"].targets, predicted))
+    Parameters
+    ----------
+    labels, joined : class and group of every item; see `joined_groups`.
+    folds : number of inner splits.
+    seed : names them.
+    among : items to split, ascending, of which the returned splits are made; None for all.
+
+    Raises
+    ------
+    DataError
+        Too few items or groups of a class.
+    """
+    chosen = np.arange(len(labels)) if among is None else among
+    groups = [joined[index] for index in chosen.tolist()]
+    try:
+        splits = make_splits(labels[chosen], groups, repeats=folds, seed=rng.seed_for(seed, "ratio"))
+    except DataError as error:
+        raise DataError(f"choosing a ratio on the training images: {error}") from None
+    return [Split(own.number, **{side: chosen[part] for side, part in own.parts().items()}) for own in splits]
+
+
+@dataclass(frozen=True)
+class RatioSearch:
+    """What all inner splits have in common.
+
+    Attributes
+    ----------
+    data : the images.
+    config, settings : of the augmenter, and of the classifier's training.
+    classifier : name in ``CLASSIFIERS``.
+    features, device, callbacks : see `run_benchmark`.
+    """
+
+    data: BenchmarkData
+    config: SynCGANConfig
+    settings: BenchmarkConfig
+    classifier: str
+    features: CachedFeatures | None
+    device: torch.device
+    callbacks: Iterable[Callable[[FitEvent], None]] = ()
+
+    def sources(self, split: Split, *, seed: int, work: Path | None = None) -> SplitSources:
+        """Return what makes synthetic images in an inner split; in `work` an interrupted fit goes on."""
+        return SplitSources(
+            self.data,
+            split,
+            config=self.config,
+            work=work,
+            seed=rng.seed_for(seed, "ratio", split.number),
+            device=self.device,
+            callbacks=self.callbacks,
+        )
+
+    def scores(
+        self,
+        split: Split,
+        sources: SplitSources,
+        ratios: Sequence[float],
+        *,
+        seed: int,
+        tell: Callable[[float], None] | None = None,
+    ) -> dict[float, float]:
+        """Return ratio -> balanced accuracy in an inner split.
+
+        Parameters
+        ----------
+        split, sources : which items, and what makes synthetic ones of them.
+        ratios : what is compared.
+        seed : as in `sources`.
+        tell : called with a ratio as soon as it is done.
+        """
+        own = rng.seed_for(seed, "ratio", split.number)
+        parts = {name: self.data.part(indices) for name, indices in split.parts().items()}
+        found = {}
+        for ratio in ratios:
+            training = sources.augmenter.wrap(parts["train"], ratio, seed=rng.seed_for(own, "arm"))
+            found[ratio] = self._score(training, parts, rng.seed_for(own, "classifier"))
+            if tell is not None:
+                tell(ratio)
+        return found
+
+    def _score(self, training: Any, parts: Mapping[str, Any], seed: int) -> float:
+        from sklearn.metrics import balanced_accuracy_score
+
+        settings, device, test = self.settings, self.device, parts["test"]
+        made = make_classifier(
+            self.classifier,
+            classes=len(self.data.classes),
+            settings=settings,
+            features=self.features,
+            device=device,
+            seed=seed,
+        )
+        plan = ArmPlan(training)
+        trained = train_classifier(made, plan, parts["validation"], settings=settings, device=device, seed=seed)
+        return float(balanced_accuracy_score(test.targets, trained.predict(test.images).argmax(axis=1)))

@@ -17,7 +17,8 @@ from syncgan.config import SynCGANConfig, checked
 from syncgan.errors import ConfigError
 from syncgan.evaluation.benchmark.data import BenchmarkData, read_benchmark_data
 from syncgan.evaluation.benchmark.feature_cache import features_for
-from syncgan.evaluation.benchmark.settings import BenchmarkConfig
+from syncgan.evaluation.benchmark.ratio import RATIOS
+from syncgan.evaluation.benchmark.settings import DEFAULT_OUTLINE, BenchmarkConfig
 from syncgan.evaluation.benchmark.split_run import Bench, run_split
 from syncgan.evaluation.benchmark.splits import joined_groups, make_splits
 from syncgan.evaluation.benchmark.store import BenchmarkStore
@@ -30,10 +31,7 @@ from syncgan.training.precision import resolve_device
 if TYPE_CHECKING:
     from syncgan.training.events import FitEvent
 
-__all__ = ["DEFAULT_ARMS", "DEFAULT_CLASSIFIERS", "check_names", "run_benchmark"]
-
-DEFAULT_ARMS = ("Orig", "Orig+Trad", "Orig+Prop", "Orig+Trad+Prop")
-DEFAULT_CLASSIFIERS = ("probe",)
+__all__ = ["check_names", "run_benchmark"]
 
 
 class Tell(Protocol):
@@ -50,9 +48,9 @@ def run_benchmark(
     *,
     config: SynCGANConfig | None = None,
     settings: BenchmarkConfig | None = None,
-    arms: Sequence[str] = DEFAULT_ARMS,
-    classifiers: Sequence[str] = DEFAULT_CLASSIFIERS,
-    repeats: int = 5,
+    arms: Sequence[str] = DEFAULT_OUTLINE.arms,
+    classifiers: Sequence[str] = DEFAULT_OUTLINE.classifiers,
+    repeats: int = DEFAULT_OUTLINE.repeats,
     per_class: int | None = None,
     groups: Sequence[Any] | None = None,
     seed: int = 0,
@@ -109,7 +107,7 @@ def run_benchmark(
         {
             "data": read.fingerprint(),
             "config": config.identity(),
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.identity(),
             "arms": list(arms),
             "classifiers": list(classifiers),
             "per_class": per_class,
@@ -126,6 +124,7 @@ def run_benchmark(
     bench = Bench(
         data=read,
         same=same,
+        joined=tuple(joined),
         config=config,
         settings=settings,
         arms=tuple(arms),
@@ -138,7 +137,8 @@ def run_benchmark(
     )
     own = splits[shard[0] - 1 :: shard[1]]
     missing = [split for split in own if not store.finished(split.number)]
-    clock = _Clock(len(missing), len(arms) * len(classifiers), progress)
+    trainings = len(arms) * len(classifiers) + settings.tuning_folds * len(RATIOS)
+    clock = _Clock(len(missing), trainings, progress)
     for split in missing:
         clock.begin(f"split {split.number} of {repeats}")
         store.finish(split.number, run_split(bench, split, clock.tick))

@@ -1,14 +1,40 @@
-"""How the classifiers of a benchmark are trained: the same for every arm."""
+"""How the classifiers of a benchmark are trained, alike for every arm, and what is compared unless asked otherwise."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import Field
 
 from syncgan.config import ConfigSection
 
-__all__ = ["BenchmarkConfig"]
+__all__ = ["DEFAULT_OUTLINE", "PAPER_OUTLINE", "BenchmarkConfig", "Outline"]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a benchmark compares.
+
+    Attributes
+    ----------
+    arms, classifiers : names in ``ARMS`` and ``CLASSIFIERS``.
+    repeats : number of splits.
+    """
+
+    arms: tuple[str, ...]
+    classifiers: tuple[str, ...]
+    repeats: int
+
+
+DEFAULT_OUTLINE = Outline(("Orig", "Orig+Trad", "Orig+Prop", "Orig+Trad+Prop"), ("probe",), 5)
+
+PAPER_OUTLINE = Outline(
+    ("Orig", "Orig+Prop", "Orig+Trad", "Orig+Trad+Prop", "Prop", "GAN", "Orig+GAN"),
+    ("resnet152", "densenet161", "inception_v3"),
+    10,
+)
+"""The paper's Tables 2 and 3, with ten splits in place of one."""
 
 
 class BenchmarkConfig(ConfigSection):
@@ -22,6 +48,9 @@ class BenchmarkConfig(ConfigSection):
 
     ratio: float = Field(
         2.0, gt=0, le=100, allow_inf_nan=False, description="Synthetic : real images of an arm (Table 1)."
+    )
+    tuning_folds: int = Field(
+        0, ge=0, le=100, description="Inner splits by which each split chooses its own ratio; 0 takes `ratio`."
     )
     steps: int = Field(300, ge=1, description="Optimiser steps of a network, in every arm alike.")
     batch_size: int = Field(16, ge=2, le=4096, description="Images in one step.")
@@ -40,3 +69,10 @@ class BenchmarkConfig(ConfigSection):
     passes: int = Field(
         4, ge=1, le=100, description="How often a classifier that fits itself gets images that change at random."
     )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two benchmarks the same one; what is turned off is left out."""
+        values = self.model_dump(mode="json")
+        if not self.tuning_folds:
+            del values["tuning_folds"]
+        return values

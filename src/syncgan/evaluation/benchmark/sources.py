@@ -46,7 +46,9 @@ class LazyAugmenter:
         return self._fitted is not None
 
     def wrap(self, dataset: Any, strategy: Any = 2.0, transform: Any = None, seed: int = 0, **more: Any) -> Any:
-        """Do as `SynCGANAugmenter.wrap`; the same request is rendered once."""
+        """Do as `SynCGANAugmenter.wrap`; the same request is rendered once, and one for nothing needs no fit."""
+        if strategy == 0 and transform is None and not more:
+            return dataset
         if transform is not None or more or not isinstance(strategy, int | float | str):
             return self.get().wrap(dataset, strategy, transform, seed, **more)
         key = (id(dataset), strategy, seed)

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from syncgan import rng
 from syncgan.config import SynCGANConfig
 from syncgan.errors import DataError
 from syncgan.evaluation.arms import ArmPlan, plan_of
 from syncgan.evaluation.benchmark.data import BenchmarkData, Guard, ImageSet, across
+from syncgan.evaluation.benchmark.ratio import RATIOS, RatioChoice, RatioSearch, choice_of, inner_splits
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 from syncgan.evaluation.benchmark.sources import SplitSources
 from syncgan.evaluation.benchmark.splits import Split
@@ -25,9 +27,9 @@ from syncgan.evaluation.classifiers import initial_weights
 from syncgan.evaluation.doctor_prints import SameImages
 from syncgan.registry import ARMS, accepted
 
-__all__ = ["Bench", "run_split"]
+__all__ = ["Bench", "rounded", "run_split"]
 
-_DIGITS = 6
+_DIGITS, _MOST_DIGITS = 5, 300
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Bench:
     Attributes
     ----------
     data, same : the images, and which of them are one image.
+    joined : group of every item, copies of one image in one group.
     config, settings : of the augmenter and of the classifiers' training.
     arms, classifiers : names.
     store : where results go.
@@ -47,6 +50,7 @@ class Bench:
 
     data: BenchmarkData
     same: Sequence[SameImages]
+    joined: tuple[int, ...]
     config: SynCGANConfig
     settings: BenchmarkConfig
     arms: tuple[str, ...]
@@ -83,9 +87,11 @@ def run_split(bench: Bench, split: Split, tell: Callable[[str], None] | None = N
         callbacks=bench.callbacks,
     )
     parts = {name: data.part(indices) for name, indices in split.parts().items()}
+    choice = _choose_ratio(bench, split, sources, seed, tell) if bench.settings.tuning_folds else None
+    ratio = bench.settings.ratio if choice is None else choice.ratio
     results: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    for result in _trainings(bench, split, parts, sources, seed):
+    for result in _trainings(bench, split, parts, sources, ratio, seed):
         (skipped if "reason" in result else results).append(result)
         if tell is not None:
             tell(f"{result['arm']}, {result['classifier']}")
@@ -98,15 +104,55 @@ def run_split(bench: Bench, split: Split, tell: Callable[[str], None] | None = N
         "labels": parts["test"].targets,
         "groups": None if data.groups is None else [data.groups[index] for index in test],
         "counts": {name: _counts(part) for name, part in parts.items()},
-        "added": _added(parts, bench.settings.ratio),
+        **({} if choice is None else {"ratio": choice.as_dict()}),
+        "added": _added(parts, ratio),
         "near_duplicates": across(split, bench.same, data.names),
         "results": results,
         "skipped": skipped,
     }
 
 
+def _choose_ratio(
+    bench: Bench, split: Split, sources: SplitSources, seed: int, tell: Callable[[str], None] | None
+) -> RatioChoice:
+    """Choose synthetic : real for a split on inner splits of its training part; each is kept as soon as it is done."""
+    classifier = bench.classifiers[0]
+    search = RatioSearch(
+        data=bench.data,
+        config=bench.config,
+        settings=bench.settings,
+        classifier=classifier,
+        features=bench.features,
+        device=bench.device,
+        callbacks=bench.callbacks,
+    )
+    found: list[dict[float, float]] = []
+    for inner in inner_splits(
+        bench.data.labels, bench.joined, folds=bench.settings.tuning_folds, seed=seed, among=split.train
+    ):
+
+        def say(ratio: float, number: int = inner.number) -> None:
+            if tell is not None:
+                tell(f"inner split {number}, ratio {ratio:g}, {classifier}")
+
+        known = bench.store.fold(split.number, inner.number)
+        if known is None:
+            work = bench.store.fold_work(split.number, inner.number)
+            own = search.sources(inner, seed=seed, work=work)
+            scores = search.scores(inner, own, RATIOS, seed=seed, tell=say)
+            sources.guard.seen.update(own.guard.seen)
+            sources.require_unseen_test()
+            bench.store.keep_fold(split.number, inner.number, scores)
+        else:
+            scores = known
+            for ratio in RATIOS:
+                say(ratio)
+        found.append(scores)
+    return choice_of(found)
+
+
 def _trainings(
-    bench: Bench, split: Split, parts: dict[str, ImageSet], sources: SplitSources, seed: int
+    bench: Bench, split: Split, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int
 ) -> Iterator[dict[str, Any]]:
     for place, arm in enumerate(bench.arms):
         plan: ArmPlan | None = None
@@ -117,7 +163,7 @@ def _trainings(
                 continue
             reason = _unserved(arm, parts)
             if reason is None:
-                plan = plan or _plan(arm, bench, parts, sources, seed)
+                plan = plan or _plan(arm, bench, parts, sources, ratio, seed)
                 result = _train(bench, arm, classifier, plan, parts, seed)
             else:
                 result = {"arm": arm, "classifier": classifier, "reason": reason}
@@ -132,20 +178,31 @@ def _unserved(arm: str, parts: dict[str, ImageSet]) -> str | None:
     return None
 
 
-def _plan(arm: str, bench: Bench, parts: dict[str, ImageSet], sources: SplitSources, seed: int) -> ArmPlan:
+def _plan(
+    arm: str, bench: Bench, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int
+) -> ArmPlan:
+    plan = _asked(arm, parts, sources, ratio, seed)
+    if not ratio and _is_empty(plan):  # an arm of synthetic images alone, where the choice was to have none
+        plan = _asked(arm, parts, sources, bench.settings.ratio, seed)
+    if _is_empty(plan):
+        raise DataError(f"arm {arm!r}: expected a training set, got an empty one; check ratio and classes")
+    return plan
+
+
+def _asked(arm: str, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int) -> ArmPlan:
     function = ARMS.get(arm)
     more = {
-        "ratio": bench.settings.ratio,
+        "ratio": ratio,
         "held_back": parts["held_back"],
         "plain_gan": sources.plain_gan,
         "warped": sources.warped,
     }
     returned = function(parts["train"], sources.augmenter, rng.seed_for(seed, "arm"), **accepted(function, more))
-    plan = plan_of(returned)
-    for dataset in (plan.dataset, plan.pretrain):
-        if dataset is not None and not len(dataset):
-            raise DataError(f"arm {arm!r}: expected a training set, got an empty one; check ratio and classes")
-    return plan
+    return plan_of(returned)
+
+
+def _is_empty(plan: ArmPlan) -> bool:
+    return any(dataset is not None and not len(dataset) for dataset in (plan.dataset, plan.pretrain))
 
 
 def _train(
@@ -167,7 +224,7 @@ def _train(
     return {
         "arm": arm,
         "classifier": classifier,
-        "probabilities": np.round(trained.predict(parts["test"].images), _DIGITS).tolist(),
+        "probabilities": rounded(trained.predict(parts["test"].images)),
         "initial_weights": initial_weights(made),
         "training_items": len(plan.dataset),
         "pretraining_items": 0 if plan.pretrain is None else len(plan.pretrain),
@@ -176,6 +233,26 @@ def _train(
         "validation": {name: round(value, _DIGITS) for name, value in trained.validation.items()},
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def rounded(probabilities: NDArray[np.float64]) -> list[list[float]]:
+    """Return probabilities with 5 decimals, and more near 0 and 1: three digits of what lies between.
+
+    So a file is short, and neither a logarithm nor the order of nearly certain predictions suffers.
+
+    Examples
+    --------
+    >>> rounded(np.array([[0.123456789, 0.876543211], [1.23456e-9, 1 - 1.23456e-9]]))
+    [[0.12346, 0.87654], [1.23e-09, 0.99999999877]]
+    """
+    nearest = np.minimum(probabilities, 1 - probabilities)
+    with np.errstate(divide="ignore"):
+        wanted = 2 - np.floor(np.log10(np.maximum(nearest, 0)))
+    decimals = np.clip(wanted, _DIGITS, _MOST_DIGITS).astype(int)
+    return [
+        [round(float(value), int(digits)) for value, digits in zip(*row, strict=True)]
+        for row in zip(probabilities, decimals, strict=True)
+    ]
 
 
 def _require_no_copies(data: BenchmarkData, split: Split) -> None:

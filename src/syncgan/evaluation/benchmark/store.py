@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from syncgan.errors import ArtefactError, RunExistsError
-from syncgan.storage import is_temporary, library_versions, read_json, sha256, write_json, write_json_once
+from syncgan.storage import is_temporary, library_versions, read_json, sha256, write_json_once, write_text
 from syncgan.training.run_folder import differences
 
 __all__ = ["BenchmarkStore"]
@@ -123,6 +123,22 @@ class BenchmarkStore:
         """Keep the result of one training until its split is finished."""
         self._write(self._training_path(number, arm, classifier), "training", result)
 
+    def fold_work(self, number: int, fold: int) -> Path:
+        """Return the folder of the fit in an inner split."""
+        return self.work(number) / f"ratio-{fold:03d}"
+
+    def fold(self, number: int, fold: int) -> dict[float, float] | None:
+        """Return ratio -> score of an inner split of a split that is not finished, None where there is none."""
+        path = self._fold_path(number, fold)
+        if not path.exists():
+            return None
+        return {float(ratio): score for ratio, score in self._read(path, "ratio")["scores"].items()}
+
+    def keep_fold(self, number: int, fold: int, scores: Mapping[float, float]) -> None:
+        """Keep the scores of an inner split until its split is finished, and drop the fit."""
+        self._write(self._fold_path(number, fold), "ratio", {"scores": {f"{at:g}": scores[at] for at in scores}})
+        shutil.rmtree(self.fold_work(number, fold), ignore_errors=True)
+
     def _is_free(self) -> bool:
         # Another shard may be about to begin.
         return self.folder.is_dir() and all(is_temporary(entry.name) for entry in self.folder.iterdir())
@@ -130,9 +146,12 @@ class BenchmarkStore:
     def _training_path(self, number: int, arm: int, classifier: int) -> Path:
         return self.work(number) / "results" / f"{arm:03d}-{classifier:03d}.json"
 
+    def _fold_path(self, number: int, fold: int) -> Path:
+        return self.work(number) / "results" / f"ratio-{fold:03d}.json"
+
     def _write(self, path: Path, kind: str, result: Mapping[str, Any]) -> None:
         self._make(path.parent)
-        write_json(path, _sealed({"kind": kind, "benchmark": self.fingerprint, **result}))
+        write_text(path, _in_lines(_sealed({"kind": kind, "benchmark": self.fingerprint, **result})))
 
     def _read(self, path: Path, kind: str) -> dict[str, Any]:
         content = _opened(path, kind)
@@ -145,6 +164,15 @@ class BenchmarkStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ArtefactError(f"{folder}: cannot be made ({error.strerror}); choose a writable folder") from error
+
+
+def _in_lines(content: Mapping[str, Any]) -> str:
+    """Return JSON with a line for each key: a file of thousands of probabilities that stays small."""
+    lines = (
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(',', ':'))}"
+        for key, value in content.items()
+    )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _sealed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class BenchmarkSummary:
     splits : numbers of the finished splits.
     balanced_accuracy : classifier -> arm -> mean over splits.
     analysis : every mean and paired difference with its interval and verdict.
+    ratios : split -> the ratio that it chose, where splits do.
     skipped : why an arm was not run with a classifier, one sentence each.
     markdown : the tables.
     """
@@ -41,6 +42,7 @@ class BenchmarkSummary:
     analysis: Analysis
     skipped: tuple[str, ...]
     markdown: str
+    ratios: dict[int, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a program that started the benchmark wants to know, JSON-compatible."""
@@ -54,6 +56,7 @@ class BenchmarkSummary:
                 for classifier in self.analysis.classifiers
             },
             "skipped": list(self.skipped),
+            "ratios": {str(split): ratio for split, ratio in self.ratios.items()},
         }
 
 
@@ -97,6 +100,7 @@ def summarise(out: str | PathLike[str], *, score: str = "balanced_accuracy") -> 
         analysis=analysis,
         skipped=tuple(skipped),
         markdown=markdown,
+        ratios={split["split"]: split["ratio"]["chosen"] for split in splits if "ratio" in split},
     )
 
 

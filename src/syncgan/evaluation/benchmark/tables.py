@@ -19,10 +19,12 @@ from syncgan.data.safe_names import csv_cell
 from syncgan.evaluation.figures import FactTable
 from syncgan.evaluation.plots import plain
 from syncgan.evaluation.statistics import Analysis, ArmScore, Comparison, Interval, Score, score_named
+from syncgan.evaluation.statistics.bootstrap import LEAST_SPLITS
 from syncgan.evaluation.statistics.comparison import shown
 
 __all__ = [
     "PAPER_ARMS",
+    "arm_table",
     "arms_in_order",
     "csv_table",
     "difference_table",
@@ -75,7 +77,8 @@ def mean_table(analysis: Analysis, score: Score | None = None) -> FactTable:
     )
     unit = " in percent" if how.percent else ""
     better = "" if how.higher_is_better else "; lower is better"
-    explanation = f"Mean {how.title}{unit} over {over} with its 95 % interval{better}."
+    few = f" Intervals and verdicts need {LEAST_SPLITS} splits." if splits and splits[0] < LEAST_SPLITS else ""
+    explanation = f"Mean {how.title}{unit} over {over} with its 95 % interval{better}.{few}"
     return FactTable(f"Test {how.title}", ("classifier", *arms), rows, explanation)
 
 
@@ -90,6 +93,22 @@ def difference_table(analysis: Analysis, score: Score | None = None) -> FactTabl
     rows = tuple(tuple(column.cell(one) for column in columns) for one in ordered)
     header = tuple(column.title for column in columns)
     return FactTable(f"Difference to {analysis.baseline}", header, rows, _explanation(analysis, how))
+
+
+def arm_table(analysis: Analysis, score: Score | None = None) -> FactTable:
+    """Return means, differences and verdicts in one table, a line an arm: narrow enough for a terminal."""
+    how = score or score_named(analysis.score)
+    compared = {(one.classifier, one.arm): one for one in analysis.comparisons}
+    rows = []
+    for cell in sorted(analysis.cells, key=lambda cell: _place(analysis, cell)):
+        one = compared.get((cell.classifier, cell.arm))
+        judged = (_interval(one.difference, how, signed=True), _verdict_cell(one)) if one else ("", "")
+        detectable = shown(one.difference.detectable, how) if one else ""
+        rows.append((cell.classifier, cell.arm, _mean_cell(cell, how), *judged, detectable))
+    means = mean_table(analysis, how)
+    header = ("classifier", "arm", how.title, f"difference to {analysis.baseline}", "verdict", "detectable")
+    detectable = "Detectable: a difference that these splits would have shown in 80 of 100 cases."
+    return FactTable(means.title, header, tuple(rows), f"{means.explanation} {detectable}")
 
 
 def markdown_tables(analysis: Analysis, score: Score | None = None) -> str:
@@ -139,7 +158,7 @@ def _columns(score: Score) -> tuple[_Column, ...]:
         _Column("classifier", lambda one: one.classifier),
         _Column("arm", lambda one: one.arm),
         _Column("difference (95 % interval)", lambda one: _interval(one.difference, score, signed=True)),
-        _Column("verdict", lambda one: one.verdict),
+        _Column("verdict", _verdict_cell),
         _Column("detectable", lambda one: shown(one.difference.detectable, score)),
         _Column("p", lambda one: _p_value(one.difference.p_value)),
         _Column("p (Holm)", lambda one: _p_value(one.holm_p_value)),
@@ -158,6 +177,10 @@ def _interval(interval: Interval, score: Score, *, signed: bool = False) -> str:
         shown(value, score, signed=signed) for value in (interval.estimate, interval.low, interval.high)
     )
     return f"{estimate} ({low} to {high})" if math.isfinite(interval.low) else estimate
+
+
+def _verdict_cell(one: Comparison) -> str:
+    return one.verdict if math.isfinite(one.difference.low) else f"{one.verdict} (too few splits)"
 
 
 def _p_value(value: float) -> str:
@@ -205,9 +228,11 @@ def _explanation(analysis: Analysis, score: Score) -> str:
 
 
 def _ordered_comparisons(analysis: Analysis) -> list[Comparison]:
-    arms = arms_in_order(analysis.arms)
-    rows = analysis.classifiers
-    return sorted(analysis.comparisons, key=lambda one: (rows.index(one.classifier), arms.index(one.arm)))
+    return sorted(analysis.comparisons, key=lambda one: _place(analysis, one))
+
+
+def _place(analysis: Analysis, one: ArmScore | Comparison) -> tuple[int, int]:
+    return analysis.classifiers.index(one.classifier), arms_in_order(analysis.arms).index(one.arm)
 
 
 def _markdown(table: FactTable) -> str:

@@ -154,6 +154,7 @@ def analyse(
         A classifier has no baseline, or shapes do not fit.
     """
     how = score if isinstance(score, Score) else score_named(score)
+    widest = how.span[1] - how.span[0]
     cells, comparisons = [], []
     for classifier, given in outcomes.items():
         if baseline not in given.probabilities:
@@ -164,13 +165,13 @@ def analyse(
         resampling = Resampling(given.labels, given.groups, resamples=resamples, seed=seed)
         found = resampling.of(how, given.probabilities)
         cells += [
-            ArmScore(classifier, arm, interval_of(own, resampling), tuple(own.values.tolist()))
+            ArmScore(classifier, arm, interval_of(own, resampling).within(*how.span), tuple(own.values.tolist()))
             for arm, own in found.items()
         ]
         gains = {arm: own - found[baseline] for arm, own in found.items() if arm != baseline}
         shares = _shares(gains, oracle, oracle_images_per_class, how, resampling)
         for arm, gain in gains.items():
-            difference = interval_of(gain, resampling)
+            difference = interval_of(gain, resampling).within(-widest, widest)
             comparison = Comparison(
                 classifier=classifier,
                 arm=arm,

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,7 +46,17 @@ from syncgan.errors import DataError
 from syncgan.evaluation.statistics.resampled_scores import resampled_scores
 from syncgan.evaluation.statistics.scores import Floats, Ints, Score, check_predictions
 
-__all__ = ["LEVEL", "POWER", "RESAMPLES", "Interval", "Resamples", "Resampling", "interval_of", "limits_of"]
+__all__ = [
+    "LEAST_SPLITS",
+    "LEVEL",
+    "POWER",
+    "RESAMPLES",
+    "Interval",
+    "Resamples",
+    "Resampling",
+    "interval_of",
+    "limits_of",
+]
 
 LEVEL = 0.95
 """Two-sided level of every interval."""
@@ -55,6 +65,9 @@ POWER = 0.8
 """Chance of showing the smallest difference that is said to be detectable."""
 
 RESAMPLES = 2000
+
+LEAST_SPLITS = 3
+"""Splits below which there is no interval: Student's t with one degree of freedom is 12.7, which says nothing."""
 
 _SMALLEST_P = 1e-12
 
@@ -66,11 +79,12 @@ class Interval:
     Attributes
     ----------
     estimate : mean over splits of the score, or of the difference of two scores.
-    low, high : ends of the interval; NaN with fewer than two splits.
+    low, high : ends of the interval; NaN with fewer than `LEAST_SPLITS` splits, as are the figures below.
     standard_error : bootstrap standard error, free of the double count.
     p_value : two-sided, for an estimate of zero: below 0.05 exactly where the interval excludes zero.
     detectable : smallest true distance from zero that data like these would have shown with a chance of 80 %: the
-        half-width plus the 80 % quantile of Student's t times the standard error.
+        half-width plus the 80 % quantile of Student's t times the standard error. Infinite where that is more than the
+        score can differ by.
     splits : number of splits in which the score is defined.
     """
 
@@ -81,6 +95,18 @@ class Interval:
     p_value: float
     detectable: float
     splits: int
+
+    def within(self, least: float, most: float) -> Interval:
+        """Return the interval without what lies outside of the values that are possible.
+
+        Examples
+        --------
+        >>> Interval(0.9, 0.75, 1.05, 0.05, 0.01, 0.2, 3).within(0, 1).high
+        1.0
+        """
+        low, high = (float(np.clip(end, least, most)) for end in (self.low, self.high))
+        detectable = math.inf if self.detectable > most else self.detectable
+        return replace(self, low=low, high=high, detectable=detectable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +219,7 @@ def _numbered(labels: Sequence[Any], groups: Sequence[ArrayLike] | None) -> tupl
 def interval_of(resamples: Resamples, resampling: Resampling) -> Interval:
     """Return the mean over splits with its interval (see the module)."""
     found = _Components.of(resamples, resampling)
-    if found.splits < 2:
+    if found.splits < LEAST_SPLITS:
         return Interval(found.estimate, math.nan, math.nan, math.nan, math.nan, math.nan, found.splits)
     detectable = found.half_width(1 - LEVEL) + _student(1 - POWER, found.splits - 1) * found.standard_error
     return Interval(
@@ -209,7 +235,7 @@ def interval_of(resamples: Resamples, resampling: Resampling) -> Interval:
 def limits_of(resamples: Resamples, resampling: Resampling) -> tuple[float, float]:
     """Return only the ends of `interval_of`, which is faster."""
     found = _Components.of(resamples, resampling)
-    return found.limits() if found.splits > 1 else (math.nan, math.nan)
+    return found.limits() if found.splits >= LEAST_SPLITS else (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -230,7 +256,7 @@ class _Components:
     def of(cls, resamples: Resamples, resampling: Resampling) -> _Components:
         used = np.flatnonzero(np.isfinite(resamples.values))
         splits = len(used)
-        if splits < 2:
+        if splits < LEAST_SPLITS:
             estimate = float(resamples.values[used].mean()) if splits else math.nan
             return cls(estimate, splits, math.nan, math.nan, math.nan, 0, 0, math.nan, math.nan)
         values, drawn = resamples.values[used], resamples.drawn[:, used]

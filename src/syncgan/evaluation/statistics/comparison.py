@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from syncgan.errors import DataError
-from syncgan.evaluation.statistics.bootstrap import LEVEL, POWER, Interval, Resamples, Resampling, limits_of
+from syncgan.evaluation.statistics.bootstrap import (
+    LEAST_SPLITS,
+    LEVEL,
+    POWER,
+    Interval,
+    Resamples,
+    Resampling,
+    limits_of,
+)
 from syncgan.evaluation.statistics.scores import Score
 
 __all__ = [
@@ -94,13 +102,15 @@ def sentence_of(difference: Interval, score: Score) -> str:
     verdict = verdict_of(difference, score)
     unit = " points" if score.percent else ""
     if not math.isfinite(difference.low):
-        return f"{verdict}: an interval needs at least two splits with this score, got {difference.splits}"
+        return f"{verdict}: an interval needs at least {LEAST_SPLITS} splits with this score, got {difference.splits}"
     estimate, low, high = (shown(value, score, signed=True) for value in _ends(difference))
     text = f"{verdict}: {estimate}{unit} ({low} to {high})"
-    if verdict == "no evidence":
+    if verdict == "no evidence" and math.isfinite(difference.detectable):
         least = shown(difference.detectable, score)
         chance = round(100 * POWER)
         text += f"; these {difference.splits} splits would have shown {least}{unit} in {chance} of 100 cases"
+    elif verdict == "no evidence":
+        text += f"; these {difference.splits} splits could hardly have shown any difference"
     return text
 
 
@@ -136,6 +146,10 @@ def corrected_t_test(differences: ArrayLike, n_train: int, n_test: int) -> Corre
     differences : (S,) score of the arm minus that of the baseline in each split.
     n_train, n_test : items of a split that a classifier was trained on and tested on.
 
+    Returns
+    -------
+    The test; all NaN with fewer than `LEAST_SPLITS` splits, where t has so few degrees of freedom that it says nothing.
+
     Raises
     ------
     DataError
@@ -152,7 +166,7 @@ def corrected_t_test(differences: ArrayLike, n_train: int, n_test: int) -> Corre
     values = np.asarray(differences, dtype=np.float64)
     values = values[np.isfinite(values)]
     freedom = len(values) - 1
-    if freedom < 1:
+    if len(values) < LEAST_SPLITS:
         return CorrectedTTest(math.nan, max(freedom, 0), math.nan, math.nan, math.nan, n_train, n_test)
     mean = float(values.mean())
     error = math.sqrt((1 / len(values) + n_test / n_train) * float(values.var(ddof=1)))

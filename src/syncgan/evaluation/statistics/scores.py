@@ -35,6 +35,7 @@ Ints = NDArray[np.int64]
 CALIBRATION_BINS = 10
 _ROW_SUM_TOLERANCE = 1e-3  # half-precision softmax
 _RECALL = "recall:"
+_SHARE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Score:
     compute : (labels (n,), probabilities (n, C)) -> value, NaN where the score is not defined on these items.
     higher_is_better : False for losses.
     percent : whether tables show it times 100, and differences in points.
+    span : its smallest and largest possible value; no interval reaches beyond.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Score:
     compute: Callable[[Ints, Floats], float]
     higher_is_better: bool = True
     percent: bool = True
+    span: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def score_named(name: str) -> Score:
     number = name.removeprefix(_RECALL)
     if name.startswith(_RECALL) and number.isdecimal():
         index = int(number)
-        return Score(name, f"recall of class {index}", lambda labels, chances: _recall(labels, chances, index))
+        return Score(
+            name, f"recall of class {index}", lambda labels, chances: _recall(labels, chances, index), span=_SHARE
+        )
     known = ", ".join(SCORES)
     raise UnknownNameError(f"expected a score ({known}, or recall:NUMBER), got {name!r}; choose one of them")
 
@@ -236,12 +241,14 @@ def _calibration_error(labels: Ints, chances: Floats) -> float:
 SCORES: dict[str, Score] = {
     score.name: score
     for score in (
-        Score("accuracy", "accuracy", _accuracy),
-        Score("balanced_accuracy", "balanced accuracy", _balanced_accuracy),
-        Score("macro_f1", "macro-averaged F1", _macro_f1),
-        Score("auc", "area under the ROC curve", _auc),
-        Score("calibration_error", "expected calibration error", _calibration_error, higher_is_better=False),
-        Score("brier", "Brier score", _brier, higher_is_better=False, percent=False),
-        Score("log_loss", "log loss", _log_loss, higher_is_better=False, percent=False),
+        Score("accuracy", "accuracy", _accuracy, span=_SHARE),
+        Score("balanced_accuracy", "balanced accuracy", _balanced_accuracy, span=_SHARE),
+        Score("macro_f1", "macro-averaged F1", _macro_f1, span=_SHARE),
+        Score("auc", "area under the ROC curve", _auc, span=_SHARE),
+        Score(
+            "calibration_error", "expected calibration error", _calibration_error, higher_is_better=False, span=_SHARE
+        ),
+        Score("brier", "Brier score", _brier, higher_is_better=False, percent=False, span=(0.0, 2.0)),
+        Score("log_loss", "log loss", _log_loss, higher_is_better=False, percent=False, span=(0.0, math.inf)),
     )
 }
