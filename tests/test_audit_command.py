@@ -17,6 +17,7 @@ from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.cli import app
 from syncgan.data.export import ChunkRequest, ExportChunk, write_export
 from syncgan.data.folders import load_class_folders
+from syncgan.errors import DataError
 from syncgan.evaluation.audit.sources import run_images
 from syncgan.evaluation.real_sources import Sources
 
@@ -127,6 +128,36 @@ def test_what_chose_the_renderer_is_held_out(folders, fitted):
     assert set(given.held_out.labels) == {"a", "b"}
     both = torch.cat([given.training.images, given.held_out.images])
     assert len(torch.unique(both.flatten(1), dim=0)) == 20
+
+
+def test_a_run_is_split_by_the_groups_that_it_was_fitted_with_and_no_others(folders, fitted, tmp_path):
+    dataset, _ = load_class_folders(folders["training"])
+    table = tmp_path / "groups.csv"
+    patients = [f"p{Path(file).stem}" for file in dataset.files]
+    with table.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("file", "patient", "other"), *zip(dataset.files, patients, range(20), strict=True)])
+    chosen = FEW_STEPS.updated(["image_gan.selection=validation", "training.score_every=1"])
+    SynCGANAugmenter(chosen, device="cpu").fit(dataset, groups=patients, run_dir=tmp_path / "run")
+    given = Sources(folders["training"], groups=table, group_column="patient")
+    real = run_images(tmp_path / "run", given, per_class=1, device="cpu").real
+    assert not set(real.training.groups) & set(real.held_out.groups)
+    assert real.notes == ("held-out images are those that the fit held out to choose the renderer by",)
+    other = Sources(folders["training"], groups=table, group_column="other")
+    for run_folder, sources, message in (
+        (tmp_path / "run", Sources(folders["training"]), "was fitted with groups"),
+        (tmp_path / "run" / "model", other, "was fitted with other groups"),
+        (fitted / "validation", given, "was fitted without groups"),
+    ):
+        with pytest.raises(DataError, match=message):
+            run_images(run_folder, sources, per_class=1, device="cpu")
+
+
+def test_what_a_validation_set_chose_by_is_not_taken_for_held_out_data(folders, tmp_path):
+    parts = [load_class_folders(folders[name])[0] for name in ("training", "held_out")]
+    chosen = FEW_STEPS.updated(["image_gan.selection=validation", "training.score_every=1"])
+    SynCGANAugmenter(chosen, device="cpu").fit(parts[0], validation=parts[1], run_dir=tmp_path / "run")
+    with pytest.raises(DataError, match="was fitted on all of"):
+        run_images(tmp_path / "run", Sources(folders["training"]), per_class=1, device="cpu")
 
 
 @pytest.mark.parametrize("other", ["held_out", "changed"])

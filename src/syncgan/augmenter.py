@@ -178,6 +178,8 @@ class SynCGANAugmenter:
             "seed": self.seed,
             "data": self.fingerprint_,
             "classes": list(self.classes_),
+            "groups": None if groups is None else self.pairs_.group_fingerprint(groups),
+            "validation": None if validation is None or held_out is None else held_out.fingerprint(),
         }
         # Bit-equal training needs the same threads and instructions, so a run says which it had.
         record = {

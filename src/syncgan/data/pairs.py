@@ -56,6 +56,18 @@ class TrainingPairs:
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def group_fingerprint(self, groups: Sequence[Any]) -> str:
+        """Return a sha256 over which pairs share a group, and the order of the groups' names, but not the names.
+
+        Two assignments with the same one are split alike by `split_by_group`.
+
+        Parameters
+        ----------
+        groups : one an item of the dataset (not of the pairs).
+        """
+        numbers = np.unique([str(groups[index]) for index in self.indices], return_inverse=True)[1]
+        return hashlib.sha256(numbers.astype("<i8").tobytes()).hexdigest()
+
     def digests(self, names: Sequence[str]) -> dict[str, str]:
         """Return item -> the first digits of a sha256 over its image, map and label; to name what has changed.
 

@@ -130,15 +130,13 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
         levels=augmenter.config_.levels,
     )
     pairs = _fitted_pairs(augmenter, source, data)
-    training, own, notes = _split(augmenter, pairs, source.groups)
     if sources.held_out is not None:
-        held: Labelled | None = _read_held_out(sources, augmenter.classes_)
-        training, notes = pairs, ()  # also what only chose the renderer
-    elif own is not None:
-        held = _labelled(augmenter, own, source)
-    elif sources.leave_one_out:
-        held = None
+        # Training images are also what only chose the renderer.
+        training, held, notes = pairs, _read_held_out(sources, augmenter.classes_), ()
     else:
+        training, own, notes = _split(augmenter, pairs, source.groups, run)
+        held = None if own is None else _labelled(augmenter, own, source)
+    if held is None and not sources.leave_one_out:
         raise DataError(
             f"{run}: was fitted on all of {data}, so no held-out images can say how near is near; give other real "
             "images with --held-out DIR, or take the weaker yardstick with --leave-one-out"
@@ -217,20 +215,46 @@ def _fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | Path
 
 
 def _split(
-    augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None
+    augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None, run: str | PathLike[str]
 ) -> tuple[TrainingPairs, TrainingPairs | None, tuple[str, ...]]:
     """Return training pairs and those that the fit held out to choose the renderer by, as it did it."""
     from syncgan.preparing import hold_out_pairs
 
-    config = augmenter.config_
-    if config.image_gan.selection == "last":
+    config, identity = augmenter.config_, _identity_of(run, augmenter.fingerprint_)
+    if config.image_gan.selection == "last" or identity.get("validation") is not None:
         return pairs, None, ()
+    if "groups" in identity:
+        _require_groups(identity["groups"], None if groups is None else pairs.group_fingerprint(groups), run)
     training, held_out = hold_out_pairs(pairs, None, groups, config=config, seed=augmenter.seed)
-    note = (
-        "held-out images are those that the fit held out to choose the renderer by"
-        f"{'' if groups is not None else '; if `fit` was given groups, give the same ones here'}"
-    )
+    note = "held-out images are those that the fit held out to choose the renderer by"
+    if "groups" not in identity:
+        note += "; no run folder tells whether `fit` was given groups or validation images: give the same groups here"
     return training, held_out, () if held_out is None else (note,)
+
+
+def _identity_of(run: str | PathLike[str], fingerprint: str) -> dict[str, Any]:
+    """Return what the run folder of a model tells of its fit; nothing where there is none."""
+    path = Path(run)
+    for folder in (path, path.parent):
+        identity = RunFolder(folder).identity
+        if identity.get("data") == fingerprint:
+            return identity
+    return {}
+
+
+def _require_groups(fitted: str | None, given: str | None, run: str | PathLike[str]) -> None:
+    """Refuse other groups than the fit held out by: what it held out could not be told then."""
+    if fitted == given:
+        return
+    if fitted is None:
+        what, remedy = "without groups", "leave --groups out"
+    else:
+        what = "with groups" if given is None else "with other groups"
+        remedy = "give --groups and --group-column as for `fit`"
+    raise DataError(
+        f"{run}: was fitted {what}, so what it held out is not what these options tell; {remedy}, or give other real "
+        "images with --held-out DIR"
+    )
 
 
 def _labelled(augmenter: SynCGANAugmenter, pairs: TrainingPairs, source: RunData) -> Labelled:
