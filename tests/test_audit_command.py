@@ -135,7 +135,9 @@ def test_a_run_is_split_by_the_groups_that_it_was_fitted_with_and_no_others(fold
     table = tmp_path / "groups.csv"
     patients = [f"p{Path(file).stem}" for file in dataset.files]
     with table.open("w", newline="") as stream:
-        csv.writer(stream).writerows([("file", "patient", "other"), *zip(dataset.files, patients, range(20), strict=True)])
+        csv.writer(stream).writerows(
+            [("file", "patient", "other"), *zip(dataset.files, patients, range(20), strict=True)]
+        )
     chosen = FEW_STEPS.updated(["image_gan.selection=validation", "training.score_every=1"])
     SynCGANAugmenter(chosen, device="cpu").fit(dataset, groups=patients, run_dir=tmp_path / "run")
     given = Sources(folders["training"], groups=table, group_column="patient")

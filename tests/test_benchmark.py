@@ -21,8 +21,8 @@ from syncgan.evaluation.benchmark.runner import run_benchmark
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 from syncgan.evaluation.benchmark.splits import make_splits
 from syncgan.evaluation.benchmark.summary import BenchmarkSummary
-from syncgan.evaluation.doctor_prints import digest_of
 from syncgan.evaluation.features import TextureFeatures
+from syncgan.evaluation.same_images import digest_of
 
 FEW = [
     "extractor.segmenter=otsu",

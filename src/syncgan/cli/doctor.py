@@ -26,7 +26,7 @@ from syncgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from syncgan.evaluation.doctor import Examination
-    from syncgan.evaluation.doctor_finding import Finding
+    from syncgan.evaluation.doctor.finding import Finding
 
 __all__ = ["doctor"]
 
@@ -92,7 +92,7 @@ def doctor(
 
 def _require_opencv() -> None:
     """Stop with what is known of OpenCV where it cannot be imported: nothing else would run."""
-    from syncgan.evaluation.doctor_environment import about_opencv
+    from syncgan.evaluation.doctor.environment import about_opencv
 
     broken = [finding for finding in about_opencv() if finding.level == "problem"]
     for finding in broken:

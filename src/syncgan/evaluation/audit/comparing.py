@@ -15,7 +15,10 @@ from syncgan.evaluation.audit import rates
 from syncgan.evaluation.audit.control import choose_copied, jittered, run_control
 from syncgan.evaluation.audit.inputs import ImageSets, collect_sets, require_apart
 from syncgan.evaluation.audit.judging import LEVEL, Yardstick, copies_among, repeats
-from syncgan.evaluation.audit.neighbours import (
+from syncgan.evaluation.audit.result import Audit, ClosestPair, Nearness
+from syncgan.evaluation.audit.wording import HELD_OUT, LEFT_OUT, notes_on, verdict_on
+from syncgan.evaluation.features import Features, default_features
+from syncgan.evaluation.nearest_images import (
     STRUCTURE,
     Floats,
     Nearest,
@@ -26,10 +29,7 @@ from syncgan.evaluation.audit.neighbours import (
     structures,
     thumbnail_space,
 )
-from syncgan.evaluation.audit.result import Audit, ClosestPair, Nearness
-from syncgan.evaluation.audit.wording import HELD_OUT, LEFT_OUT, notes_on, verdict_on
-from syncgan.evaluation.doctor_prints import NEAR_COPY
-from syncgan.evaluation.features import Features, default_features
+from syncgan.evaluation.same_images import NEAR_COPY
 
 __all__ = ["audit"]
 

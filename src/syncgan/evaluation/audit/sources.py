@@ -130,9 +130,11 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
         levels=augmenter.config_.levels,
     )
     pairs = _fitted_pairs(augmenter, source, data)
+    notes: tuple[str, ...] = ()
+    training = pairs  # by other held-out images, also what only chose the renderer is training data
+    held: Labelled | None
     if sources.held_out is not None:
-        # Training images are also what only chose the renderer.
-        training, held, notes = pairs, _read_held_out(sources, augmenter.classes_), ()
+        held = _read_held_out(sources, augmenter.classes_)
     else:
         training, own, notes = _split(augmenter, pairs, source.groups, run)
         held = None if own is None else _labelled(augmenter, own, source)
