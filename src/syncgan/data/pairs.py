@@ -15,12 +15,11 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.data.raw import RawData
 from syncgan.data.tensors import Geometry, as_sampled, collect_images, fit_mask
-from syncgan.errors import DataError
+from syncgan.errors import DataError, warn_user
 
 __all__ = ["TrainingPairs", "collect_pairs", "require_usable", "split_by_class", "split_by_group"]
 
 _MANY_EXCLUDED = 0.2
-_USER = 5  # stack level of the line that called `SynCGANAugmenter.fit`
 
 
 @dataclass(frozen=True)
@@ -149,10 +148,9 @@ def require_usable(pairs: TrainingPairs, raw: RawData) -> None:
                 "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
             )
         if of - left > _MANY_EXCLUDED * of:
-            warnings.warn(
+            warn_user(
                 f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
                 "look at the masks with `syncgan masks`",
-                stacklevel=_USER,
             )
 
 
