@@ -21,7 +21,7 @@ from PIL import Image
 
 from syncgan.data.images import decode_image
 from syncgan.data.scan import scan_images
-from syncgan.evaluation.doctor_prints import NEAR_COPY, structure_of
+from syncgan.evaluation.same_images import NEAR_COPY, structure_of
 
 Pixels = NDArray[np.uint8]
 SETS = ("cric_fields", "cric_pap", "pbc_wbc4", "bccd_nuclei/images", "dsb2018_purple/images")

@@ -12,16 +12,16 @@ from syncgan.errors import DataError
 from syncgan.evaluation.audit import audit, require_no_copies
 from syncgan.evaluation.audit.control import jittered
 from syncgan.evaluation.audit.judging import LEVEL, Yardstick, copies_among, flags
-from syncgan.evaluation.audit.neighbours import (
+from syncgan.evaluation.audit.rates import at_least, chance_of, fewest_at, mann_whitney, thresholds
+from syncgan.evaluation.audit.showing import audit_figures, audit_fragment, write_audit
+from syncgan.evaluation.features import TextureFeatures
+from syncgan.evaluation.nearest_images import (
     STRUCTURE,
     image_sets,
     nearest,
     structures,
     thumbnail_space,
 )
-from syncgan.evaluation.audit.rates import at_least, chance_of, fewest_at, mann_whitney, thresholds
-from syncgan.evaluation.audit.showing import audit_figures, audit_fragment, write_audit
-from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.plots import pixels_of
 from syncgan.evaluation.utility import turns
 from syncgan.training.augmentation import dihedral
@@ -211,12 +211,12 @@ def test_a_copy_of_an_image_that_occurs_twice_stands_out_all_the_same():
 
 
 def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch):
-    from syncgan.evaluation.audit import neighbours
+    from syncgan.evaluation import nearest_images
 
     space = thumbnail_space()
     points, known, same = space.points(SYNTHETIC), space.known(TRAINING), np.arange(40)
     whole = nearest(points, known, space.compare, same)
-    monkeypatch.setattr(neighbours, "_CHUNK_NUMBERS", 1)
+    monkeypatch.setattr(nearest_images, "_CHUNK_NUMBERS", 1)
     single = nearest(points, known, space.compare, same)
     np.testing.assert_allclose(whole.distance, single.distance, rtol=1e-5)
     assert whole.index.tolist() == single.index.tolist()
@@ -226,7 +226,7 @@ def test_copies_are_near_alone_and_nearer_than_training_images_to_each_other():
     labels = np.zeros(4, int)
     real = np.linspace(1, 2, 40).astype(np.float32)
     yardstick = Yardstick(real, np.linspace(0.5, 1, 40), np.zeros(40, int), real - 0.5, np.zeros(40, int))
-    from syncgan.evaluation.audit.neighbours import Nearest
+    from syncgan.evaluation.nearest_images import Nearest
 
     distance = np.array([0.3, 0.3, 0.7, 1.5], np.float32)
     second = np.array([2.0, 0.31, 5.0, 9.0], np.float32)

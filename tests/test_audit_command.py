@@ -15,8 +15,11 @@ from PIL import Image
 
 from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.cli import app
+from syncgan.data.export import ChunkRequest, ExportChunk, write_export
 from syncgan.data.folders import load_class_folders
+from syncgan.errors import DataError
 from syncgan.evaluation.audit.sources import run_images
+from syncgan.evaluation.real_sources import Sources
 
 IMAGES = Phantom(30, image_size=32, seed=3)
 CLASSES = ("a", "b")
@@ -40,10 +43,10 @@ def write_images(folder: Path, first: int, count: int) -> Path:
     return folder
 
 
-def run(*arguments: object) -> tuple[int, str, str]:
+def run(*arguments: object, command: str = "audit") -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-        app(["audit", *map(str, arguments)])
+        app([command, *map(str, arguments)])
     return int(stop.value.code or 0), out.getvalue(), err.getvalue()
 
 
@@ -118,13 +121,45 @@ def test_a_run_that_held_nothing_out_needs_other_images_or_the_weaker_yardstick(
 
 
 def test_what_chose_the_renderer_is_held_out(folders, fitted):
-    given = run_images(fitted / "validation", folders["training"], per_class=2, device="cpu")
+    given = run_images(fitted / "validation", Sources(folders["training"]), per_class=2, device="cpu").real
     assert given.held_out is not None
     # A quarter of the 20 pairs, at least one of each class.
     assert (len(given.training.images), len(given.held_out.images)) == (16, 4)
     assert set(given.held_out.labels) == {"a", "b"}
     both = torch.cat([given.training.images, given.held_out.images])
     assert len(torch.unique(both.flatten(1), dim=0)) == 20
+
+
+def test_a_run_is_split_by_the_groups_that_it_was_fitted_with_and_no_others(folders, fitted, tmp_path):
+    dataset, _ = load_class_folders(folders["training"])
+    table = tmp_path / "groups.csv"
+    patients = [f"p{Path(file).stem}" for file in dataset.files]
+    with table.open("w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [("file", "patient", "other"), *zip(dataset.files, patients, range(20), strict=True)]
+        )
+    chosen = FEW_STEPS.updated(["image_gan.selection=validation", "training.score_every=1"])
+    SynCGANAugmenter(chosen, device="cpu").fit(dataset, groups=patients, run_dir=tmp_path / "run")
+    given = Sources(folders["training"], groups=table, group_column="patient")
+    real = run_images(tmp_path / "run", given, per_class=1, device="cpu").real
+    assert not set(real.training.groups) & set(real.held_out.groups)
+    assert real.notes == ("held-out images are those that the fit held out to choose the renderer by",)
+    other = Sources(folders["training"], groups=table, group_column="other")
+    for run_folder, sources, message in (
+        (tmp_path / "run", Sources(folders["training"]), "was fitted with groups"),
+        (tmp_path / "run" / "model", other, "was fitted with other groups"),
+        (fitted / "validation", given, "was fitted without groups"),
+    ):
+        with pytest.raises(DataError, match=message):
+            run_images(run_folder, sources, per_class=1, device="cpu")
+
+
+def test_what_a_validation_set_chose_by_is_not_taken_for_held_out_data(folders, tmp_path):
+    parts = [load_class_folders(folders[name])[0] for name in ("training", "held_out")]
+    chosen = FEW_STEPS.updated(["image_gan.selection=validation", "training.score_every=1"])
+    SynCGANAugmenter(chosen, device="cpu").fit(parts[0], validation=parts[1], run_dir=tmp_path / "run")
+    with pytest.raises(DataError, match="was fitted on all of"):
+        run_images(tmp_path / "run", Sources(folders["training"]), per_class=1, device="cpu")
 
 
 @pytest.mark.parametrize("other", ["held_out", "changed"])
@@ -165,3 +200,73 @@ def test_the_folder_of_an_export_is_read_with_the_names_of_its_classes(tmp_path)
     code, out, error = run(export, "--data", training, "--held-out", held_out, "--no-features", "--json")
     assert code == 0, error
     assert set(json.loads(out.splitlines()[-1])["spaces"][0]["thresholds"]) == {"a", hostile}
+
+
+# --- `sample` that refuses copies ------------------------------------------------------------------------------------
+
+
+def export_parts(out: Path, folder: Path, model: str) -> Path:
+    """Write images of a folder as if two shards of a model had rendered them."""
+    dataset, _ = load_class_folders(folder)
+    images = [np.stack([dataset.image(at) for at in range(20) if dataset.targets[at] == label]) for label in (0, 1)]
+
+    def render(asked: ChunkRequest) -> ExportChunk:
+        return ExportChunk(images[asked.label], np.zeros((10, 32, 32), np.uint8))
+
+    requests = [ChunkRequest(name, label, 0, 10, 0) for label, name in enumerate(CLASSES)]
+    for part in (1, 2):
+        write_export(out, requests, render, classes=CLASSES, levels=2, header={"model": model}, shard=(part, 2))
+    return out
+
+
+def test_sample_refuses_a_folder_of_copies_and_names_them(folders, fitted, tmp_path):
+    model = SynCGANAugmenter.load(fitted / "last", device="cpu").digest()
+    out = export_parts(tmp_path / "out", folders["copies"], model)
+    given = (fitted / "last", "--out", out, "--merge", "--device", "cpu", "--no-features")
+    audited = ("--data", folders["training"], "--held-out", folders["held_out"])
+    code, _, error = run(*given, *audited, "--max-copy-rate", 0.5, command="sample")
+    assert code == 2
+    assert "expected at most 50.0% copies of training images, got 100.0% (20 of 20 samples)" in error
+    # The copy of the first file is the first sample.
+    assert "sample images/a/a_000000.png is like training image a/0.png" in error
+    assert "and 17 more" in error
+    assert "not_a_copy" in error
+    assert not (out / "manifest.csv").exists()
+    assert not (out / "images").exists()
+    code, _, error = run(*given, *audited, "--max-copy-rate", 1, command="sample")
+    assert code == 0, error
+    record = json.loads((out / "export.json").read_text())
+    assert (record["complete"], record["check"]["most"], record["check"]["copy_rate"]) == (True, 1.0, 1.0)
+
+
+def test_sample_writes_what_is_no_copy_with_the_figures_of_the_audit(folders, fitted, tmp_path):
+    audited = ("--data", folders["training"], "--held-out", folders["held_out"], "--no-features", "--device", "cpu")
+    given = (fitted / "last", "--out", tmp_path / "out", "--per-class", 6, "--json")
+    code, out, error = run(*given, *audited, "--max-copy-rate", 0, command="sample")
+    assert code == 0, error
+    found = json.loads(out.splitlines()[-1])
+    assert (found["check"]["outcome"], found["check"]["samples"]) == ("no copy found", 12)
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["check"] == found["check"]
+
+
+def test_samples_of_another_model_are_not_judged(folders, fitted, tmp_path):
+    out = export_parts(tmp_path / "out", folders["new"], "another")
+    audited = ("--data", folders["training"], "--held-out", folders["held_out"], "--no-features", "--device", "cpu")
+    code, _, error = run(fitted / "last", "--out", out, "--merge", *audited, "--max-copy-rate", 0, command="sample")
+    assert code == 2
+    assert "holds samples of another model" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "there"), "expected --max-copy-rate"),
+        (("--leave-one-out",), "expected --max-copy-rate"),
+        (("--max-copy-rate", "0"), "give --data DATA"),
+        (("--max-copy-rate", "0", "--data", "there", "--shard", "1/2"), "give it with --merge"),
+    ],
+)
+def test_options_of_a_check_that_make_no_sense_are_refused(tmp_path, options, message):
+    code, _, error = run("run", "--out", tmp_path / "out", "--per-class", 2, *options, command="sample")
+    assert code == 2
+    assert message in error

@@ -148,6 +148,40 @@ def test_another_run_in_the_same_folder_is_refused_with_the_difference(
     assert {path: path.read_bytes() for path in run[1].rglob("*") if path.is_file()} == before
 
 
+def test_a_run_goes_on_with_the_groups_that_it_was_started_with(phantom: Phantom, tmp_path: Path) -> None:
+    settings = config("image_gan.selection=validation", "training.score_every=1")
+    groups = [f"patient {index // 2}" for index in range(len(phantom))]
+
+    def fit(**given: object) -> object:
+        return SynCGANAugmenter(settings, device="cpu").fit(phantom, run_dir=tmp_path / "run", **given)
+
+    fit(groups=groups)
+    saved = (tmp_path / "run" / "run.json").read_text()
+    assert len(json.loads(saved)["identity"]["groups"]) == 64
+    assert "patient" not in saved
+    fit(groups=[name.replace("patient", "case") for name in groups])  # names do not matter
+    for others in (None, [f"patient {index // 3}" for index in range(len(phantom))]):
+        with pytest.raises(RunExistsError, match="groups: was"):
+            fit(groups=others)
+    with pytest.raises(RunExistsError, match="validation: was None, is "):
+        fit(groups=groups, validation=Phantom(2, image_size=48, seed=5))
+
+
+def test_a_run_that_did_not_record_its_groups_goes_on(phantom: Phantom, tmp_path: Path) -> None:
+    groups = [index // 2 for index in range(len(phantom))]
+    folder = tmp_path / "run"
+    settings = config("image_gan.selection=validation", "training.score_every=1")
+    first = SynCGANAugmenter(settings, device="cpu").fit(phantom, run_dir=folder, groups=groups)
+    # As an earlier version left it: without the two in the run, nor in its checkpoints.
+    for file in [folder / "run.json", *folder.glob("checkpoints/**/manifest.json")]:
+        content = json.loads(file.read_text())
+        for key in ("groups", "validation"):
+            del content["identity"][key]
+        file.write_text(json.dumps(content))
+    again = SynCGANAugmenter(settings, device="cpu").fit(phantom, run_dir=folder, groups=groups)
+    assert torch.equal(first.sample(0, 2).images, again.sample(0, 2).images)
+
+
 def test_changed_files_are_named_when_a_run_is_resumed(phantom: Phantom, tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data", phantom)
     SynCGANAugmenter(config(), device="cpu").fit(ImageFolder(data), run_dir=tmp_path / "run")

@@ -22,8 +22,8 @@ from syncgan.evaluation.benchmark.settings import PAPER_OUTLINE, BenchmarkConfig
 from syncgan.evaluation.benchmark.split_run import rounded
 from syncgan.evaluation.benchmark.splits import make_splits
 from syncgan.evaluation.benchmark.summary import BenchmarkSummary
-from syncgan.evaluation.doctor_prints import digest_of
 from syncgan.evaluation.features import TextureFeatures
+from syncgan.evaluation.same_images import digest_of
 from syncgan.evaluation.statistics import scores_of
 
 FEW = [

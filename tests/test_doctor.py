@@ -20,11 +20,10 @@ from syncgan import Phantom, SynCGANConfig
 from syncgan.cli import app
 from syncgan.data.images import image_kind
 from syncgan.errors import ConfigError, DataError, RunExistsError
-from syncgan.evaluation import doctor_probe
-from syncgan.evaluation.doctor import Examination, examine
-from syncgan.evaluation.doctor_environment import about_disk, about_opencv, about_versions
-from syncgan.evaluation.doctor_prints import find_same, print_files
-from syncgan.evaluation.doctor_rules import about_counts, about_forecast
+from syncgan.evaluation.doctor import Examination, examine, probe
+from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions
+from syncgan.evaluation.doctor.rules import about_counts, about_forecast
+from syncgan.evaluation.same_images import find_same, print_files
 
 SIZE = 48
 TINY = SynCGANConfig.preset("tiny")
@@ -336,7 +335,7 @@ def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
 
 def test_the_plan_is_that_of_a_fit_on_as_many_images():
     few = ["mask_gan.sharing=class", "mask_gan.warm_start_steps=0", "mask_gan.steps=7", "image_gan.steps=9"]
-    environment, forecast = doctor_probe.ask(config=TINY.updated(few), counts={"b": 3, "a": 5}, device="cpu")
+    environment, forecast = probe.ask(config=TINY.updated(few), counts={"b": 3, "a": 5}, device="cpu")
     assert environment["torch"]
     assert forecast["stages"] == {"mask_gan/a": 7, "mask_gan/b": 7, "image_gan": 9}
     assert forecast["device"] == "cpu"
@@ -352,7 +351,7 @@ def test_the_plan_is_that_of_a_fit_on_as_many_images():
 def test_what_a_fit_refuses_is_a_problem_and_not_a_crash(monkeypatch, capsys):
     request = {"device": "cuda:99", "config": TINY.model_dump(mode="json"), "counts": {"a": 3, "b": 3}}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
-    doctor_probe.main()
+    probe.main()
     (said,) = about_forecast(json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"], 0.0, None)
     assert said.level == "problem"
     assert "cuda:99" in said.text
@@ -361,7 +360,7 @@ def test_what_a_fit_refuses_is_a_problem_and_not_a_crash(monkeypatch, capsys):
 def test_a_broken_torch_ends_only_the_process_that_was_asked(monkeypatch, tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
-    environment, forecast = doctor_probe.ask(config=TINY, counts={"a": 3, "b": 3})
+    environment, forecast = probe.ask(config=TINY, counts={"a": 3, "b": 3})
     assert "libcudart.so.13" in environment["error"]
     assert forecast == {}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from syncgan.data import export
-from syncgan.data.export import ChunkRequest, ExportChunk, merge_export, write_export
+from syncgan.data.export import Checked, ChunkRequest, ExportChunk, Exported, merge_export, write_export
 from syncgan.data.images import read_image, read_mask
 from syncgan.data.rejections import ClassRejections, Rejections
 from syncgan.data.safe_names import csv_cell, safe_folder_names
@@ -107,7 +107,7 @@ def test_chunks_are_rendered_one_at_a_time(tmp_path: Path):
     seen: list[int] = []
 
     def render(asked: ChunkRequest) -> ExportChunk:
-        seen.append(len(list((tmp_path / "images").rglob("*.png"))))
+        seen.append(len(list((tmp_path / "unfinished" / "images").rglob("*.png"))))
         return samples(asked)
 
     write(tmp_path, *[request(first=first) for first in (0, 3, 6)], render=render)
@@ -247,7 +247,7 @@ def test_a_merge_does_not_call_lost_images_complete(tmp_path: Path):
     write(tmp_path, *WHOLE, shard=(1, 1))
     for part in (1, 2):
         write(tmp_path / "parts", *WHOLE, shard=(part, 2))
-    (tmp_path / "parts" / "masks" / "a" / "a_000001.png").unlink()
+    (tmp_path / "parts" / "unfinished" / "masks" / "a" / "a_000001.png").unlink()
     with pytest.raises(DataError, match="1 of 3 chunks are not written yet, or lost images"):
         merge_export(tmp_path / "parts")
 
@@ -356,3 +356,80 @@ def test_request_that_cannot_be_recorded_is_refused(tmp_path: Path, change: dict
     with pytest.raises(DataError, match="expected"):
         write(tmp_path / "out", **change)
     assert not (tmp_path / "out").exists()
+
+
+# --- a check before the samples come into sight ----------------------------------------------------------------------
+
+
+def verdict(refusal: str | None):
+    """Return a check that says this, and what it was shown."""
+    shown: list[Exported] = []
+
+    def check(exported: Exported) -> Checked:
+        shown.append(exported)
+        assert all((exported.root / file).is_file() for file in exported.files)
+        return Checked({"rate": 0.5}, refusal)
+
+    return check, shown
+
+
+def test_a_check_sees_every_sample_and_its_figures_are_kept(tmp_path: Path):
+    check, shown = verdict(None)
+    summary = write(tmp_path / "out", *WHOLE, check=check)
+    (seen,) = shown
+    assert seen.classes == ("a",) * 6 + ("b",) * 3
+    assert seen.files == tuple(row["file"] for row in manifest(tmp_path / "out"))
+    assert (seen.header, summary.check) == (HEADER, {"rate": 0.5})
+    write(tmp_path / "unchecked", *WHOLE)
+    checked, unchecked = contents(tmp_path / "out"), contents(tmp_path / "unchecked")
+    record = json.loads(checked.pop("export.json"))
+    assert record.pop("check") == {"rate": 0.5}
+    assert record == json.loads(unchecked.pop("export.json"))
+    assert checked == unchecked
+
+
+def test_refused_samples_are_out_of_sight_and_are_not_rendered_again(tmp_path: Path):
+    for folder, first in (("new", {}), ("complete", {"resume": True})):
+        out = tmp_path / folder
+        if first:
+            write(out, *WHOLE)
+        with pytest.raises(DataError, match="too alike"):
+            write(out, *WHOLE, check=verdict("too alike")[0], **first)
+        assert not (out / "images").exists()
+        assert not (out / "masks").exists()
+        assert not (out / "manifest.csv").exists()
+        record = json.loads((out / "export.json").read_text())
+        assert (record["complete"], record["check"], record["refused"]) == (False, {"rate": 0.5}, "too alike")
+    with pytest.raises(DataError, match=r"was refused \(too alike\)"):
+        write(out, *WHOLE, resume=True)
+    passed = write(tmp_path / "new", *WHOLE, render=None, resume=True, check=verdict(None)[0])
+    assert (passed.written, passed.skipped) == (0, 9)
+    write(tmp_path / "complete", *WHOLE, resume=True, check=verdict(None)[0])
+    assert contents(tmp_path / "new") == contents(tmp_path / "complete")
+    assert "refused" not in json.loads((tmp_path / "new" / "export.json").read_text())
+
+
+def test_shards_are_checked_when_they_are_merged(tmp_path: Path):
+    check, shown = verdict("too alike")
+    with pytest.raises(ConfigError, match="when the shards are merged"):
+        write(tmp_path / "out", *WHOLE, shard=(1, 2), check=check)
+    for part in (1, 2):
+        write(tmp_path / "out", *WHOLE, shard=(part, 2))
+    with pytest.raises(DataError, match="too alike"):
+        merge_export(tmp_path / "out", check=check)
+    assert len(shown[0].files) == 9
+    assert not (tmp_path / "out" / "images").exists()
+    with pytest.raises(DataError, match="was refused"):
+        merge_export(tmp_path / "out")
+    assert merge_export(tmp_path / "out", check=verdict(None)[0]).counts == {"a": 6, "b": 3}
+
+
+@pytest.mark.parametrize("moved", [("masks",), ("masks", "images")])
+def test_an_export_that_was_stopped_while_it_came_into_sight_goes_on(tmp_path: Path, moved: tuple[str, ...]):
+    write(tmp_path / "whole", *WHOLE)
+    for part in (1, 2):
+        write(tmp_path / "part", *WHOLE, shard=(part, 2))
+    for kind in moved:
+        (tmp_path / "part" / "unfinished" / kind).rename(tmp_path / "part" / kind)
+    assert write(tmp_path / "part", *WHOLE, render=None, resume=True).skipped == 9
+    assert contents(tmp_path / "whole") == contents(tmp_path / "part")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata, resources
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,17 @@ def test_the_licence_is_apache_2(project):
     assert "Apache License\n                           Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
     assert metadata.metadata("syncgan")["License-Expression"] == "Apache-2.0"
+
+
+def test_warnings_point_at_the_line_that_called_syncgan() -> None:
+
+    from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
+
+    few = ["mask_gan.warm_start_steps=0", "mask_gan.steps=1", "image_gan.steps=1", "image_gan.width=4"]
+    loose = ["filters.mask_plausibility=false", "extractor.exclude_failed=false", "image_gan.selection=last"]
+    augmenter = SynCGANAugmenter(SynCGANConfig.preset("tiny").updated([*few, *loose]), device="cpu")
+    with pytest.warns(UserWarning, match="validation and groups are not used") as said:
+        augmenter.fit(Phantom(3, image_size=32), groups=range(6))
+    assert {Path(warning.filename).name for warning in said if "not used" in str(warning.message)} == {
+        "test_package.py"
+    }

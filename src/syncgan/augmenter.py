@@ -22,7 +22,7 @@ from syncgan.config import SynCGANConfig, checked
 from syncgan.data.batch_rendering import BatchRenderer
 from syncgan.data.batch_transform import BatchTransform, share_of
 from syncgan.data.datasets import AugmentedDataset, wrap_dataset
-from syncgan.data.export import ChunkRequest, ExportChunk, ExportSummary, write_export
+from syncgan.data.export import Check, ChunkRequest, ExportChunk, ExportSummary, write_export
 from syncgan.data.filter_bank import FilterBank
 from syncgan.data.pairs import (
     TrainingPairs,
@@ -178,6 +178,8 @@ class SynCGANAugmenter:
             "seed": self.seed,
             "data": self.fingerprint_,
             "classes": list(self.classes_),
+            "groups": None if groups is None else self.pairs_.group_fingerprint(groups),
+            "validation": None if validation is None or held_out is None else held_out.fingerprint(),
         }
         # Bit-equal training needs the same threads and instructions, so a run says which it had.
         record = {
@@ -296,7 +298,7 @@ class SynCGANAugmenter:
             seed=seed,
             refresh=refresh,
             store=store,
-            request={} if store is None else {"model": self._digest()},
+            request={} if store is None else {"model": self.digest()},
             progress=progress,
             account=account,
         )
@@ -352,6 +354,7 @@ class SynCGANAugmenter:
         resume: bool = False,
         shard: tuple[int, int] = (1, 1),
         progress: Callable[[int, int], None] | None = None,
+        check: Check | None = None,
     ) -> ExportSummary:
         """Write samples as an image folder with masks and a manifest.
 
@@ -364,6 +367,9 @@ class SynCGANAugmenter:
         shard : (i, n) writes the i-th of n parts, 1 <= i <= n. Several machines can write the shards of one export into
             one folder; afterwards `syncgan.data.export.merge_export` makes the manifest.
         progress : called with (images done, images of this shard).
+        check : looks at all samples before they come into sight, and may refuse them, as
+            `syncgan.evaluation.audit.copy_check` does; its figures are in ``export.json``. With shards, give it to
+            `merge_export`.
 
         Returns
         -------
@@ -373,6 +379,8 @@ class SynCGANAugmenter:
         ------
         RunExistsError
             `folder` holds something else.
+        DataError
+            The check refuses the samples. They are left under ``unfinished/``.
         ConfigError
             A count or shard that makes no sense.
         ArtefactError
@@ -380,7 +388,7 @@ class SynCGANAugmenter:
         """
         self._require_fitted()
         wanted, size, seed = self._wanted(counts), self.config_.sampling.chunk_size, _whole_seed(seed)
-        header = {"seed": seed, "model": self._digest(), "image_size": self.config_.image_size}
+        header = {"seed": seed, "model": self.digest(), "image_size": self.config_.image_size}
         requests = [
             ChunkRequest(self.classes_[index], self.label_values_[index], first, min(size, count - first), seed)
             for index, count in wanted.items()
@@ -402,6 +410,7 @@ class SynCGANAugmenter:
             resume=resume,
             shard=shard,
             progress=progress,
+            check=check,
         )
 
     def use_filters(self, samples: Sequence[str], parameters: Mapping[str, Mapping[str, Any]] | None = None) -> Self:
@@ -452,6 +461,17 @@ class SynCGANAugmenter:
             "models": {name: description for name, (_, description) in models.items()},
         }
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
+
+    def digest(self) -> str:
+        """Return what tells this model from others, as ``export.json`` keeps it: sha256 of settings and weights."""
+        self._require_fitted()
+        parts = [self.config_.to_json(), repr(self.classes_), repr(self.label_values_), repr(self.mask_ranges_)]
+        models: list[Any] = [*dict.fromkeys(self.mask_gans_), self.image_gan_, self.sample_filters_]
+        for model in models:
+            tensors = model.state()[0]
+            for group, named in sorted(tensors.items()):
+                parts += [f"{group}.{name} {sha256(_bytes(tensor))}" for name, tensor in sorted(named.items())]
+        return sha256("\n".join(parts).encode())
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> SynCGANAugmenter:
@@ -555,16 +575,6 @@ class SynCGANAugmenter:
         images, maps, scores = rendered.arrays()
         scores = {**nucleus_scores(rendered.maps, self.levels_), **scores}
         return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores, rendered.rejections)
-
-    def _digest(self) -> str:
-        """Return what tells this model from others: sha256 over configuration, weights and classes."""
-        parts = [self.config_.to_json(), repr(self.classes_), repr(self.label_values_), repr(self.mask_ranges_)]
-        models: list[Any] = [*dict.fromkeys(self.mask_gans_), self.image_gan_, self.sample_filters_]
-        for model in models:
-            tensors = model.state()[0]
-            for group, named in sorted(tensors.items()):
-                parts += [f"{group}.{name} {sha256(_bytes(tensor))}" for name, tensor in sorted(named.items())]
-        return sha256("\n".join(parts).encode())
 
     def _wanted(self, counts: Mapping[Any, int] | int) -> dict[int, int]:
         """Return class index -> number of images, in class order."""

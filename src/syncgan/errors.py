@@ -1,4 +1,4 @@
-"""Every error that syncgan raises on purpose.
+"""Every error that syncgan raises on purpose, and how it warns.
 
 The command line turns a `SyncganError` into one line and exit code 2; anything else is a bug and keeps its traceback.
 
@@ -20,7 +20,10 @@ The command line turns a `SyncganError` into one line and exit code 2; anything 
 
 from __future__ import annotations
 
+import sys
+import warnings
 from os import PathLike, fspath
+from types import FrameType
 
 __all__ = [
     "ArtefactError",
@@ -36,6 +39,9 @@ __all__ = [
     "TrainingError",
     "UnknownNameError",
 ]
+
+# Wrappers of these lie between the user's line and ours.
+_PASSED = {__name__.partition(".")[0], "contextlib", "functools", "pydantic", "torch"}
 
 
 class SyncganError(Exception):
@@ -99,3 +105,13 @@ class SamplingError(SyncganError):
 
 class TrainingError(SyncganError):
     """Training cannot go on."""
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line outside of syncgan that led here, so that users see their own call and filters find it."""
+    # Python 3.12 has `skip_file_prefixes` for this; 3.11 has not.
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _PASSED:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)

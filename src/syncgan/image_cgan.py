@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,7 @@ from syncgan.data.image_pairs import (
 )
 from syncgan.data.stain import StainPrior
 from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
-from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
+from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError, warn_user
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
@@ -146,7 +145,7 @@ class MaskToImageCGAN:
                 pairs, held_out = self._split(pairs, validation, values, levels)
                 require_held_out(len(held_out), self.config.image_gan.selection)
             else:
-                warnings.warn(without_selection(self.config.image_gan), stacklevel=2)
+                warn_user(without_selection(self.config.image_gan))
         if self.style_dim_:
             self.stain_prior_ = StainPrior.fit(pairs.images, pairs.maps, pairs.classes, levels)
             pairs = self._with_codes(pairs)
@@ -340,10 +339,9 @@ class MaskToImageCGAN:
             "discriminator",
         )
         if gan.feature_matching_weight and not hasattr(discriminator, "features_and_logits"):
-            warnings.warn(
+            warn_user(
                 f"discriminator {gan.discriminator!r} has no features_and_logits, so nothing of it is matched; "
                 "set image_gan.feature_matching_weight=0 to say so",
-                stacklevel=3,
             )
             gan = gan.model_copy(update={"feature_matching_weight": 0.0})
         self._require_image_output()

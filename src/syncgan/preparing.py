@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import TrainingPairs, collect_pairs, require_usable, split_by_class, split_by_group
 from syncgan.data.raw import RawData
 from syncgan.data.tensors import check_mask, unify_masks
-from syncgan.errors import DataError
+from syncgan.errors import DataError, warn_user
 from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.segmentation.diagnosis import mask_problem
@@ -114,14 +113,13 @@ def hold_out_pairs(
     section = config.image_gan
     if section.selection == "last":
         if validation is not None or (groups is not None and not config.filters.samples):
-            warnings.warn(
+            warn_user(
                 "validation and groups are not used: image_gan.selection is 'last', so nothing is held out; "
                 "set it to 'validation' or 'utility' to choose the renderer by held-out pairs",
-                stacklevel=3,
             )
         return pairs, None
     if not MaskToImageCGAN(config).is_network(config.levels):
-        warnings.warn(without_selection(section), stacklevel=3)
+        warn_user(without_selection(section))
         return pairs, None
     training = pairs
     if validation is not None:

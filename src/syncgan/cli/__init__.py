@@ -18,7 +18,8 @@ from syncgan.cli.console import command
 from syncgan.cli.doctor import doctor
 from syncgan.cli.masks import masks
 from syncgan.cli.options import Json
-from syncgan.cli.training import demo, fit, sample
+from syncgan.cli.sampling import sample
+from syncgan.cli.training import demo, fit
 
 __all__ = ["app", "main"]
 

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncgan.cli.console import command, conclude, display_for
-from syncgan.cli.options import Device, Json, Quiet, Seed
-from syncgan.errors import ConfigError
+from syncgan.cli.options import (
+    Device,
+    GroupColumn,
+    Groups,
+    HeldOut,
+    Json,
+    LeaveOneOut,
+    LimitPerClass,
+    Masks,
+    NoFeatures,
+    Quiet,
+    Seed,
+)
 
 if TYPE_CHECKING:
     from syncgan.evaluation.audit import Audit
@@ -23,33 +34,16 @@ def audit(
         Path, typer.Argument(metavar="RUN", help="Run folder or saved model to sample, or a folder of samples.")
     ],
     data: Annotated[Path, typer.Option("--data", metavar="DATA", help="The images that the model was fitted on.")],
-    held_out: Annotated[
-        Path | None,
-        typer.Option("--held-out", metavar="DIR", help="Class folders of real images that the model has not seen."),
-    ] = None,
-    leave_one_out: Annotated[
-        bool,
-        typer.Option("--leave-one-out", help="Do without: compare with distances of training images to each other."),
-    ] = False,
-    groups: Annotated[
-        Path | None,
-        typer.Option("--groups", metavar="FILE", help="Table (CSV) with the column 'file' relative to its folder."),
-    ] = None,
-    group_column: Annotated[
-        str | None, typer.Option("--group-column", metavar="NAME", help="Its column with the patient or slide.")
-    ] = None,
-    masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="DIR", help="Masks, where `fit` was given some.")
-    ] = None,
-    limit_per_class: Annotated[
-        int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="As for `fit`, where it was given.")
-    ] = None,
+    held_out: HeldOut = None,
+    leave_one_out: LeaveOneOut = False,
+    groups: Groups = None,
+    group_column: GroupColumn = None,
+    masks: Masks = None,
+    limit_per_class: LimitPerClass = None,
     per_class: Annotated[
         int | None, typer.Option("--per-class", metavar="N", min=1, help="Samples of every class: 100 of a run.")
     ] = None,
-    no_features: Annotated[
-        bool, typer.Option("--no-features", help="Compare pixels only, which takes a fraction of the time.")
-    ] = False,
+    no_features: NoFeatures = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Also write pairs.png, distances.png, audit.html and audit.json."),
@@ -60,44 +54,21 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Say whether samples are copies of training images; exit code 1 where they are, or where copies cannot be seen."""
+    from syncgan.evaluation.real_sources import Sources
     from syncgan.evaluation.runs import check_output_folder, require_outside
 
-    if (groups is None) != (group_column is None):
-        raise ConfigError("expected a table of groups together with the name of its column, got only one of them")
-    if held_out is not None and leave_one_out:
-        raise ConfigError("expected --held-out or --leave-one-out, got both; leave one out")
+    sources = Sources(data, held_out, leave_one_out, groups, group_column, masks, limit_per_class)
     if out is not None:
         require_outside(out, data)
         check_output_folder(out, resume=(out / "audit.json").is_file())
     from syncgan.evaluation.audit.showing import write_audit
-    from syncgan.evaluation.audit.sources import Groups, audit_images, folder_images, holds_model, run_images
+    from syncgan.evaluation.audit.sources import audit_images, folder_images, holds_model, run_images
 
-    table = None if groups is None or group_column is None else Groups(groups, group_column)
     with display_for(as_json, quiet) as display:
         if holds_model(samples):
-            given = run_images(
-                samples,
-                data,
-                held_out=held_out,
-                groups=table,
-                masks=masks,
-                limit_per_class=limit_per_class,
-                leave_one_out=leave_one_out,
-                per_class=per_class,
-                device=device,
-                seed=seed,
-                progress=display.update,
-            )
+            given = run_images(samples, sources, per_class=per_class, device=device, seed=seed, progress=display.update)
         else:
-            given = folder_images(
-                samples,
-                data,
-                held_out=held_out,
-                groups=table,
-                limit_per_class=limit_per_class,
-                leave_one_out=leave_one_out,
-                per_class=per_class,
-            )
+            given = folder_images(samples, sources, per_class=per_class)
         found = audit_images(given, pixels_only=no_features, seed=seed, progress=display.update)
         written = () if out is None else write_audit(found, out, *given.images)
     summary = {**found.summary(), "written": [str(path) for path in written]}

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, table_lines
-from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Seed, Settings, configuration, part_of
+from syncgan.cli.options import (
+    ConfigFile,
+    Device,
+    GroupColumn,
+    Groups,
+    Json,
+    LimitPerClass,
+    Preset,
+    Quiet,
+    Seed,
+    Settings,
+    configuration,
+    part_of,
+)
 
 if TYPE_CHECKING:
     from syncgan.evaluation.benchmark.settings import BenchmarkConfig
@@ -37,16 +50,9 @@ def benchmark(
         int | None,
         typer.Option("--per-class", metavar="N", min=2, help="Training images of a class; without it 3:1:1."),
     ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option("--groups", metavar="FILE", help="Table (CSV) with the column 'file' relative to DATA."),
-    ] = None,
-    group_column: Annotated[
-        str | None, typer.Option("--group-column", metavar="NAME", help="Its column with the patient or slide.")
-    ] = None,
-    limit_per_class: Annotated[
-        int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="Use only the first N files of a class.")
-    ] = None,
+    groups: Groups = None,
+    group_column: GroupColumn = None,
+    limit_per_class: LimitPerClass = None,
     shard: Annotated[
         str | None,
         typer.Option("--shard", metavar="I/N", help="Only splits I, I+N, ..; all shards share one folder."),

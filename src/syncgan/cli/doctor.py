@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncgan.cli.console import command, conclude, display_for
-from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Settings, configuration
+from syncgan.cli.options import (
+    ConfigFile,
+    Device,
+    GroupColumn,
+    Groups,
+    Json,
+    LimitPerClass,
+    Preset,
+    Quiet,
+    Settings,
+    configuration,
+)
 from syncgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from syncgan.evaluation.doctor import Examination
-    from syncgan.evaluation.doctor_finding import Finding
+    from syncgan.evaluation.doctor.finding import Finding
 
 __all__ = ["doctor"]
 
@@ -36,16 +47,9 @@ def doctor(
     preset: Preset = None,
     settings: Settings = None,
     device: Device = "auto",
-    groups: Annotated[
-        Path | None,
-        typer.Option("--groups", metavar="FILE", help="Table (CSV) with the column 'file' relative to DATA."),
-    ] = None,
-    group_column: Annotated[
-        str | None, typer.Option("--group-column", metavar="NAME", help="Its column with the patient or slide.")
-    ] = None,
-    limit_per_class: Annotated[
-        int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="Use only the first N files of a class.")
-    ] = None,
+    groups: Groups = None,
+    group_column: GroupColumn = None,
+    limit_per_class: LimitPerClass = None,
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Leave out the nucleus masks.")] = False,
     no_timing: Annotated[
         bool, typer.Option("--no-timing", help="Leave out torch, and the time and memory of `fit`.")
@@ -88,7 +92,7 @@ def doctor(
 
 def _require_opencv() -> None:
     """Stop with what is known of OpenCV where it cannot be imported: nothing else would run."""
-    from syncgan.evaluation.doctor_environment import about_opencv
+    from syncgan.evaluation.doctor.environment import about_opencv
 
     broken = [finding for finding in about_opencv() if finding.level == "problem"]
     for finding in broken:

@@ -12,7 +12,25 @@ from syncgan.errors import ConfigError
 if TYPE_CHECKING:
     from syncgan.config import SynCGANConfig
 
-__all__ = ["ConfigFile", "Device", "Json", "Preset", "Quiet", "Resume", "Seed", "Settings", "configuration", "part_of"]
+__all__ = [
+    "ConfigFile",
+    "Device",
+    "GroupColumn",
+    "Groups",
+    "HeldOut",
+    "Json",
+    "LeaveOneOut",
+    "LimitPerClass",
+    "Masks",
+    "NoFeatures",
+    "Preset",
+    "Quiet",
+    "Resume",
+    "Seed",
+    "Settings",
+    "configuration",
+    "part_of",
+]
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, .toml or .json.")]
 Preset = Annotated[
@@ -27,6 +45,32 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N o
 Json = Annotated[bool, typer.Option("--json", help="Last line of the output is JSON; all else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, warnings and JSON.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in the output folder stopped.")]
+
+Groups = Annotated[
+    Path | None,
+    typer.Option("--groups", metavar="FILE", help="Table (CSV) with the column 'file' relative to DATA."),
+]
+GroupColumn = Annotated[
+    str | None, typer.Option("--group-column", metavar="NAME", help="Its column with the patient or slide.")
+]
+LimitPerClass = Annotated[
+    int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="Use only the first N files of a class.")
+]
+Masks = Annotated[
+    Path | None,
+    typer.Option("--masks", metavar="DIR", help="Masks instead of extraction: CLASS/NAME.png, or what `masks` wrote."),
+]
+HeldOut = Annotated[
+    Path | None,
+    typer.Option("--held-out", metavar="DIR", help="Class folders of real images that the model has not seen."),
+]
+LeaveOneOut = Annotated[
+    bool,
+    typer.Option("--leave-one-out", help="Do without: compare with distances of training images to each other."),
+]
+NoFeatures = Annotated[
+    bool, typer.Option("--no-features", help="Compare pixels only, which takes a fraction of the time.")
+]
 
 
 def configuration(file: Path | None, preset: str | None, settings: list[str] | None) -> SynCGANConfig:

@@ -1,26 +1,38 @@
-"""The commands that train and sample: ``demo``, ``fit``, ``sample``."""
+"""The commands that train: ``demo``, ``fit``."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
-from syncgan.cli.options import ConfigFile, Device, Json, Preset, Quiet, Resume, Seed, Settings, configuration, part_of
-from syncgan.errors import ConfigError
+from syncgan.cli.options import (
+    ConfigFile,
+    Device,
+    GroupColumn,
+    Groups,
+    Json,
+    LimitPerClass,
+    Masks,
+    Preset,
+    Quiet,
+    Resume,
+    Seed,
+    Settings,
+    configuration,
+)
 from syncgan.training.launch import is_main_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from syncgan.data.export import ExportSummary
     from syncgan.evaluation.runs import RunResult
     from syncgan.training.events import FitEvent
 
-__all__ = ["demo", "fit", "sample"]
+__all__ = ["demo", "fit"]
 
 _DEMO_SAMPLES_PER_CLASS = 24
 
@@ -74,22 +86,10 @@ def fit(
     settings: Settings = None,
     seed: Seed = 0,
     device: Device = "auto",
-    masks: Annotated[
-        Path | None,
-        typer.Option(
-            "--masks", metavar="DIR", help="Masks instead of extraction: CLASS/NAME.png, or what `masks` wrote."
-        ),
-    ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option("--groups", metavar="FILE", help="Table (CSV) with the column 'file' relative to DATA."),
-    ] = None,
-    group_column: Annotated[
-        str | None, typer.Option("--group-column", metavar="NAME", help="Its column with the patient or slide.")
-    ] = None,
-    limit_per_class: Annotated[
-        int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="Use only the first N files of a class.")
-    ] = None,
+    masks: Masks = None,
+    groups: Groups = None,
+    group_column: GroupColumn = None,
+    limit_per_class: LimitPerClass = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard for `tensorboard --logdir`.")
     ] = False,
@@ -122,98 +122,6 @@ def fit(
             told.append(TensorBoardCallback(out / "tensorboard"))
         result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
     conclude(display, as_json, result.summary(), _run_lines(result))
-
-
-@command
-def sample(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a saved model.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Image folder, made here.")],
-    per_class: Annotated[
-        int | None, typer.Option("--per-class", metavar="N", min=1, help="Images of every class.")
-    ] = None,
-    counts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class", metavar="NAME=N", help="N images of one class; may be repeated, overrides --per-class."
-        ),
-    ] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard", metavar="I/N", help="Only the I-th of N parts, into the same folder; afterwards --merge."
-        ),
-    ] = None,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Make the manifest of what the shards left in the folder.")
-    ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted export in the folder.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write synthetic images with masks and a manifest, as a folder that image loaders read."""
-    from syncgan.data.export import merge_export
-    from syncgan.evaluation.runs import check_model, check_output_folder
-
-    own = _counts(counts or [])
-    _check_parts(per_class is not None or bool(own), shard, merge, resume)
-    part = (1, 1) if shard is None else part_of(shard)
-    with display_for(as_json, quiet) as display:
-        if merge:
-            summary = merge_export(out)
-        else:
-            check_output_folder(out, resume=resume or shard is not None)
-            model = check_model(run)
-            from syncgan.augmenter import SynCGANAugmenter
-
-            augmenter = SynCGANAugmenter.load(model, device=device)
-            wanted: dict[str | int, int] = dict.fromkeys(augmenter.classes_, per_class) if per_class else {}
-            wanted.update(own)
-            told = stage_of(display, "samples")
-            summary = augmenter.export(out, wanted, seed=seed, resume=resume, shard=part, progress=told)
-    conclude(display, as_json, _written(summary), _sample_lines(summary, shard))
-
-
-def _check_parts(asked: bool, shard: str | None, merge: bool, resume: bool) -> None:
-    if merge and (asked or shard is not None or resume):
-        raise ConfigError("--merge: expected alone with --out, the images are written already; leave the rest out")
-    if not merge and not asked:
-        raise ConfigError("expected how many images to write, got nothing; give --per-class N or --class NAME=N")
-
-
-def _written(summary: ExportSummary) -> dict[str, Any]:
-    return {
-        "out": str(summary.folder),
-        "manifest": None if summary.manifest is None else str(summary.manifest),
-        "classes": {name: count for name, count in summary.counts.items() if count},
-        "written": summary.written,
-        "skipped": summary.skipped,
-        "rejections": summary.rejections.as_dict(),
-    }
-
-
-def _sample_lines(summary: ExportSummary, shard: str | None) -> list[str]:
-    from syncgan.evaluation.progress import listed
-
-    written = listed({name: count for name, count in summary.counts.items() if count})
-    if summary.manifest is None:
-        lines = [f"{summary.folder}: {written}, shard {shard}; when all shards are done: --merge"]
-    else:
-        lines = [f"{summary.folder}: {written}, with masks and manifest.csv"]
-    if summary.rejections:
-        lines += summary.rejections.lines()
-    return lines + ([f"{summary.skipped} were there already"] if summary.skipped else [])
-
-
-def _counts(assignments: list[str]) -> dict[str, int]:
-    counts = {}
-    for assignment in assignments:
-        name, _, number = assignment.rpartition("=")
-        if not name or not number.isdecimal():
-            raise ConfigError(f"--class: expected NAME=N with a whole number, got {assignment!r}; for example HSIL=90")
-        counts[name] = int(number)
-    return counts
 
 
 def _run_lines(result: RunResult) -> list[str]:

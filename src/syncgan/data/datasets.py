@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import index as as_index
@@ -29,7 +28,7 @@ from syncgan.data.sample_store import Render, SampleStore
 from syncgan.data.strategy import Strategy, resolve_strategy
 from syncgan.data.transform_steps import inspect, on_image
 from syncgan.data.views import HOOKS, leaves, locate, name_of, raw_view
-from syncgan.errors import ConfigError, DataError
+from syncgan.errors import ConfigError, DataError, warn_user
 
 __all__ = [
     "AugmentedDataset",
@@ -44,7 +43,6 @@ __all__ = [
 ]
 
 _SIZE_CHECKS = 5
-_USER = 5  # stack level of the line that called `SynCGANAugmenter.wrap`
 
 
 class AugmentedDataset(Dataset[Any]):
@@ -322,10 +320,8 @@ def _class_attributes(dataset: Any, names: Mapping[int, str]) -> tuple[list[Any]
 
 def _warn_of_different_transforms(dataset: Any) -> None:
     if len({_shown_transforms(leaf) for leaf in leaves(dataset)}) > 1:
-        warnings.warn(
+        warn_user(
             "the parts of the dataset have different transforms; synthetic items take those of the first item's part",
-            UserWarning,
-            stacklevel=_USER,
         )
 
 
@@ -348,11 +344,9 @@ def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
         found = {_size_of(augmented, index) for index in (*checked, real)} - {None}
     if len(found) > 1:
         shown = ", ".join(sorted(" x ".join(map(str, size)) for size in found if size))
-        warnings.warn(
+        warn_user(
             f"images have different sizes after all transforms ({shown}; synthetic ones come as "
             f"{size[0]} x {size[1]}): a DataLoader cannot stack them; add a Resize to the transforms",
-            UserWarning,
-            stacklevel=_USER,
         )
 
 

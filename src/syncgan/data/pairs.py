@@ -15,12 +15,11 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.data.raw import RawData
 from syncgan.data.tensors import Geometry, as_sampled, collect_images, fit_mask
-from syncgan.errors import DataError
+from syncgan.errors import DataError, warn_user
 
 __all__ = ["TrainingPairs", "collect_pairs", "require_usable", "split_by_class", "split_by_group"]
 
 _MANY_EXCLUDED = 0.2
-_USER = 5  # stack level of the line that called `SynCGANAugmenter.fit`
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,18 @@ class TrainingPairs:
         for tensor in (self.images, self.maps, self.labels):
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def group_fingerprint(self, groups: Sequence[Any]) -> str:
+        """Return a sha256 over which pairs share a group, and the order of the groups' names, but not the names.
+
+        Two assignments with the same one are split alike by `split_by_group`.
+
+        Parameters
+        ----------
+        groups : one an item of the dataset (not of the pairs).
+        """
+        numbers = np.unique([str(groups[index]) for index in self.indices], return_inverse=True)[1]
+        return hashlib.sha256(numbers.astype("<i8").tobytes()).hexdigest()
 
     def digests(self, names: Sequence[str]) -> dict[str, str]:
         """Return item -> the first digits of a sha256 over its image, map and label; to name what has changed.
@@ -137,10 +148,9 @@ def require_usable(pairs: TrainingPairs, raw: RawData) -> None:
                 "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
             )
         if of - left > _MANY_EXCLUDED * of:
-            warnings.warn(
+            warn_user(
                 f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
                 "look at the masks with `syncgan masks`",
-                stacklevel=_USER,
             )
 
 

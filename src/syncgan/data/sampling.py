@@ -5,7 +5,6 @@ The networks come in as arguments: anything that draws maps and anything that re
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,12 +18,11 @@ from syncgan import rng
 from syncgan.data.plausibility import MaskRange
 from syncgan.data.rejections import Rejections, Tally
 from syncgan.data.sample_filters import Filter, judge
-from syncgan.errors import SamplingError
+from syncgan.errors import SamplingError, warn_user
 
 __all__ = ["ClassSampler", "Rendered"]
 
 _TELLING = 8  # so many masks, all refused each time, are no bad luck
-_USER = 7  # stack level of the line that called the augmenter's method
 
 
 MaskSource = Callable[[Sequence[int]], Tensor]
@@ -192,10 +190,9 @@ def _positions(flags: Tensor) -> list[int]:
 
 
 def _warn_of_kept(name: str, kept: int, of: int, attempts: int) -> None:
-    warnings.warn(
+    warn_user(
         f"class {name!r}: {kept} of {of} masks were still refused after {attempts} draws and are kept as they are; "
         "train for longer (mask_gan.steps), or loosen the filters",
-        stacklevel=_USER,
     )
 
 

@@ -6,7 +6,6 @@ is for people to look at: it compares a mask with what nuclei are, and with the 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.errors import warn_user
 from syncgan.segmentation.instances import consecutive, nucleus_areas_px, regions_of
 from syncgan.segmentation.levels import nucleus_of
 
@@ -147,15 +147,14 @@ class MaskDiagnoses(Sequence[MaskDiagnosis]):
         """Image name -> why its mask, which can be used, is worth a look."""
         return {row.name: "; ".join(row.doubts) for row in self.rows if row.doubts and row.problem is None}
 
-    def warn(self, *, stacklevel: int = 2) -> None:
+    def warn(self) -> None:
         """Warn of each class in which more than a fifth of the masks cannot be used."""
         for name, summary in self.classes.items():
             if summary.failed_share > MANY_FAILED:
                 of = f"class {name!r}: " if name else ""
-                warnings.warn(
+                warn_user(
                     f"{of}{summary.failed} of {summary.images} masks cannot be used for training; "
                     "look at them with `syncgan masks DATA --report`, and choose another segmenter or its parameters",
-                    stacklevel=stacklevel + 1,
                 )
 
 

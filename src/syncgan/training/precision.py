@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from syncgan.config import GANConfig, TrainingConfig
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, warn_user
 
 __all__ = [
     "Precision",
@@ -137,7 +136,7 @@ def compile_networks(
     """
     graphs = training.cuda_graphs and device.type == "cuda"
     if training.cuda_graphs and not graphs:
-        warnings.warn(f"training.cuda_graphs has no effect on {device.type}; it needs CUDA", stacklevel=2)
+        warn_user(f"training.cuda_graphs has no effect on {device.type}; it needs CUDA")
     if not (training.compile or graphs):
         return False
     penalised = gan.r1_weight > 0 or "gp" in gan.adversarial

@@ -26,6 +26,8 @@ _LOCK, _OWNER = ".lock", ".owner"
 _RUN = "run.json"
 _STATS = "stats.jsonl"
 _SHOWN = 3
+# Runs that were started before these were recorded go on without them, and so do their checkpoints.
+_RECORDED_LATER = ("groups", "validation")
 
 
 class RunFolder:
@@ -45,6 +47,11 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Tell whether a run was started here."""
         return (self.path / _RUN).exists()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes the run here the run that it is; empty where none was started."""
+        return dict(read_json(self.path / _RUN).get("identity", {})) if self.holds_run else {}
 
     def require_free(self) -> None:
         """Refuse a folder that holds a run or anything else.
@@ -88,7 +95,9 @@ class RunFolder:
         RunExistsError
             Another process is writing here, or the folder holds a run of another identity (the difference is shown).
         """
-        self._identity = dict(identity)
+        saved = self.identity if resume else {}
+        left_out = {key for key in _RECORDED_LATER if saved and key not in saved}
+        self._identity = {key: value for key, value in identity.items() if key not in left_out}
         if not (resume and self.holds_run):
             self.require_free()  # before the lock, so that a refused folder stays as it is
         try:

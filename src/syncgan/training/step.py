@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from syncgan import rng
 from syncgan.config import GANConfig, TrainingConfig
-from syncgan.errors import TrainingError
+from syncgan.errors import TrainingError, warn_user
 from syncgan.training.batches import batch_length, cut, parts_of
 from syncgan.training.distributed import Ranks
 from syncgan.training.precision import Precision, compile_networks, undo_compilation
@@ -127,7 +126,7 @@ class Stepper:
                 if not self._compiled:
                     raise
                 kind = type(error).__name__
-                warnings.warn(f"the networks cannot be compiled ({kind}); they run as they are", stacklevel=4)
+                warn_user(f"the networks cannot be compiled ({kind}); they run as they are")
                 self._compiled, self._fake = False, None
                 undo_compilation(*self._plain)
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan import rng
-from syncgan.errors import DataError
 from syncgan.evaluation.audit import rates
 from syncgan.evaluation.audit.control import choose_copied, jittered, run_control
 from syncgan.evaluation.audit.inputs import ImageSets, collect_sets, require_apart
 from syncgan.evaluation.audit.judging import LEVEL, Yardstick, copies_among, repeats
-from syncgan.evaluation.audit.neighbours import (
+from syncgan.evaluation.audit.result import Audit, ClosestPair, Nearness
+from syncgan.evaluation.audit.wording import HELD_OUT, LEFT_OUT, notes_on, verdict_on
+from syncgan.evaluation.features import Features, default_features
+from syncgan.evaluation.nearest_images import (
     STRUCTURE,
     Floats,
     Nearest,
@@ -27,12 +29,9 @@ from syncgan.evaluation.audit.neighbours import (
     structures,
     thumbnail_space,
 )
-from syncgan.evaluation.audit.result import Audit, ClosestPair, Nearness
-from syncgan.evaluation.audit.wording import HELD_OUT, LEFT_OUT, notes_on, verdict_on
-from syncgan.evaluation.doctor_prints import NEAR_COPY
-from syncgan.evaluation.features import Features, default_features
+from syncgan.evaluation.same_images import NEAR_COPY
 
-__all__ = ["audit", "require_no_copies"]
+__all__ = ["audit"]
 
 Labels = NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -143,27 +142,8 @@ def audit(
         fewest=fewest,
         control=control,
         pairs=tuple(pair for space in spaces for pair in _pairs(space.name, found[space.name], sets)),
+        originals=_originals(nearness, repeated, found),
     )
-
-
-def require_no_copies(found: Audit, *, most: float = 0.0) -> None:
-    """Refuse samples of which more than a share are copies, or of which an audit cannot tell.
-
-    Parameters
-    ----------
-    found : what `audit` returned.
-    most : share of copies that is let pass.
-
-    Raises
-    ------
-    DataError
-        Says the verdict.
-    """
-    if found.outcome == "cannot see copies" or found.copy_rate > most:
-        raise DataError(
-            f"expected at most {most:.1%} copies of training images, but {found.verdict}; look at the closest pairs, "
-            "give the model more images or fewer steps, or audit with more held-out images"
-        )
 
 
 def _suited_features(images: Tensor) -> Features:
@@ -252,6 +232,12 @@ def _nearness(
         distances=np.sort(distance).astype(np.float64),
         held_out_distances=np.sort(yardstick.distance).astype(np.float64),
     )
+
+
+def _originals(nearness: Sequence[Nearness], repeated: Sequence[int], found: Mapping[str, _Compared]) -> dict[int, int]:
+    by_space = {space.space: space.copies for space in nearness if space.flagged}
+    copies = {at: space for space, own in by_space.items() for at in own} | dict.fromkeys(repeated, STRUCTURE)
+    return {at: int(found[space].samples.index[at]) for at, space in sorted(copies.items())}
 
 
 def _pairs(space: str, found: _Compared, sets: ImageSets) -> list[ClosestPair]:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from syncgan import rng
 from syncgan.evaluation.audit.judging import Yardstick, copies_among, flags
-from syncgan.evaluation.audit.neighbours import STRUCTURE, Nearest
 from syncgan.evaluation.audit.result import Control
-from syncgan.evaluation.doctor_prints import NEAR_COPY
+from syncgan.evaluation.nearest_images import STRUCTURE, Nearest
+from syncgan.evaluation.same_images import NEAR_COPY
 from syncgan.training.augmentation import dihedral, draw_dihedral
 
 __all__ = ["choose_copied", "jittered", "run_control"]

@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.evaluation.audit.neighbours import STRUCTURE, Nearest
 from syncgan.evaluation.audit.rates import at_least, chance_of, thresholds
-from syncgan.evaluation.doctor_prints import NEAR_COPY
+from syncgan.evaluation.nearest_images import STRUCTURE, Nearest
+from syncgan.evaluation.same_images import NEAR_COPY
 
 __all__ = ["LEVEL", "Yardstick", "copies_among", "flags", "repeats"]
 

@@ -132,6 +132,8 @@ class Audit:
     fewest : the smallest number of copies among the samples that is flagged; None where no number is.
     control : the positive control.
     pairs : closest pairs of every space, samples first.
+    originals : sample that counts as a copy -> the training image that it is nearest to, of the spaces that flag it,
+        and for those in `repeated`.
     """
 
     outcome: Outcome
@@ -146,12 +148,12 @@ class Audit:
     fewest: int | None
     control: Control
     pairs: tuple[ClosestPair, ...]
+    originals: Mapping[int, int]
 
     @property
     def copies(self) -> tuple[int, ...]:
         """Positions of the samples that count as copies: of the spaces that flag them, and the repeated ones."""
-        found = {at for space in self.spaces if space.flagged for at in space.copies}
-        return tuple(sorted(found.union(self.repeated)))
+        return tuple(sorted(self.originals))
 
     @property
     def copy_rate(self) -> float:
@@ -174,6 +176,7 @@ class Audit:
             "held_out": self.held_out,
             "yardstick": self.yardstick,
             "copies": list(self.copies),
+            "originals": [self.originals[at] for at in self.copies],
             "copy_rate": self.copy_rate,
             "repeated": list(self.repeated),
             "fewest_copies_flagged": self.fewest,

@@ -17,6 +17,7 @@ from syncgan.data.safe_names import safe_folder_names
 from syncgan.errors import DataError
 from syncgan.evaluation.audit.comparing import audit
 from syncgan.evaluation.audit.result import Audit
+from syncgan.evaluation.real_sources import Sources
 from syncgan.evaluation.runs import RunData, check_model, load_run_data
 from syncgan.training.run_folder import RunFolder
 
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 __all__ = [
     "SAMPLES_PER_CLASS",
     "AuditImages",
-    "Groups",
     "Labelled",
+    "RealImages",
     "audit_images",
     "folder_images",
     "holds_model",
+    "real_images",
     "run_images",
 ]
 
@@ -43,34 +45,35 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with the names of their classes, and their groups where these are known."""
+    """Images with the names of their classes, and their groups and names where these are known."""
 
     images: Any
     labels: tuple[str, ...]
     groups: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
-class AuditImages:
-    """What an audit compares; `held_out` None where there is nothing, `notes` in a sentence each."""
+class RealImages:
+    """What samples are compared with; `held_out` None where there is nothing, `notes` in a sentence each."""
 
-    synthetic: Labelled
     training: Labelled
     held_out: Labelled | None
     notes: tuple[str, ...] = ()
 
-    @property
-    def images(self) -> tuple[Any, Any, Any | None]:
-        """The images alone."""
-        return self.synthetic.images, self.training.images, None if self.held_out is None else self.held_out.images
-
 
 @dataclass(frozen=True)
-class Groups:
-    """A table of groups with the name of its column."""
+class AuditImages:
+    """What an audit compares."""
 
-    table: Path
-    column: str
+    synthetic: Labelled
+    real: RealImages
+
+    @property
+    def images(self) -> tuple[Any, Any, Any | None]:
+        """The images alone: synthetic, training, held-out."""
+        held_out = self.real.held_out
+        return self.synthetic.images, self.real.training.images, None if held_out is None else held_out.images
 
 
 def holds_model(path: str | PathLike[str]) -> bool:
@@ -81,13 +84,8 @@ def holds_model(path: str | PathLike[str]) -> bool:
 
 def run_images(
     run: str | PathLike[str],
-    data: str | PathLike[str],
+    sources: Sources,
     *,
-    held_out: str | PathLike[str] | None = None,
-    groups: Groups | None = None,
-    masks: str | PathLike[str] | None = None,
-    limit_per_class: int | None = None,
-    leave_one_out: bool = False,
     per_class: int | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -97,68 +95,65 @@ def run_images(
 
     Parameters
     ----------
-    run, data : run folder or model, and the class folders that it was fitted on.
-    held_out : class folders of real images that it has not seen. None takes the share of `data` that the fit held out
-        to choose the renderer by, where it did.
-    groups : of `data`, and of `held_out`.
-    masks, limit_per_class : as they were given to ``fit``.
-    leave_one_out : do without held-out images.
+    run : run folder or model.
+    sources : see `real_images`.
     per_class : samples of every class; None for `SAMPLES_PER_CLASS`.
-
-    Raises
-    ------
-    DataError
-        `data` is not what the run was fitted on, or there are no held-out images.
     """
     model = check_model(run)
     from syncgan.augmenter import SynCGANAugmenter
 
     augmenter = SynCGANAugmenter.load(model, device=device)
+    real = real_images(augmenter, run, sources)
+    return AuditImages(_sampled(augmenter, per_class or SAMPLES_PER_CLASS, seed, progress), real)
+
+
+def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: Sources) -> RealImages:
+    """Read the images that a model was fitted on, and images that it has not seen.
+
+    Parameters
+    ----------
+    augmenter, run : the model, and the run folder or model that it was loaded from.
+    sources : of the images.
+
+    Raises
+    ------
+    DataError
+        The data are not what the run was fitted on, or there are no held-out images.
+    """
+    data = sources.data
     source = load_run_data(
         data,
-        masks=masks,
-        groups=None if groups is None else groups.table,
-        group_column=None if groups is None else groups.column,
-        limit_per_class=limit_per_class,
+        masks=sources.masks,
+        groups=sources.groups,
+        group_column=sources.group_column,
+        limit_per_class=sources.limit_per_class,
         levels=augmenter.config_.levels,
     )
     pairs = _fitted_pairs(augmenter, source, data)
-    training, own, notes = _split(augmenter, pairs, source.groups)
-    if held_out is not None:
-        held: Labelled | None = _read_folder(held_out, augmenter.classes_, groups, min_images=2)
-        training, notes = pairs, ()  # also what only chose the renderer
-    elif own is not None:
-        held = _labelled(augmenter, own, source.groups)
-    elif leave_one_out:
-        held = None
+    notes: tuple[str, ...] = ()
+    training = pairs  # by other held-out images, also what only chose the renderer is training data
+    held: Labelled | None
+    if sources.held_out is not None:
+        held = _read_held_out(sources, augmenter.classes_)
     else:
+        training, own, notes = _split(augmenter, pairs, source.groups, run)
+        held = None if own is None else _labelled(augmenter, own, source)
+    if held is None and not sources.leave_one_out:
         raise DataError(
             f"{run}: was fitted on all of {data}, so no held-out images can say how near is near; give other real "
             "images with --held-out DIR, or take the weaker yardstick with --leave-one-out"
         )
-    return AuditImages(
-        synthetic=_sampled(augmenter, per_class or SAMPLES_PER_CLASS, seed, progress),
-        training=_labelled(augmenter, training, source.groups),
-        held_out=held,
-        notes=(*notes, *(f"{name} could not be read" for name in source.skipped)),
-    )
+    unread = tuple(f"{name} could not be read" for name in source.skipped)
+    return RealImages(_labelled(augmenter, training, source), held, (*notes, *unread))
 
 
-def folder_images(
-    synthetic: str | PathLike[str],
-    data: str | PathLike[str],
-    *,
-    held_out: str | PathLike[str] | None,
-    groups: Groups | None = None,
-    limit_per_class: int | None = None,
-    leave_one_out: bool = False,
-    per_class: int | None = None,
-) -> AuditImages:
+def folder_images(synthetic: str | PathLike[str], sources: Sources, *, per_class: int | None = None) -> AuditImages:
     """Read synthetic images, the images that their model was fitted on, and held-out ones, from class folders.
 
     Parameters
     ----------
     synthetic : class folders, or what ``syncgan sample`` wrote.
+    sources : of the real images.
     per_class : only the first so many samples of each class; None takes all.
 
     Raises
@@ -166,39 +161,39 @@ def folder_images(
     DataError
         No held-out images, a class that the training images do not have, or nothing that can be read.
     """
-    if held_out is None and not leave_one_out:
+    if sources.held_out is None and not sources.leave_one_out:
         raise DataError(
             "expected held-out images for a folder of samples, got none; give real images that the model has not seen "
             "with --held-out DIR, or take the weaker yardstick with --leave-one-out"
         )
-    training, classes = _read(data, groups, limit_per_class=limit_per_class)
+    training, classes = _read(sources.data, sources, limit_per_class=sources.limit_per_class)
     folder = Path(synthetic)
     if (folder / "export.json").is_file():
         folder = folder / "images"
     samples, _ = _read(folder, None, limit_per_class=per_class, names=_true_names(classes))
-    held = None if held_out is None else _read_folder(held_out, classes, groups, min_images=2)
-    return AuditImages(samples, training, held)
+    held = None if sources.held_out is None else _read_held_out(sources, classes)
+    return AuditImages(samples, RealImages(training, held))
 
 
 def audit_images(
     given: AuditImages, *, pixels_only: bool = False, seed: int = 0, progress: Progress | None = None
 ) -> Audit:
     """Call `audit` with the images of a run or of folders."""
-    held = given.held_out
+    training, held = given.real.training, given.real.held_out
     found = audit(
         given.synthetic.images,
-        given.training.images,
+        training.images,
         None if held is None else held.images,
         synthetic_labels=given.synthetic.labels,
-        training_labels=given.training.labels,
+        training_labels=training.labels,
         held_out_labels=None if held is None else held.labels,
-        training_groups=given.training.groups,
+        training_groups=training.groups,
         held_out_groups=None if held is None else held.groups,
         pixels_only=pixels_only,
         seed=seed,
         progress=None if progress is None else lambda done, total: progress("distances", done, total),
     )
-    return dataclasses.replace(found, notes=(*given.notes, *found.notes))
+    return dataclasses.replace(found, notes=(*given.real.notes, *found.notes))
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
@@ -222,28 +217,56 @@ def _fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | Path
 
 
 def _split(
-    augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None
+    augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None, run: str | PathLike[str]
 ) -> tuple[TrainingPairs, TrainingPairs | None, tuple[str, ...]]:
     """Return training pairs and those that the fit held out to choose the renderer by, as it did it."""
     from syncgan.preparing import hold_out_pairs
 
-    config = augmenter.config_
-    if config.image_gan.selection == "last":
+    config, identity = augmenter.config_, _identity_of(run, augmenter.fingerprint_)
+    if config.image_gan.selection == "last" or identity.get("validation") is not None:
         return pairs, None, ()
+    if "groups" in identity:
+        _require_groups(identity["groups"], None if groups is None else pairs.group_fingerprint(groups), run)
     training, held_out = hold_out_pairs(pairs, None, groups, config=config, seed=augmenter.seed)
-    note = (
-        "held-out images are those that the fit held out to choose the renderer by"
-        f"{'' if groups is not None else '; if `fit` was given groups, give the same ones here'}"
-    )
+    note = "held-out images are those that the fit held out to choose the renderer by"
+    if "groups" not in identity:
+        note += "; no run folder tells whether `fit` was given groups or validation images: give the same groups here"
     return training, held_out, () if held_out is None else (note,)
 
 
-def _labelled(augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None) -> Labelled:
+def _identity_of(run: str | PathLike[str], fingerprint: str) -> dict[str, Any]:
+    """Return what the run folder of a model tells of its fit; nothing where there is none."""
+    path = Path(run)
+    for folder in (path, path.parent):
+        identity = RunFolder(folder).identity
+        if identity.get("data") == fingerprint:
+            return identity
+    return {}
+
+
+def _require_groups(fitted: str | None, given: str | None, run: str | PathLike[str]) -> None:
+    """Refuse other groups than the fit held out by: what it held out could not be told then."""
+    if fitted == given:
+        return
+    if fitted is None:
+        what, remedy = "without groups", "leave --groups out"
+    else:
+        what = "with groups" if given is None else "with other groups"
+        remedy = "give --groups and --group-column as for `fit`"
+    raise DataError(
+        f"{run}: was fitted {what}, so what it held out is not what these options tell; {remedy}, or give other real "
+        "images with --held-out DIR"
+    )
+
+
+def _labelled(augmenter: SynCGANAugmenter, pairs: TrainingPairs, source: RunData) -> Labelled:
     names = dict(zip(augmenter.label_values_, augmenter.classes_, strict=True))
+    groups = source.groups
     return Labelled(
         pairs.images,
         tuple(names[label] for label in pairs.labels.tolist()),
         None if groups is None else tuple(str(groups[index]) for index in pairs.indices),
+        tuple(source.dataset.files[index] for index in pairs.indices),
     )
 
 
@@ -262,11 +285,10 @@ def _sampled(augmenter: SynCGANAugmenter, per_class: int, seed: int, progress: P
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 
-def _read_folder(
-    folder: str | PathLike[str], classes: Sequence[str], groups: Groups | None, *, min_images: int
-) -> Labelled:
+def _read_held_out(sources: Sources, classes: Sequence[str]) -> Labelled:
     """Read the held-out images of those classes that the training images have."""
-    held, found = _read(folder, groups, min_images=min_images)
+    folder = Path(sources.held_out or "")
+    held, found = _read(folder, sources, min_images=2)
     if not set(found) & set(classes):
         raise DataError(
             f"{folder}: expected held-out images of the classes {', '.join(map(repr, classes))}, got "
@@ -277,12 +299,13 @@ def _read_folder(
         [held.images[at] for at in known],
         tuple(held.labels[at] for at in known),
         None if held.groups is None else tuple(held.groups[at] for at in known),
+        None if held.names is None else tuple(held.names[at] for at in known),
     )
 
 
 def _read(
     folder: str | PathLike[str],
-    groups: Groups | None,
+    table: Sources | None,
     *,
     limit_per_class: int | None = None,
     min_images: int = 1,
@@ -293,8 +316,10 @@ def _read(
     )
     images: list[NDArray[np.uint8]] = [dataset.image(index) for index in range(len(dataset))]
     true = [(names or {}).get(name, name) for name in dataset.classes]
-    of = None if groups is None else tuple(read_groups(groups.table, groups.column, dataset.files))
-    return Labelled(images, tuple(true[label] for label in dataset.targets), of), true
+    of = None
+    if table is not None and table.groups is not None and table.group_column is not None:
+        of = tuple(read_groups(table.groups, table.group_column, dataset.files))
+    return Labelled(images, tuple(true[label] for label in dataset.targets), of, tuple(dataset.files)), true
 
 
 def _true_names(classes: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from syncgan.evaluation.audit.judging import LEVEL
 from syncgan.evaluation.audit.rates import PERCENT
 from syncgan.evaluation.audit.result import Control, Nearness, Outcome
-from syncgan.evaluation.doctor_prints import NEAR_COPY
+from syncgan.evaluation.same_images import NEAR_COPY
 
 __all__ = ["HELD_OUT", "LEFT_OUT", "notes_on", "verdict_on"]
 

@@ -24,7 +24,7 @@ from syncgan.data.tensors import fit_image
 from syncgan.data.views import locate, name_of, naming, raw_view, require_map_style
 from syncgan.errors import DataError
 from syncgan.evaluation.benchmark.splits import Split
-from syncgan.evaluation.doctor_prints import ImagePrint, SameImages, digest_of, find_same, print_of_pixels
+from syncgan.evaluation.same_images import ImagePrint, SameImages, digest_of, find_same, print_of_pixels
 
 __all__ = ["BenchmarkData", "Guard", "ImageSet", "across", "read_benchmark_data"]
 

@@ -24,7 +24,7 @@ from syncgan.evaluation.benchmark.splits import Split
 from syncgan.evaluation.benchmark.store import BenchmarkStore
 from syncgan.evaluation.benchmark.training import make_classifier, train_classifier
 from syncgan.evaluation.classifiers import initial_weights
-from syncgan.evaluation.doctor_prints import SameImages
+from syncgan.evaluation.same_images import SameImages
 from syncgan.registry import ARMS, accepted
 
 __all__ = ["Bench", "rounded", "run_split"]

@@ -8,7 +8,6 @@ held back for the arm of more real images, and all others to test. A group (pati
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan import rng
-from syncgan.errors import DataError
+from syncgan.errors import DataError, warn_user
 
 __all__ = ["PARTS", "Split", "joined_groups", "make_splits", "require_separate", "validation_size"]
 
@@ -244,9 +243,8 @@ def joined_groups(groups: Sequence[Any] | None, same: Sequence[Sequence[int]], c
     if links:
         rows, columns = np.array(links).T
         graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(codes.max() + 1,) * 2)
-        warnings.warn(
+        warn_user(
             f"{sum(len(members) for members in same)} items are copies of another; copies stay on one side of a split",
-            stacklevel=2,
         )
         codes = connected_components(graph, directed=False)[1][codes]
     return [int(code) for code in codes]

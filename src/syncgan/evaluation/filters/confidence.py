@@ -14,6 +14,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from syncgan import rng
+from syncgan.errors import warn_user
 from syncgan.evaluation.filters.item_features import ItemFeatures
 from syncgan.evaluation.filters.reference import CHECKED, Percentile, Reference, group_numbers
 
@@ -113,10 +114,9 @@ class Confidence:
             if all(set(labels[seen]) == set(labels) for seen, _ in splits):
                 return iter(splits)
         if groups is not None:
-            warnings.warn(
+            warn_user(
                 "sample filter 'confidence': a class lies in too few groups to leave groups out, so images are left "
                 "out one by one; its thresholds will be high where images of a group are alike",
-                stacklevel=2,
             )
         folds = min(self._folds, int(np.unique(labels, return_counts=True)[1].min()))
         return iter(list(StratifiedKFold(folds, shuffle=True, random_state=state).split(labels, labels)))

@@ -14,6 +14,7 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.evaluation.filters.item_features import ItemFeatures
 from syncgan.evaluation.filters.reference import CHECKED, Percentile, Reference, group_numbers
+from syncgan.evaluation.nearest_images import euclidean, nearest
 from syncgan.evaluation.utility import thumbnails, turns
 
 __all__ = ["NotACopy"]
@@ -53,28 +54,25 @@ class NotACopy:
         own, count = self._points(images), len(images)
         # The network sees turned images, so that it need see a sample only once.
         parts = [self._points(turned) for turned in turns(images.cpu())]
-        turned = {kind: np.concatenate([part[kind] for part in parts]) for kind in _KINDS}
+        turned = {kind: np.stack([part[kind] for part in parts]) for kind in _KINDS}
         numbers = group_numbers(groups, count)
         alone = len(np.unique(numbers)) < 2
         numbers = np.arange(count) if alone else numbers
-        others = [np.tile(numbers != number, 8) for number in numbers]
-        nearest = {
-            kind: np.array([_nearest(own[kind][i], turned[kind][others[i]]) for i in range(count)]) for kind in _KINDS
+        found = {
+            kind: nearest(own[kind], turned[kind], euclidean, numbers, own=numbers).distance.astype(np.float64)
+            for kind in _KINDS
         }
         self._known = turned
-        self._units = {kind: float(max(np.median(nearest[kind]), 1e-6)) for kind in _KINDS}
-        scores = np.min([nearest[kind] / self._units[kind] for kind in _KINDS], axis=0)
+        self._units = {kind: float(max(np.median(found[kind]), 1e-6)) for kind in _KINDS}
+        scores = np.min([found[kind] / self._units[kind] for kind in _KINDS], axis=0)
         self._reference = Reference.of(scores, labels)
         return self
 
     def score(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
         """Return the distance to the nearest training image; 1 is typical of real images, 0 is a copy."""
         own = self._points(images)
-        rows = [
-            min(_nearest(own[kind][i], self._known[kind]) / self._units[kind] for kind in _KINDS)
-            for i in range(len(images))
-        ]
-        return torch.tensor(rows, dtype=torch.float64)
+        found = [self._distances(own[kind], kind) for kind in _KINDS]
+        return torch.from_numpy(np.minimum.reduce(found))
 
     def keep(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Tell which are farther than the percentile of the real images of their class."""
@@ -82,16 +80,21 @@ class NotACopy:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the projections and the real images' scores, with units and the features' name."""
-        tensors = {kind: torch.from_numpy(points) for kind, points in self._known.items()}
+        tensors = {kind: torch.from_numpy(points).flatten(0, 1) for kind, points in self._known.items()}
         return tensors | self._reference.tensors(), {**self._features.description(), "units": self._units}
 
     def load_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> Self:
         """Take what `state` returned."""
         self._features = ItemFeatures.described(description, self._shared, self._device)
-        self._known = {kind: tensors[kind].cpu().numpy() for kind in _KINDS}
+        self._known = {kind: tensors[kind].cpu().reshape(8, -1, _DIMENSIONS).numpy() for kind in _KINDS}
         self._units = dict(description["units"])
         self._reference = Reference.restored(tensors)
         return self
+
+    def _distances(self, points: NDArray[np.float32], kind: str) -> NDArray[np.float64]:
+        known = self._known[kind]
+        found = nearest(points, known, euclidean, np.arange(known.shape[1]))
+        return found.distance.astype(np.float64) / self._units[kind]
 
     def _points(self, images: Tensor) -> Points:
         """Project thumbnails and features of images (n, 3, S, S), each by itself: kind -> (n, 64)."""
@@ -105,7 +108,3 @@ class NotACopy:
         shape = (rows.shape[1], _DIMENSIONS)
         matrix = rng.numpy_generator(self._seed, "not_a_copy", kind).standard_normal(shape) / np.sqrt(_DIMENSIONS)
         return np.stack([row.astype(np.float64) @ matrix for row in rows]).astype(np.float32)
-
-
-def _nearest(point: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.square(known - point).sum(axis=1).min()))

@@ -1,7 +1,8 @@
 """Nearest neighbours of images among others under the 8 flips and quarter turns, in several spaces.
 
-A space says what is kept of an image and how two of these are compared. A chunk of queries is compared with all known
-images at once, so memory grows with the number of known images only.
+One search serves the audit and the sample filter ``not_a_copy``. A space says what is kept of an image and how two of
+these are compared. A chunk of queries is compared with all known images at once, so memory grows with the number of
+known images only.
 """
 
 from __future__ import annotations
@@ -17,11 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan.errors import DataError
-from syncgan.evaluation.doctor_prints import ImagePrint, find_same, structure_of
 from syncgan.evaluation.features import Features
+from syncgan.evaluation.same_images import ImagePrint, find_same, structure_of
 from syncgan.evaluation.utility import thumbnails, turns
 
-__all__ = ["STRUCTURE", "Nearest", "Space", "feature_space", "image_sets", "nearest", "structures", "thumbnail_space"]
+__all__ = [
+    "STRUCTURE",
+    "Nearest",
+    "Space",
+    "euclidean",
+    "feature_space",
+    "image_sets",
+    "nearest",
+    "structures",
+    "thumbnail_space",
+]
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -67,7 +78,7 @@ class Nearest:
     index : (Q,) which one.
     turn : (Q,) the flip or quarter turn under which it is nearest, as `syncgan.training.augmentation.dihedral` counts.
     distance : (Q,) how near.
-    second : (Q,) distance to the nearest known image that is not a copy of the first.
+    second : (Q,) distance to the nearest known image of another set than the first; infinite where there is none.
     """
 
     index: Indices
@@ -78,7 +89,8 @@ class Nearest:
     @property
     def ratio(self) -> Floats:
         """Distance by `second`: 1 where no known image stands out, 0 for a copy."""
-        return np.divide(self.distance, self.second, out=np.ones_like(self.distance), where=self.second > 0)
+        comparable = (self.second > 0) & np.isfinite(self.second)
+        return np.divide(self.distance, self.second, out=np.ones_like(self.distance), where=comparable)
 
 
 def thumbnail_space() -> Space:
@@ -87,14 +99,14 @@ def thumbnail_space() -> Space:
         "thumbnails",
         "colours and layout of 16 x 16 pixels",
         lambda images: np.asarray(thumbnails(images).flatten(1).numpy(), dtype=np.float32),
-        _euclidean,
+        euclidean,
     )
 
 
 def structures() -> Space:
     """Compare edges and texture whatever the brightness, contrast and colour, shifted by up to 1/16 of the side.
 
-    The distance is 1 minus the greatest correlation over the shifts; see `syncgan.evaluation.doctor_prints`.
+    The distance is 1 minus the greatest correlation over the shifts; see `syncgan.evaluation.same_images`.
     """
     return Space(
         STRUCTURE,
@@ -111,7 +123,15 @@ def feature_space(features: Features) -> Space:
         parts = [features(some) for some in torch.split(images, _IMAGES_AT_ONCE)]
         return np.asarray(np.concatenate(parts), dtype=np.float32)
 
-    return Space("features", features.name, points, _euclidean)
+    return Space("features", features.name, points, euclidean)
+
+
+def euclidean(points: Floats, known: Floats) -> Floats:
+    """Return the distances of (Q, D) and (K, D) points, (Q, K); each is the same whatever the others are."""
+    # A product of matrices would lose the small distances, on which everything hangs here.
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(cdist(points, known), dtype=np.float32)
 
 
 def nearest(
@@ -129,17 +149,17 @@ def nearest(
     points : (Q, D), the queries.
     known : (8, N, D), of `Space.known`.
     compare : of the space.
-    sets : (N,) names of the sets of copies among the known images; see `image_sets`.
+    sets : (N,) names of the sets that known images belong to: copies of each other (see `image_sets`), or a patient.
     own : (Q,) set of each query that is itself among the known images; it is left out. None leaves nothing out.
 
     Raises
     ------
     DataError
-        Fewer than three known images.
+        No known images, or none of another set.
     """
     count, members = known.shape[1], np.unique(sets)
-    if len(members) < _FEWEST_SETS:
-        raise DataError(f"expected at least {_FEWEST_SETS} images to compare with, got {len(members)}; give more")
+    if len(members) < (1 if own is None else 2):
+        raise DataError(f"expected images of other sets to compare with, got {len(members)} in all; give more")
     order = np.argsort(sets, kind="stable")
     starts = np.searchsorted(sets[order], members)
     flat = known.reshape(-1, known.shape[-1])
@@ -152,12 +172,14 @@ def nearest(
         if own is not None:
             least[sets[None] == own[chunk, None]] = np.inf
         found = least.argmin(axis=1)
-        two = np.partition(np.minimum.reduceat(least[:, order], starts, axis=1), 1, axis=1)[:, :2]
+        of_set = np.minimum.reduceat(least[:, order], starts, axis=1)
+        nowhere = np.full((len(of_set), 1), np.inf, np.float32)
+        two = np.partition(np.concatenate([of_set, nowhere], axis=1), 1, axis=1)[:, :2]
         turn = turned[np.arange(len(found)), :, found].argmin(axis=1)
         parts.append((found, turn, two[:, 0], two[:, 1]))
     if not parts:
-        none, nowhere = np.empty(0, np.int64), np.empty(0, np.float32)
-        return Nearest(none, none, nowhere, nowhere)
+        none, far = np.empty(0, np.int64), np.empty(0, np.float32)
+        return Nearest(none, none, far, far)
     index, turns_, distance, second = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Nearest(index, turns_, distance, second)
 
@@ -184,13 +206,6 @@ def image_sets(images: Tensor, structure: Floats) -> Indices:
 def _rows(images: Tensor) -> Sequence[NDArray[np.uint8]]:
     """Return images as (H, W, 3) arrays."""
     return list(images.cpu().numpy().transpose(0, 2, 3, 1))
-
-
-def _euclidean(points: Floats, known: Floats) -> Floats:
-    # In single precision a plain product loses the small distances, on which everything hangs here.
-    from sklearn.metrics.pairwise import euclidean_distances
-
-    return np.asarray(euclidean_distances(points, known), dtype=np.float32)
 
 
 def _structural(points: Floats, known: Floats) -> Floats:

@@ -13,8 +13,8 @@ from syncgan.config import SynCGANConfig
 from syncgan.data.folders import ImageFolderDataset
 from syncgan.data.images import decode_image
 from syncgan.errors import ContractError, DataError
-from syncgan.evaluation.doctor_finding import Finding
-from syncgan.evaluation.doctor_rules import MIN_IMAGES, Duplicates
+from syncgan.evaluation.doctor.finding import Finding
+from syncgan.evaluation.doctor.rules import MIN_IMAGES, Duplicates
 from syncgan.evaluation.plots import COLUMNS, draw_strips, plain
 from syncgan.evaluation.report import outlined
 from syncgan.extractor import MaskDiagnoses, MaskDiagnosis, MaskExtractor

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from syncgan.config import SynCGANConfig
 from syncgan.data.scan import some
-from syncgan.evaluation.doctor_finding import Finding
-from syncgan.evaluation.doctor_prints import ImagePrint, SameImages
+from syncgan.evaluation.doctor.finding import Finding
 from syncgan.evaluation.report import spoken_duration
+from syncgan.evaluation.same_images import ImagePrint, SameImages
 
 __all__ = [
     "MIN_CLASSES",
@@ -315,7 +315,7 @@ def about_forecast(forecast: Mapping[str, Any], kept_mb: float, machine_mb: floa
 
     Parameters
     ----------
-    forecast : what `syncgan.evaluation.doctor_probe.ask` told.
+    forecast : what `syncgan.evaluation.doctor.probe.ask` told.
     kept_mb : of the images and masks at their own sizes, which the measured steps did not hold.
     machine_mb : memory of the machine, None where it is not known.
     """

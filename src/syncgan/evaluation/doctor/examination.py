@@ -18,12 +18,11 @@ from typing import Any, Final
 from syncgan.config import SynCGANConfig, checked
 from syncgan.data.folders import ImageFolderDataset, load_class_folders, read_groups
 from syncgan.errors import ArtefactError, ConfigError
-from syncgan.evaluation.doctor_environment import about_disk, about_opencv, about_versions, memory_mb
-from syncgan.evaluation.doctor_finding import Finding
-from syncgan.evaluation.doctor_masks import about_masks, diagnose_files, draw_duplicates, draw_masks, extractor_of
-from syncgan.evaluation.doctor_prints import NEAR_COPY, ImagePrint, find_same, print_files
-from syncgan.evaluation.doctor_probe import ask
-from syncgan.evaluation.doctor_rules import (
+from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions, memory_mb
+from syncgan.evaluation.doctor.finding import Finding
+from syncgan.evaluation.doctor.masks import about_masks, diagnose_files, draw_duplicates, draw_masks, extractor_of
+from syncgan.evaluation.doctor.probe import ask
+from syncgan.evaluation.doctor.rules import (
     MIN_CLASSES,
     MIN_IMAGES,
     Duplicates,
@@ -36,6 +35,7 @@ from syncgan.evaluation.doctor_rules import (
     about_pixels,
 )
 from syncgan.evaluation.runs import require_outside
+from syncgan.evaluation.same_images import NEAR_COPY, ImagePrint, find_same, print_files
 from syncgan.extractor import MaskDiagnoses
 from syncgan.storage import write_bytes, write_json
 
@@ -62,7 +62,7 @@ class Examination:
     sizes, kinds : "128 x 128 px" or "PNG, RGB, 8 bits" -> number of images.
     duplicates : files that hold one image.
     diagnoses : of every mask, None where masks were left out.
-    environment, forecast : what `syncgan.evaluation.doctor_probe.ask` told; empty where it was not asked.
+    environment, forecast : what `syncgan.evaluation.doctor.probe.ask` told; empty where it was not asked.
     written : pictures and table, in the folder that was given.
     """
 

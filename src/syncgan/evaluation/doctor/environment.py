@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from syncgan.evaluation.doctor_finding import Finding
+from syncgan.evaluation.doctor.finding import Finding
 from syncgan.storage import library_versions
 
 __all__ = ["about_disk", "about_opencv", "about_versions", "memory_mb", "opencv_wheels"]
@@ -68,7 +68,7 @@ def about_versions(facts: Mapping[str, Any]) -> list[Finding]:
 
     Parameters
     ----------
-    facts : the environment that `syncgan.evaluation.doctor_probe.ask` returns; empty where it was not asked, then
+    facts : the environment that `syncgan.evaluation.doctor.probe.ask` returns; empty where it was not asked, then
         only what pip knows is said.
     """
     if "error" in facts:
