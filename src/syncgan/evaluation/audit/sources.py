@@ -17,7 +17,8 @@ from syncgan.data.safe_names import safe_folder_names
 from syncgan.errors import DataError
 from syncgan.evaluation.audit.comparing import audit
 from syncgan.evaluation.audit.result import Audit
-from syncgan.evaluation.runs import RunData, check_model, load_run_data
+from syncgan.evaluation.run_pairs import fitted_pairs, split_pairs
+from syncgan.evaluation.runs import check_model, load_run_data
 from syncgan.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ def run_images(
         limit_per_class=limit_per_class,
         levels=augmenter.config_.levels,
     )
-    pairs = _fitted_pairs(augmenter, source, data)
-    training, own, notes = _split(augmenter, pairs, source.groups)
+    pairs = fitted_pairs(augmenter, source, data)
+    training, own, notes = split_pairs(augmenter, pairs, source.groups)
     if held_out is not None:
         held: Labelled | None = _read_folder(held_out, augmenter.classes_, groups, min_images=2)
         training, notes = pairs, ()  # also what only chose the renderer
@@ -202,40 +203,6 @@ def audit_images(
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
-
-
-def _fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | PathLike[str]) -> TrainingPairs:
-    """Return the pairs that the run was fitted on, and refuse others.
-
-    The run keeps a fingerprint of images with their maps, so the masks are extracted again.
-    """
-    from syncgan.data.raw import read_dataset
-    from syncgan.preparing import prepare
-
-    pairs = prepare(read_dataset(source.dataset), source.masks, config=augmenter.config_).pairs
-    if pairs.fingerprint() != augmenter.fingerprint_:
-        raise DataError(
-            f"{data}: is not the data that this run was fitted on, or not all of it, so nothing can be said of copies; "
-            "give the same folder, and --masks and --limit-per-class as for `fit`"
-        )
-    return pairs
-
-
-def _split(
-    augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None
-) -> tuple[TrainingPairs, TrainingPairs | None, tuple[str, ...]]:
-    """Return training pairs and those that the fit held out to choose the renderer by, as it did it."""
-    from syncgan.preparing import hold_out_pairs
-
-    config = augmenter.config_
-    if config.image_gan.selection == "last":
-        return pairs, None, ()
-    training, held_out = hold_out_pairs(pairs, None, groups, config=config, seed=augmenter.seed)
-    note = (
-        "held-out images are those that the fit held out to choose the renderer by"
-        f"{'' if groups is not None else '; if `fit` was given groups, give the same ones here'}"
-    )
-    return training, held_out, () if held_out is None else (note,)
 
 
 def _labelled(augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None) -> Labelled:
