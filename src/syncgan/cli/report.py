@@ -80,7 +80,7 @@ def report(
 
 def _lines(made: ReportResult) -> list[str]:
     lines = [
-        f"{section.title}: {section.verdict or f'not known yet; {section.command}'}"
+        f"{section.title.rstrip('?')}: {section.verdict or f'not known yet; {section.commands[0]}'}"
         for section in (made.report.section(one.section) for one in made.report.questions)
     ]
     return [*lines, f"report: {made.path} ({made.path.stat().st_size / 1e6:.1f} MB)"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["MOST_BYTES", "embedded"]
+from syncgan.errors import ArtefactError
+
+__all__ = ["MOST_BYTES", "embedded", "read_picture"]
 
 MOST_BYTES = 6_000_000
 """Of all pictures of a file together; base64 makes them a third longer."""
@@ -33,6 +36,23 @@ def embedded(pictures: Sequence[bytes], *, most_bytes: int = MOST_BYTES) -> list
         left -= len(content)
         uris[index] = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
     return [uris[index] for index in range(len(pictures))]
+
+
+def read_picture(path: Path) -> bytes:
+    """Return a PNG file that was written into a run folder, after decoding it.
+
+    Raises
+    ------
+    ArtefactError
+        It cannot be read, or is damaged.
+    """
+    try:
+        png = path.read_bytes()
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ArtefactError(f"{path}: expected a picture, got a damaged or missing file; delete it") from error
+    return png
 
 
 def _fitted(png: bytes, share: int) -> tuple[str, bytes]:

@@ -60,7 +60,7 @@ class Section:
     key : its anchor, which no other section has.
     title : its heading.
     verdict : what it comes to; stands in the summary too.
-    missing, command : of a section that nothing is known of: a sentence, and the command that fills it.
+    missing, commands : of a section that nothing is known of: a sentence, and the commands that fill it.
     text : paragraphs.
     terms : what -> how it is, a few words or sentences each.
     tables, figures : each with a sentence on how to read it.
@@ -74,7 +74,7 @@ class Section:
     title: str
     verdict: str = ""
     missing: str = ""
-    command: str = ""
+    commands: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     terms: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[FactTable, ...] = ()

@@ -59,7 +59,7 @@ def card_section(subject: Subject, data: Section | None) -> Section:
             "intended use": _INTENDED,
             "not intended": _NOT_INTENDED,
             "known limits": _limits(subject),
-            "settings": f"preset {name} with {len(changed)} settings changed; all are listed under Configuration",
+            "settings": f"preset {name}, {len(changed)} of its settings changed; all are listed under Configuration",
             "seed": str(augmenter.seed),
             "trained with": _machine(subject),
             "licence": _LICENCE,
@@ -159,7 +159,7 @@ def _machine(subject: Subject) -> str:
     record = subject.record
     if not record:
         return f"syncgan {_syncgan(subject)}"
-    threads = f", {record['threads']} threads" if "threads" in record else ""
+    threads = f", {record['threads']} thread(s)" if "threads" in record else ""
     torch = _versions(subject).get("torch", "?")
     return f"syncgan {_syncgan(subject)}, torch {torch}, device {record.get('device', '?')}{threads}"
 

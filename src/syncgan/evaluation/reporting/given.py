@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syncgan.evaluation.plots import draw_strips
+from syncgan.evaluation.plots import COLUMNS, draw_strips
 from syncgan.evaluation.report import FactTable, FigureEntry, Reasons, Section, outline_legend, outlined
 from syncgan.evaluation.reporting.subject import Subject, training_counts
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from syncgan.evaluation.mask_prior_report import ClassPrior
     from syncgan.evaluation.runs import RunData
 
-__all__ = ["COLUMNS", "class_pairs", "data_section", "mask_origin", "masks_section"]
+__all__ = ["class_pairs", "data_section", "mask_origin", "masks_section"]
 
-COLUMNS = 8
 _MEASURED = 64
 _NAMED = 12
 
@@ -95,7 +94,7 @@ def mask_origin(augmenter: SynCGANAugmenter) -> str:
 
 
 def class_pairs(augmenter: SynCGANAugmenter, label: int) -> tuple[Any, Any]:
-    """Return up to eight maps and images of a class, spread over it."""
+    """Return a few maps and images of a class, spread over it."""
     pairs = augmenter.pairs_
     positions = (pairs.labels == label).nonzero().flatten().tolist()
     chosen = sorted({positions[round(step)] for step in np.linspace(0, len(positions) - 1, COLUMNS)})

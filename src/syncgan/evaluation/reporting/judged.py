@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syncgan.errors import ArtefactError, DataError
+from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.report import FactTable, FigureEntry, Section
 from syncgan.evaluation.reporting.subject import Subject
 from syncgan.storage import read_json
@@ -105,7 +106,7 @@ def audit_section(subject: Subject, place: Path) -> Section:
         _require_classes(subject, dict.fromkeys(classes), file)
     pictures = {name: file.parent / name for name in _PICTURES if (file.parent / name).is_file()}
     figures = tuple(
-        FigureEntry(AUDIT, title, explanation, pictures[name].read_bytes(), "")
+        FigureEntry(AUDIT, title, explanation, read_picture(pictures[name]), "")
         for name, (title, explanation) in _PICTURES.items()
         if name in pictures
     )

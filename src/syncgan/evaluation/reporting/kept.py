@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from syncgan.errors import ArtefactError
+from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.report import FactTable, FigureEntry, Reasons, Section
 from syncgan.storage import read_json, write_bytes, write_json
 
@@ -106,11 +107,7 @@ def _section(entry: Mapping[str, Any], folder: Path) -> Section:
 def _picture(folder: Path, name: str) -> bytes:
     if Path(name).name != name:
         raise ValueError(f"a figure outside of its folder: {name!r}")
-    path = folder / FIGURES / name
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    return read_picture(folder / FIGURES / name)
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.mask_prior_report import ClassPrior, mask_prior_table, prior_figures
-from syncgan.evaluation.plots import colour_map, draw_strips, uncaptioned_rows
+from syncgan.evaluation.plots import COLUMNS, colour_map, draw_strips, uncaptioned_rows
 from syncgan.evaluation.report import FactTable, FigureEntry, Section, spoken_duration
-from syncgan.evaluation.reporting.given import COLUMNS, class_pairs
+from syncgan.evaluation.reporting.given import class_pairs
 from syncgan.evaluation.reporting.subject import PREVIEWS, Subject
 from syncgan.evaluation.training_figures import speed_and_memory, training_figures
 
@@ -50,14 +51,14 @@ def real_strips(subject: Subject) -> dict[str, bytes]:
             maps, images = class_pairs(subject.augmenter, subject.labels[name])
             found[file] = draw_strips([("", row) for row in _rows(images, maps, subject)], columns=COLUMNS)
         elif kept.is_file():
-            found[file] = kept.read_bytes()
+            found[file] = read_picture(kept)
     return found
 
 
 def priors_section(subject: Subject, priors: Mapping[str, ClassPrior]) -> Section:
     """Return how synthetic masks compare with those of the training images."""
     if not priors:
-        missing = "Masks are compared for classes of at least 4 training images, of which there is none."
+        missing = "Not measured: masks are compared for classes of at least 4 training images, of which there is none."
         return Section("priors", "Synthetic masks against real ones", missing=missing)
     shown = {name: prior for name, prior in priors.items() if name in subject.shown}
     rows = [row for prior in priors.values() for row in prior.comparison.rows]

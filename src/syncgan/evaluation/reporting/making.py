@@ -22,7 +22,14 @@ from syncgan.evaluation.reporting.made import (
     training_section,
     variety_section,
 )
-from syncgan.evaluation.reporting.measured import METRICS, Unseen, metrics_section, read_unseen, unseen_of
+from syncgan.evaluation.reporting.measured import (
+    METRICS,
+    Unseen,
+    metrics_section,
+    read_unseen,
+    require_other_groups,
+    unseen_of,
+)
 from syncgan.evaluation.reporting.subject import Subject
 from syncgan.storage import read_json, sha256
 from syncgan.training.run_folder import RunFolder
@@ -43,33 +50,37 @@ _QUESTIONS = (
     Question("How near are they to real images?", METRICS),
     Question("Are the masks like real ones?", "priors"),
 )
-_MISSING = {
-    "data": ("Images", "What the run learned from was not kept in its folder.", "syncgan report RUN --data DATA"),
-    "masks": ("Masks", "The masks that it learned from were not kept in its folder.", "syncgan report RUN --data DATA"),
+_MISSING: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "data": ("Images", "What the run learned from was not kept in its folder.", ("syncgan report RUN --data DATA",)),
+    "masks": (
+        "Masks",
+        "The masks that it learned from were not kept in its folder.",
+        ("syncgan report RUN --data DATA",),
+    ),
     "priors": (
         "Synthetic masks against real ones",
-        "They have not been compared for this model.",
-        "syncgan report RUN --data DATA",
+        "Not measured yet: they have not been compared for this model.",
+        ("syncgan report RUN --data DATA",),
     ),
     "variety": (
         "Variety within one mask",
-        "It has not been measured for this model.",
-        "syncgan report RUN --data DATA",
+        "Not measured yet for this model.",
+        ("syncgan report RUN --data DATA",),
     ),
     METRICS: (
         "How near to real images",
-        "Samples have not been compared with real images that the model has not seen.",
-        "syncgan report RUN --data DATA --held-out OTHER",
+        "Not measured yet: samples have not been compared with real images that the model has not seen.",
+        ("syncgan report RUN --data DATA --held-out OTHER",),
     ),
     BENCHMARK: (
         "Does it help a classifier?",
-        "No benchmark is at hand, so it is not known whether the samples help.",
-        "syncgan benchmark DATA --out RESULTS, then syncgan report RUN --benchmark RESULTS",
+        "Not measured yet: without a benchmark it is not known whether the samples help.",
+        ("syncgan benchmark DATA --out RESULTS", "syncgan report RUN --benchmark RESULTS"),
     ),
     AUDIT: (
         "Is it a copy?",
-        "No audit is at hand, so it is not known whether samples are copies of training images.",
-        "syncgan audit RUN --data DATA --held-out OTHER --out AUDIT, then syncgan report RUN --audit AUDIT",
+        "Not measured yet: without an audit it is not known whether samples are copies of training images.",
+        ("syncgan audit RUN --data DATA --held-out OTHER --out AUDIT", "syncgan report RUN --audit AUDIT"),
     ),
 }
 _log = logging.getLogger(__name__)
@@ -195,14 +206,18 @@ def _subject(
         augmenter.pairs_ = fitted_pairs(augmenter, source, where)
     run = RunFolder(folder)
     record: Mapping[str, Any] = read_json(folder / "run.json") if run.holds_run else {}
-    return Subject(augmenter, folder, source, run.stats(), record, seed)
+    lines = [line for line in run.stats() if isinstance(line, dict) and "stage" in line]
+    return Subject(augmenter, folder, source, lines, record, seed)
 
 
 def _unseen(subject: Subject, held_out: Place | None, groups: tuple[Path, str] | None) -> Unseen | None:
     from syncgan.evaluation.run_pairs import split_pairs
 
     if held_out is not None:
-        return read_unseen(subject, held_out, groups)
+        unseen = read_unseen(subject, held_out, groups)
+        fitted = () if subject.source is None or subject.source.groups is None else map(str, subject.source.groups)
+        require_other_groups(unseen, fitted)
+        return unseen
     if subject.source is None:
         return None
     own = subject.source.groups
@@ -224,7 +239,7 @@ def _report(
         made += [data_section(subject), masks_section(subject, priors), priors_section(subject, priors)]
         made.append(variety_section(subject))
     if unseen is not None:
-        made.append(metrics_section(subject, unseen, progress))
+        made.append(_metrics(subject, unseen, progress))
     known = _kept(subject) | {section.key: section for section in made}
     known |= {section.key: section for section in (samples_section(subject, strips), training_section(subject))}
     known |= {
@@ -247,6 +262,17 @@ def _report(
     return Report(f"Run {subject.folder.absolute().name}", NOTICE, sections, _QUESTIONS), strips
 
 
+def _metrics(subject: Subject, unseen: Unseen, progress: Progress | None) -> Section:
+    """Return the metrics; what the fit held out by itself may be too little, which is then said in their place."""
+    try:
+        return metrics_section(subject, unseen, progress)
+    except DataError as error:
+        if not unseen.of_the_fit:
+            raise
+        title, _, commands = _MISSING[METRICS]
+        return Section(METRICS, title, missing=f"Not measured: {error}.", commands=commands)
+
+
 def _leave(subject: Subject, report: Report, strips: Mapping[str, bytes]) -> Path:
     """Write everything into the run folder, the report last."""
     write_figures(subject.folder, report.sections, strips)
@@ -267,8 +293,8 @@ def _identity(subject: Subject) -> dict[str, str]:
 
 
 def _missing(key: str) -> Section:
-    title, sentence, command = _MISSING[key]
-    return Section(key, title, missing=sentence, command=command)
+    title, sentence, commands = _MISSING[key]
+    return Section(key, title, missing=sentence, commands=commands)
 
 
 def _place(given: Place | None, folder: Path, kind: str) -> Path | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from syncgan.data.pairs import TrainingPairs
+    from syncgan.data.raw import RawData
     from syncgan.evaluation.metrics import ImageComparison, MetricRow
 
-__all__ = ["METRICS", "Unseen", "metrics_section", "read_unseen", "unseen_of"]
+__all__ = ["METRICS", "Unseen", "metrics_section", "read_unseen", "require_other_groups", "unseen_of"]
 
 METRICS = "metrics"
 
@@ -26,7 +27,7 @@ SAMPLES_PER_CLASS = 64
 """Samples of each class that are compared with real images."""
 
 _TITLE = "How near to real images"
-_COLUMNS, _ROWS = 8, 2
+_COLUMNS, _ROWS = 6, 2
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,6 +42,7 @@ class Unseen:
     labels : class names.
     groups : patients or slides, where known.
     notes : what must be said of them.
+    of_the_fit : whether the fit held them out by itself.
     """
 
     images: Tensor
@@ -48,6 +50,7 @@ class Unseen:
     labels: tuple[str, ...]
     groups: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    of_the_fit: bool = False
 
 
 def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any, str] | None) -> Unseen:
@@ -60,7 +63,7 @@ def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any
     Raises
     ------
     DataError
-        No image of a class of the model, or fewer than 2 of one of its classes.
+        No image of a class of the model, fewer than 2 of one of its classes, or one that the model was fitted on.
     """
     from torch.utils.data import Dataset, Subset
 
@@ -77,7 +80,9 @@ def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any
             f"{folder}: expected images of the classes {', '.join(map(repr, augmenter.classes_))}, got "
             f"{', '.join(map(repr, dataset.classes))}; name the folders alike"
         )
-    pairs = prepare(read_dataset(Subset(cast("Dataset[Any]", dataset), known)), None, config=augmenter.config_).pairs
+    raw = read_dataset(Subset(cast("Dataset[Any]", dataset), known))
+    pairs = prepare(raw, None, config=augmenter.config_).pairs
+    _require_unseen(subject, pairs, raw, folder)
     positions = [known[index] for index in pairs.indices]
     own = None if groups is None else read_groups(groups[0], groups[1], dataset.files)
     given = augmenter.extractor_description_["name"] == "given masks"
@@ -97,6 +102,39 @@ def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any
     )
 
 
+def _require_unseen(subject: Subject, pairs: TrainingPairs, raw: RawData, folder: Any) -> None:
+    """Refuse images that the run was fitted on; ``run.json`` has a digest of each of these."""
+    import torch
+
+    names = raw.class_names
+    labels = torch.tensor([subject.labels[names[label]] for label in pairs.labels.tolist()], dtype=torch.int64)
+    fitted = set(subject.record.get("items", {}).values())
+    shared = [name for name, own in replace(pairs, labels=labels).digests(raw.names).items() if own in fitted]
+    if shared:
+        more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+        raise DataError(
+            f"{folder}: {shared[0]}{more} belong to what the model was fitted on, so nothing can be measured on them; "
+            "give images that it has not seen"
+        )
+
+
+def require_other_groups(unseen: Unseen, fitted: Iterable[str]) -> None:
+    """Refuse held-out images of patients or slides that the model was fitted on.
+
+    Raises
+    ------
+    DataError
+        Names the first of them.
+    """
+    shared = sorted(set(unseen.groups or ()) & set(fitted))
+    if shared:
+        more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+        raise DataError(
+            f"expected held-out images of other patients or slides than the model was fitted on, both have {shared[0]}"
+            f"{more}; hold whole groups out"
+        )
+
+
 def unseen_of(subject: Subject, pairs: TrainingPairs, groups: Sequence[Any] | None, notes: tuple[str, ...]) -> Unseen:
     """Return the pairs that a fit held out, in the same form."""
     names = {label: name for name, label in subject.labels.items()}
@@ -106,6 +144,7 @@ def unseen_of(subject: Subject, pairs: TrainingPairs, groups: Sequence[Any] | No
         tuple(names[label] for label in pairs.labels.tolist()),
         None if groups is None else tuple(str(groups[index]) for index in pairs.indices),
         notes,
+        of_the_fit=True,
     )
 
 
