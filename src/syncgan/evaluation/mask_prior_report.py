@@ -65,15 +65,15 @@ def mask_prior_table(priors: Mapping[str, ClassPrior]) -> FactTable:
         (
             name,
             row.diagnostic,
+            row.verdict,
             f"{row.distance:.3g}",
             f"{row.real_mean:.3g}",
             f"{row.real_95:.3g}",
-            row.verdict,
         )
         for name, prior in priors.items()
         for row in prior.comparison.rows
     ]
-    header = ("class", "diagnostic", "synthetic to real", "real to real, mean", "95 %", "verdict")
+    header = ("class", "diagnostic", "verdict", "synthetic to real", "real to real, mean", "95 %")
     explanation = (
         "Distances between synthetic and real masks; those that are no larger than 95 % of the distances between "
         "halves of the real masks are like real."

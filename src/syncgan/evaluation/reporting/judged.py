@@ -118,7 +118,7 @@ def audit_section(subject: Subject, place: Path) -> Section:
     return Section(
         AUDIT,
         "Is it a copy?",
-        verdict=_sentence(found.verdict),
+        verdict=_sentence(f"copies found: {found.verdict}" if found.outcome == "copies" else found.verdict),
         text=(setting,),
         tables=(*audit_tables(found), _thresholds(found)),
         figures=figures,

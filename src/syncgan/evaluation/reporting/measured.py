@@ -190,7 +190,7 @@ def metrics_section(subject: Subject, unseen: Unseen, progress: Progress | None 
         _TITLE,
         verdict=_verdict(compared),
         text=(_setting(unseen, compared),),
-        tables=(_table(compared), *_mask_tables(compared)),
+        tables=(*_image_tables(compared), *_mask_tables(compared)),
         figures=(_figure(synthetic, labels, unseen),),
         notes=(
             *unseen.notes,
@@ -227,27 +227,33 @@ def _setting(unseen: Unseen, compared: ImageComparison) -> str:
     )
 
 
-def _table(compared: ImageComparison) -> FactTable:
-    rows = tuple(
-        (row.metric, row.features, _figure_of(row), _baseline_of(row), row.better, row.verdict) for row in compared.rows
-    )
-    header = ("metric", "features", "synthetic (95 %)", "real (95 %)", "better", "verdict")
-    meanings = {row.metric: row.explanation.rstrip(".") for row in compared.rows}
-    return FactTable(
-        "Images",
-        header,
-        rows,
-        ". ".join(f"{metric[0].upper()}{metric[1:]}: {meaning}" for metric, meaning in meanings.items()) + ".",
-    )
+def _image_tables(compared: ImageComparison) -> tuple[FactTable, ...]:
+    """Return one table for each feature space, and one of what the metrics mean."""
+    header = ("metric", "verdict", "synthetic (95 %)", "real (95 %)", "better")
+    tables = [
+        FactTable(
+            f"Images, by {space}",
+            header,
+            tuple(
+                (row.metric, row.verdict, _figure_of(row), _baseline_of(row), row.better)
+                for row in compared.rows
+                if row.features == space
+            ),
+            "Synthetic images, and other real images in their place, against the same real ones; 95 % over draws.",
+        )
+        for space in dict.fromkeys(row.features for row in compared.rows)
+    ]
+    meanings = tuple({row.metric: row.explanation for row in compared.rows}.items())
+    return (*tables, FactTable("What the metrics mean", ("metric", "meaning"), meanings))
 
 
 def _mask_tables(compared: ImageComparison) -> tuple[FactTable, ...]:
     rows = tuple(
-        (str(name), row.diagnostic, f"{row.distance:.3g}", f"{row.real_mean:.3g}", f"{row.real_95:.3g}", row.verdict)
+        (str(name), row.diagnostic, row.verdict, f"{row.distance:.3g}", f"{row.real_mean:.3g}", f"{row.real_95:.3g}")
         for name, prior in compared.mask_priors.items()
         for row in prior.rows
     )
-    header = ("class", "diagnostic", "synthetic to real", "real to real, mean", "95 %", "verdict")
+    header = ("class", "diagnostic", "verdict", "synthetic to real", "real to real, mean", "95 %")
     explanation = (
         "Distances of synthetic masks to those of the held-out images, beside distances between halves of these."
     )
