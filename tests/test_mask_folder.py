@@ -302,7 +302,7 @@ def test_report_speaks_of_what_it_shows(mixed, tmp_path, levels):
     extract_folder(mixed, tmp_path / "out", extractor=extractor, n_jobs=1, report=True)
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert ("orange" in text) == (levels == 3)
-    assert re.findall(r'<th class="number">([^<]*)</th>', text)[:3] == ["found", "not usable", "usable"]
+    assert re.findall(r'<th scope="col" class="number">([^<]*)</th>', text)[:3] == ["found", "not usable", "usable"]
     assert "<h3>Masks that cannot be used for training: 1</h3>" in text
     assert "left out" not in text
 

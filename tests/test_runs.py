@@ -49,12 +49,12 @@ def test_the_report_says_nothing_about_this_machine(folder, tmp_path):
     assert str(tmp_path) not in result.report.read_text("utf-8")
 
 
-@pytest.mark.parametrize("part", ["draw_figures", "write_report"])
+@pytest.mark.parametrize("part", ["samples_section", "write_report"])
 def test_a_report_that_fails_does_not_fail_the_run(folder, tmp_path, monkeypatch, caplog, part):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(f"syncgan.evaluation.run_report.{part}", fail)
+    monkeypatch.setattr(f"syncgan.evaluation.reporting.making.{part}", fail)
     result = fit_run(folder, tmp_path / "run", config=CONFIG, device="cpu")
     assert result.report is None
     assert result.model.joinpath("manifest.json").is_file()

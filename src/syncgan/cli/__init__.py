@@ -18,6 +18,7 @@ from syncgan.cli.console import command
 from syncgan.cli.doctor import doctor
 from syncgan.cli.masks import masks
 from syncgan.cli.options import Json
+from syncgan.cli.report import report
 from syncgan.cli.sampling import sample
 from syncgan.cli.training import demo, fit
 
@@ -70,5 +71,5 @@ def plugins(as_json: Json = False) -> None:
     Console(width=None if console.is_terminal else 160).print(table)
 
 
-for _function in (demo, doctor, masks, fit, sample, benchmark, audit, plugins):
+for _function in (demo, doctor, masks, fit, sample, benchmark, audit, report, plugins):
     app.command()(_function)

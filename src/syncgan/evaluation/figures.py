@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 
 __all__ = ["FactTable", "FigureEntry"]
+
+_NUMBER = re.compile(r"[-+−]?[\d.,]+(e[-+]?\d+)? ?%?( \(.*\))?|[–-]|n/a|inf|nan|< ?[\d.]+|")
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,11 @@ class FactTable:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     explanation: str = ""
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold figures, to be set to the right; never the first."""
+        return tuple(
+            column > 0 and bool(self.rows) and all(_NUMBER.fullmatch(row[column]) for row in self.rows)
+            for column in range(len(self.header))
+        )

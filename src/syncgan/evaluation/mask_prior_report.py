@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syncgan.data.safe_names import safe_folder_names
 from syncgan.evaluation.figures import FactTable, FigureEntry
 from syncgan.evaluation.mask_prior import (
     DIAGNOSTICS,
@@ -21,12 +18,11 @@ from syncgan.evaluation.mask_prior import (
     measure_masks,
 )
 from syncgan.evaluation.plots import draw_distributions
-from syncgan.storage import write_bytes
 
 if TYPE_CHECKING:
     from syncgan.augmenter import SynCGANAugmenter
 
-__all__ = ["ClassPrior", "compare_priors", "mask_prior_table", "write_mask_prior"]
+__all__ = ["ClassPrior", "compare_priors", "mask_prior_table", "prior_figures"]
 
 SAMPLES = 64
 _AXES = {
@@ -69,30 +65,29 @@ def mask_prior_table(priors: Mapping[str, ClassPrior]) -> FactTable:
         (
             name,
             row.diagnostic,
+            row.verdict,
             f"{row.distance:.3g}",
             f"{row.real_mean:.3g}",
             f"{row.real_95:.3g}",
-            row.verdict,
         )
         for name, prior in priors.items()
         for row in prior.comparison.rows
     ]
-    header = ("class", "diagnostic", "synthetic to real", "real to real, mean", "95 %", "verdict")
-    return FactTable("Synthetic masks against real ones", header, tuple(rows))
+    header = ("class", "diagnostic", "verdict", "synthetic to real", "real to real, mean", "95 %")
+    explanation = (
+        "Distances between synthetic and real masks; those that are no larger than 95 % of the distances between "
+        "halves of the real masks are like real."
+    )
+    return FactTable("Distances", header, tuple(rows), explanation)
 
 
-def write_mask_prior(
-    augmenter: SynCGANAugmenter, folder: str | PathLike[str]
-) -> tuple[list[FigureEntry], tuple[FactTable, ...]]:
-    """Compare the masks, write the figures into a folder that exists, and return them with the table."""
-    priors = compare_priors(augmenter)
-    figures = _figures(priors, safe_folder_names(augmenter.classes_))
-    for figure in figures:
-        write_bytes(Path(folder) / figure.file, figure.png)
-    return figures, (mask_prior_table(priors),) if priors else ()
+def prior_figures(priors: Mapping[str, ClassPrior], names: Mapping[str, str]) -> list[FigureEntry]:
+    """Draw the distributions of every class.
 
-
-def _figures(priors: Mapping[str, ClassPrior], names: Mapping[str, str]) -> list[FigureEntry]:
+    Parameters
+    ----------
+    names : class -> its name as part of a file's.
+    """
     return [
         FigureEntry(
             section="Synthetic masks against real ones",

@@ -16,7 +16,16 @@ from syncgan.data.safe_names import csv_cell
 from syncgan.data.scan import ClassFolders
 from syncgan.evaluation.mask_rows import MaskRow
 from syncgan.evaluation.plots import COLUMNS, draw_strips, plain
-from syncgan.evaluation.report import FactTable, FigureEntry, ReportFacts, outline_legend, outlined, write_report
+from syncgan.evaluation.report import (
+    FactTable,
+    FigureEntry,
+    Reasons,
+    Report,
+    Section,
+    outline_legend,
+    outlined,
+    write_report,
+)
 from syncgan.extractor import MaskDiagnoses
 from syncgan.storage import library_versions
 
@@ -115,21 +124,6 @@ def write_mask_report(
     problems, doubts = diagnoses.problems, diagnoses.doubts
     left_out = {*problems, *skipped}
     by_class = {name: [f for f, own in _labelled(folders) if own == name] for name in folders.classes}
-    facts = ReportFacts(
-        title=f"Masks of {folders.root.absolute().name}",
-        notice="Masks are for training classifiers, not for diagnosis.",
-        classes=tuple((name, len(files), len(set(files) - left_out)) for name, files in by_class.items()),
-        left_out="not usable",
-        used="usable",
-        excluded_title="Masks that cannot be used for training",
-        details=library_versions(),
-        config=config,
-        skipped=skipped,
-        excluded=problems,
-        doubtful=doubts,
-        notes=notes,
-        tables=(_quartile_table(diagnoses),),
-    )
     figure = FigureEntry(
         section="Masks",
         title="Outlines on some images of every class",
@@ -148,7 +142,29 @@ def write_mask_report(
         )
         for name, reason in worst
     ]
-    write_report(out, facts, [figure], gallery)
+    rows = tuple(
+        (name or "all images", str(len(files)), str(len(left_out & set(files))), str(len(set(files) - left_out)))
+        for name, files in by_class.items()
+    )
+    sections = [
+        Section(
+            "images",
+            "Images",
+            tables=(FactTable("", ("class", "found", "not usable", "usable"), rows), _quartile_table(diagnoses)),
+            notes=notes,
+            reasons=(
+                Reasons("Files that could not be read", skipped),
+                Reasons("Masks that cannot be used for training", problems),
+                Reasons("Masks worth a look", doubts),
+            ),
+        ),
+        Section("masks", "Masks", figures=(figure,)),
+        *([Section("worst", "Masks to look at", gallery=tuple(gallery))] if gallery else []),
+        Section("made", "How it was made", terms=library_versions(), listing=config),
+    ]
+    title = f"Masks of {folders.root.absolute().name}"
+    notice = "Masks are for training classifiers, not for diagnosis."
+    write_report(out / "report.html", Report(title, notice, tuple(sections)))
 
 
 def _labelled(folders: ClassFolders) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.data.safe_names import safe_folder_names
+from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.plots import colour_map, draw_strips, uncaptioned_rows
 from syncgan.storage import write_bytes
 
@@ -83,7 +84,7 @@ def learning_strip(folder: Path) -> tuple[bytes, list[int]] | None:
     chosen = sorted({round(place) for place in np.linspace(0, len(found) - 1, min(_IN_STRIP, len(found)))})
     rows: list[tuple[str, Sequence[Pixels]]] = []
     for step in (found[place] for place in chosen):
-        *given, made = uncaptioned_rows((folder / _name(step)).read_bytes(), COLUMNS)
+        *given, made = uncaptioned_rows(read_picture(folder / _name(step)), COLUMNS)
         if not rows:
             rows.extend(zip(("real", "mask of the real image"), given, strict=False))
         rows.append((f"step {step}", made))

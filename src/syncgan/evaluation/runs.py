@@ -25,7 +25,8 @@ from syncgan.data.folders import load_class_folders, read_groups
 from syncgan.data.images import read_mask
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 from syncgan.evaluation.previews import PreviewWriter
-from syncgan.evaluation.run_report import PREVIEWS, report_run, training_counts
+from syncgan.evaluation.reporting.making import report_run
+from syncgan.evaluation.reporting.subject import PREVIEWS, training_counts
 from syncgan.extractor import MaskExtractor
 from syncgan.registry import require_plugins
 from syncgan.training.launch import is_main_process
@@ -164,7 +165,7 @@ def fit_run(
     return RunResult(
         folder=out,
         model=out / "model",
-        report=report_run(augmenter, source, out, seconds) if is_main_process() else None,
+        report=report_run(augmenter, source, out) if is_main_process() else None,
         augmenter=augmenter,
         classes=training_counts(augmenter),
         excluded=dict(augmenter.excluded_),

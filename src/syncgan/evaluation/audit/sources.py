@@ -18,6 +18,7 @@ from syncgan.errors import DataError
 from syncgan.evaluation.audit.comparing import audit
 from syncgan.evaluation.audit.result import Audit
 from syncgan.evaluation.real_sources import Sources
+from syncgan.evaluation.run_pairs import fitted_pairs, split_pairs
 from syncgan.evaluation.runs import RunData, check_model, load_run_data
 from syncgan.training.run_folder import RunFolder
 
@@ -129,14 +130,14 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
         limit_per_class=sources.limit_per_class,
         levels=augmenter.config_.levels,
     )
-    pairs = _fitted_pairs(augmenter, source, data)
+    pairs = fitted_pairs(augmenter, source, data)
     notes: tuple[str, ...] = ()
     training = pairs  # by other held-out images, also what only chose the renderer is training data
     held: Labelled | None
     if sources.held_out is not None:
         held = _read_held_out(sources, augmenter.classes_)
     else:
-        training, own, notes = _split(augmenter, pairs, source.groups, run)
+        training, own, notes = split_pairs(augmenter, pairs, source.groups, run)
         held = None if own is None else _labelled(augmenter, own, source)
     if held is None and not sources.leave_one_out:
         raise DataError(
@@ -197,66 +198,6 @@ def audit_images(
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
-
-
-def _fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | PathLike[str]) -> TrainingPairs:
-    """Return the pairs that the run was fitted on, and refuse others.
-
-    The run keeps a fingerprint of images with their maps, so the masks are extracted again.
-    """
-    from syncgan.data.raw import read_dataset
-    from syncgan.preparing import prepare
-
-    pairs = prepare(read_dataset(source.dataset), source.masks, config=augmenter.config_).pairs
-    if pairs.fingerprint() != augmenter.fingerprint_:
-        raise DataError(
-            f"{data}: is not the data that this run was fitted on, or not all of it, so nothing can be said of copies; "
-            "give the same folder, and --masks and --limit-per-class as for `fit`"
-        )
-    return pairs
-
-
-def _split(
-    augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None, run: str | PathLike[str]
-) -> tuple[TrainingPairs, TrainingPairs | None, tuple[str, ...]]:
-    """Return training pairs and those that the fit held out to choose the renderer by, as it did it."""
-    from syncgan.preparing import hold_out_pairs
-
-    config, identity = augmenter.config_, _identity_of(run, augmenter.fingerprint_)
-    if config.image_gan.selection == "last" or identity.get("validation") is not None:
-        return pairs, None, ()
-    if "groups" in identity:
-        _require_groups(identity["groups"], None if groups is None else pairs.group_fingerprint(groups), run)
-    training, held_out = hold_out_pairs(pairs, None, groups, config=config, seed=augmenter.seed)
-    note = "held-out images are those that the fit held out to choose the renderer by"
-    if "groups" not in identity:
-        note += "; no run folder tells whether `fit` was given groups or validation images: give the same groups here"
-    return training, held_out, () if held_out is None else (note,)
-
-
-def _identity_of(run: str | PathLike[str], fingerprint: str) -> dict[str, Any]:
-    """Return what the run folder of a model tells of its fit; nothing where there is none."""
-    path = Path(run)
-    for folder in (path, path.parent):
-        identity = RunFolder(folder).identity
-        if identity.get("data") == fingerprint:
-            return identity
-    return {}
-
-
-def _require_groups(fitted: str | None, given: str | None, run: str | PathLike[str]) -> None:
-    """Refuse other groups than the fit held out by: what it held out could not be told then."""
-    if fitted == given:
-        return
-    if fitted is None:
-        what, remedy = "without groups", "leave --groups out"
-    else:
-        what = "with groups" if given is None else "with other groups"
-        remedy = "give --groups and --group-column as for `fit`"
-    raise DataError(
-        f"{run}: was fitted {what}, so what it held out is not what these options tell; {remedy}, or give other real "
-        "images with --held-out DIR"
-    )
 
 
 def _labelled(augmenter: SynCGANAugmenter, pairs: TrainingPairs, source: RunData) -> Labelled:
