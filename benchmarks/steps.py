@@ -1,4 +1,4 @@
-"""The tasks that `performance.py` times: a training step and a forward pass of syncgan, pix2pix, and as first written."""
+"""The tasks that `performance.py` times: training step and forward pass of syncgan, of pix2pix, and as first written."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def forward(kind: str, *, batch: int, size: int, width: int, precision: str, dev
     return render
 
 
-def _ours(
-    maps: Tensor, images: Tensor, *, width: int, precision: str, device: str, compiled: bool
-) -> Task:
+def _ours(maps: Tensor, images: Tensor, *, width: int, precision: str, device: str, compiled: bool) -> Task:
     """Return the step of the training loop itself, on the preset ``paper``."""
     size = maps.shape[-1]
     config = _config(size, width).updated([f"training.precision={precision}", f"training.cuda_graphs={compiled}"])
