@@ -1,4 +1,4 @@
-"""The tasks that `performance.py` times: training step and forward pass of syncgan, of pix2pix, and as first written."""
+"""The tasks that `performance.py` times: training step and rendering of syncgan, of pix2pix, and as first written."""
 
 from __future__ import annotations
 
