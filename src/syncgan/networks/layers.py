@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from syncgan.networks.upsampling import enlarge_and_convolve
+
 __all__ = ["ConditionalNorm", "InstanceNorm", "NoiseInjection", "UpsampleConv", "init_weights"]
 
 
@@ -22,7 +24,8 @@ class UpsampleConv(nn.Module):
     Notes
     -----
     Input (N, in_channels, H, W), output (N, out_channels, 2H, 2W). A transposed convolution whose kernels overlap
-    unevenly leaves a checkerboard; this form cannot.
+    unevenly leaves a checkerboard; this form cannot. How it is computed depends on sizes and device (`upsampling`); the
+    weights do not.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
@@ -31,11 +34,7 @@ class UpsampleConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, 2H, 2W)."""
-        # Autocast would run the interpolation in float32, which costs two copies of the largest tensors.
-        with torch.autocast(x.device.type, enabled=False):
-            enlarged = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        out: Tensor = self.convolution(enlarged)
-        return out
+        return enlarge_and_convolve(x, self.convolution.weight, self.convolution.bias)
 
 
 class InstanceNorm(nn.Module):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from syncgan.config import GANConfig
 from syncgan.networks.layers import ConditionalNorm, init_weights
+from syncgan.networks.winograd import Conv4x4
 
 __all__ = ["PatchGAN", "patchgan"]
 
@@ -36,12 +37,12 @@ class PatchGAN(nn.Module):
     ) -> None:
         super().__init__()
         widths = [width * min(2**depth, 8) for depth in range(layers + 1)]
-        self.convolutions = nn.ModuleList([nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1)])
+        self.convolutions = nn.ModuleList([Conv4x4(in_channels, widths[0], stride=2)])
         self.norms = nn.ModuleList([nn.Identity()])
         for depth in range(1, layers + 1):
             stride = 2 if depth < layers else 1
             self.convolutions.append(
-                nn.Conv2d(widths[depth - 1], widths[depth], 4, stride=stride, padding=1, bias=normalisation == "none")
+                Conv4x4(widths[depth - 1], widths[depth], stride=stride, bias=normalisation == "none")
             )
             self.norms.append(_norm(normalisation, widths[depth]))
         self.out = nn.Conv2d(widths[-1], 1, 4, padding=1)

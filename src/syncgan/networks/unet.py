@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from syncgan.networks.layers import ConditionalNorm, NoiseInjection, UpsampleConv
+from syncgan.networks.winograd import Conv4x4
 
 __all__ = ["UNet", "halvings"]
 
@@ -58,7 +59,7 @@ class UNet(nn.Module):
         for depth, channels in enumerate(widths):
             normalised = 0 < depth < downsamplings - 1
             before = in_channels if depth == 0 else widths[depth - 1]
-            self.down.append(nn.Conv2d(before, channels, 4, stride=2, padding=1, bias=not normalised))
+            self.down.append(Conv4x4(before, channels, stride=2, bias=not normalised))
             self.down_norm.append(
                 ConditionalNorm(channels, kind=normalisation, condition_dim=condition_dim)
                 if normalised
@@ -87,14 +88,16 @@ class UNet(nn.Module):
                 x = norm(x, condition)
             skips.append(x)
         skips.pop()
+        joined = False  # what `cat` made is needed nowhere else
         for scale, (convolution, norm) in enumerate(zip(self.up, self.up_norm, strict=True)):
-            x = norm(convolution(F.relu(x)), condition)
+            x = norm(convolution(F.relu(x, inplace=joined)), condition)
+            joined = True
             if scale in self.dropout:
                 x = F.dropout(x, self.dropout[scale], training=self.training)
             if self.noise and noise is not None:
                 x = self.noise[scale](x, noise)
             x = torch.cat([x, skips.pop()], dim=1)
-        x = self.out(F.relu(x))
+        x = self.out(F.relu(x, inplace=True))
         if self.head is None:
             return x
         if self.noise and noise is not None:

@@ -1,0 +1,62 @@
+"""Promises of the up-sampling convolution's forms; the truth is torch's own interpolation and convolution."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from syncgan.networks import upsampling
+from syncgan.networks.layers import UpsampleConv
+
+FORMS = [upsampling.plain, upsampling.commuted, upsampling.commuted_for_compilers]
+
+
+def operands(shape, *, channels_out=3, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    sizes = [shape, (channels_out, shape[1], 3, 3), (channels_out,)]
+    return [torch.randn(size, generator=generator, dtype=dtype).requires_grad_() for size in sizes]
+
+
+def expected(x, weight, bias):
+    return F.conv2d(F.interpolate(x, scale_factor=2, mode="bilinear"), weight, bias, padding=1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shape", [(1, 2, 1, 1), (2, 3, 1, 4), (1, 2, 2, 3), (2, 4, 7, 5)])
+def test_every_form_is_the_same_function_up_to_the_borders(form, shape):
+    x, weight, bias = operands(shape)
+    assert torch.allclose(form(x, weight, bias), expected(x, weight, bias), rtol=0, atol=1e-13)
+    assert torch.allclose(form(x, weight, None), expected(x, weight, None), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_the_same_gradients(form):
+    inputs = operands((2, 3, 4, 3))
+    weights = torch.randn(expected(*inputs).shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ours = torch.autograd.grad(form(*inputs), inputs, weights)
+    for found, truth in zip(ours, torch.autograd.grad(expected(*inputs), inputs, weights), strict=True):
+        assert torch.allclose(found, truth, rtol=0, atol=1e-12)
+
+
+def test_the_commuted_form_can_be_differentiated_twice():
+    inputs = operands((1, 2, 3, 2), channels_out=2)
+    assert torch.autograd.gradcheck(upsampling.commuted, inputs)
+    assert torch.autograd.gradgradcheck(upsampling.commuted, inputs)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_layer_large_enough_for_the_commuted_form_agrees_to_float32_rounding(memory_format):
+    layer = UpsampleConv(64, 32).to(memory_format=memory_format)
+    x = torch.randn((2, 64, 32, 24), generator=torch.Generator().manual_seed(0)).contiguous(memory_format=memory_format)
+    assert x.numel() * 32 >= upsampling._WORTH_COMMUTING
+    truth = expected(x.double(), layer.convolution.weight.double(), layer.convolution.bias.double())
+    plain = upsampling.plain(x, layer.convolution.weight, layer.convolution.bias)
+    assert not torch.equal(layer(x), plain)  # the other form indeed
+    assert (layer(x) - truth).abs().max() <= 4 * (plain - truth).abs().max()
+
+
+def test_the_commuted_form_keeps_bfloat16_under_autocast():
+    x, weight, bias = operands((1, 4, 4, 4), dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = upsampling.commuted(x, weight, bias)
+    assert found.dtype is torch.bfloat16
+    assert torch.allclose(found.float(), expected(x, weight, bias), atol=0.15)
