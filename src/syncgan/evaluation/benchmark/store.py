@@ -156,8 +156,9 @@ def _opened(path: Path, kind: str) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("kind") != kind:
         raise ArtefactError(f"{path}: is no {kind} file of a benchmark; move it away")
-    if content["format_version"] > _FORMAT_VERSION:
-        raise ArtefactError(f"{path}: was written by a newer syncgan; upgrade syncgan")
+    version = content.get("format_version")
+    if not isinstance(version, int) or version > _FORMAT_VERSION:
+        raise ArtefactError(f"{path}: has format version {version}, this syncgan reads up to {_FORMAT_VERSION}; upgrade syncgan")
     seal = content.pop("sha256", None)
     if seal != _seal_of(content):
         raise ArtefactError(
@@ -167,4 +168,4 @@ def _opened(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _seal_of(content: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape"))
+    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
