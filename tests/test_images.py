@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import socket
-import struct
 import subprocess
 import sys
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
 from image_files import (
     DAMAGEABLE,
     GRAY,
@@ -30,8 +29,6 @@ from image_files import (
     tiff,
     to_8_bits,
 )
-from PIL import Image, ImageCms, PngImagePlugin
-
 from syncgan.data.images import decode_image, encode_png, read_image, read_mask
 from syncgan.errors import DataError, ImageReadError
 
@@ -378,6 +375,7 @@ def test_link_to_an_image_is_read(tmp_path: Path):
 
 
 # --- threads, warnings ------------------------------------------------------------------------------------------------
+
 
 def test_pillow_warnings_stay_inside_and_filters_are_restored(tmp_path: Path):
     truncated_exif = encoded(RGB, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0")

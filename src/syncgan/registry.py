@@ -36,6 +36,7 @@ __all__ = [
     "require_plugins",
 ]
 
+_log = logging.getLogger(__name__)
 Plugin = TypeVar("Plugin", bound=Callable[..., Any])
 
 
@@ -193,7 +194,7 @@ def _load(target: str) -> Callable[..., Any]:
 
 
 def _readable_entry_points(group: str) -> list[metadata.EntryPoint]:
-    """Return the entry points of every distribution whose metadata is undamaged; of one that is there twice, the first."""
+    """Return the entry points of every distribution with undamaged metadata; of one that is there twice, the first."""
     found: dict[tuple[str, str], metadata.EntryPoint] = {}
     for distribution in metadata.distributions():
         try:

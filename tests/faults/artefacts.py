@@ -1,4 +1,4 @@
-"""R6: models and checkpoints whose bytes are not those that were written are noticed, and an older checkpoint is used."""
+"""R6: models and checkpoints whose bytes are not those that were written are noticed; an older checkpoint is used."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ def _bytes_of(folder: Path) -> dict[str, bytes]:
 
 def _restore(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
-        (folder / name).write_bytes(data)
+        if not (folder / name).is_file() or (folder / name).read_bytes() != data:
+            (folder / name).write_bytes(data)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
@@ -183,8 +184,9 @@ def _damage_checkpoint(kind: str, place: Path, tries: int) -> Outcome:
             heard.count = 0
             told = _damage_one(kind, place, last, before, draw)
             outcome.record(_goes_on_from(place, state, found, heard), told)
-            shutil.rmtree(last)
-            last.mkdir()
+            for path in last.iterdir():
+                if path.name not in original:
+                    path.unlink()
             _restore(last, original)
     finally:
         log.removeHandler(heard)

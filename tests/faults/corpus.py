@@ -56,7 +56,7 @@ def kinds() -> list[Kind]:
     return [*_turned(), *_colours(), *_deep(), *_pages(), *_damaged(), *_special(), *_names(), *_left_behind()]
 
 
-# --- what is read ------------------------------------------------------------------------------------------------------
+# --- what is read ----------------------------------------------------------------------------------------------------
 
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     1: lambda pixels: pixels,
@@ -160,7 +160,7 @@ def _pages() -> Iterator[Kind]:
         yield Kind(name, f"pages-{form}{extension}", _bytes(content), gray_rgb(GRAY), reason=said)
 
 
-# --- what is left out --------------------------------------------------------------------------------------------------
+# --- what is left out ------------------------------------------------------------------------------------------------
 
 
 def _damaged() -> Iterator[Kind]:
@@ -220,7 +220,16 @@ def _bind(path: Path) -> None:
 
 def _names() -> Iterator[Kind]:
     content = _bytes(encoded(RGB, "PNG"))
-    for name in ("größe.png", "顕微鏡.png", "🔬.png", "two\nlines.png", "-rf.png", "UPPER.PNG", "a b;$(c).png", "x" * 200 + ".png"):
+    for name in (
+        "größe.png",
+        "顕微鏡.png",
+        "🔬.png",
+        "two\nlines.png",
+        "-rf.png",
+        "UPPER.PNG",
+        "a b;$(c).png",
+        "x" * 200 + ".png",
+    ):
         yield Kind(f"name {name[:20]!r}", name, content, RGB)
     yield Kind("no image extension", "notes.txt", content, reason="not an image extension", ignored=True)
     yield Kind("name of bytes", os.fsdecode(b"caf\xe9.png"), content, reason="not valid Unicode", ignored=True)
@@ -240,7 +249,7 @@ def _left_behind() -> Iterator[Kind]:
     yield Kind(".DS_Store", ".DS_Store", content, reason="hidden", ignored=True)
 
 
-# --- bombs -------------------------------------------------------------------------------------------------------------
+# --- bombs -----------------------------------------------------------------------------------------------------------
 
 
 def bombs(folder: Path) -> list[Path]:
@@ -252,7 +261,9 @@ def bombs(folder: Path) -> list[Path]:
         "big.tif": tiff_header(30_000, 30_000),
         "text.png": _with_chunk(b"zTXt", b"Comment\0\0" + _packed(300 * 2**20)),
         "profile.png": _with_chunk(b"iCCP", b"x\0\0" + _packed(300 * 2**20)),
-        "huge.jpg": b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", 65_500, 65_500) + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01",
+        "huge.jpg": b"\xff\xd8\xff\xc0\x00\x11\x08"
+        + struct.pack(">HH", 65_500, 65_500)
+        + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01",
         "huge.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
         "huge.gif": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\0;",
         "tags.tif": b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 273, 4, 2**31, 8) + bytes(4),

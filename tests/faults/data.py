@@ -72,7 +72,14 @@ def _refused_or_fitted(data: Path, out: Path, config: SynCGANConfig, name: str, 
             return bool(reason) and reason in str(error), f"{name}: refused with {error}"
         except Exception as error:
             return False, f"{name}: {error!r}"
-    return not reason and samples.images.shape == (2, 3, 16, 16), f"{name}: was fitted, {[str(one.message) for one in said]}"
+    return not reason and samples.images.shape == (
+        2,
+        3,
+        16,
+        16,
+    ), f"{name}: was fitted, {[str(one.message) for one in said]}"
 
 
-FAULTS = [Fault("R14", "too few images, black, white, gray, equal and noisy ones", "a clear message, or samples", _poor, 0, 1)]
+FAULTS = [
+    Fault("R14", "too few images, black, white, gray, equal and noisy ones", "a clear message, or samples", _poor, 0, 1)
+]

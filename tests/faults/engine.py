@@ -123,4 +123,3 @@ def in_own_process(program: str, *arguments: object, seconds: float = 280) -> su
 def limit_file_size(size: int) -> None:
     """Let this process write no file beyond `size` bytes: a disk that is full from here on."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-

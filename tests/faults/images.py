@@ -20,7 +20,7 @@ __all__ = ["FAULTS"]
 _MOST_GROWTH_MIB = 64
 
 
-# --- the corpus --------------------------------------------------------------------------------------------------------
+# --- the corpus ------------------------------------------------------------------------------------------------------
 
 
 def _every_kind(place: Path, _: int) -> Outcome:
@@ -65,7 +65,7 @@ def _came_out(
     return error <= kind.tolerance and said, f"{kind.name}: pixels differ by {error}, notes {decoded.notes}"
 
 
-# --- mutations ---------------------------------------------------------------------------------------------------------
+# --- mutations -------------------------------------------------------------------------------------------------------
 
 _MUTATIONS = """
 import logging, os, random, resource, signal, sys, time, warnings
@@ -100,7 +100,7 @@ print("done")
 
 
 def _mutated(which: str, place: Path, tries: int) -> Outcome:
-    """Damage one file in many ways in a child; a crash, a hang or a foreign exception ends it, and a new one goes on."""
+    """Damage one file in many ways in a child; a crash, a hang or a foreign exception ends it, another goes on."""
     source, outcome, first = place / "source", Outcome(), 0
     source.write_bytes(_sources(place)[which])
     while first < tries:
@@ -112,7 +112,7 @@ def _mutated(which: str, place: Path, tries: int) -> Outcome:
         outcome.tries += int(last) + 1 - first
         outcome.lost.append(f"{which}: mutation {last} ended the child with {done.returncode}: {done.stderr[-300:]}")
         first = int(last) + 1
-        if len(outcome.lost) > 5 or not seen and last == "-1":
+        if len(outcome.lost) > 5 or (not seen and last == "-1"):
             break
     return outcome
 
@@ -129,7 +129,7 @@ def _sources(place: Path) -> dict[str, bytes]:
 _FORMATS = (*DAMAGEABLE, "tiff16", "tiff16 deflate", "gif")
 
 
-# --- memory ------------------------------------------------------------------------------------------------------------
+# --- memory ----------------------------------------------------------------------------------------------------------
 
 _BOMBS = """
 import resource, sys, warnings
@@ -166,7 +166,14 @@ def _bombs(place: Path, _: int) -> Outcome:
 FAULTS = [
     Fault("R8", "a folder with every kind of file", "the right pixels, or one reason", _every_kind, 1, 1),
     *(
-        Fault("R8", f"overwritten or cut {name}", "pixels, or one reason; no crash, no hang", partial(_mutated, name), 60, 2000)
+        Fault(
+            "R8",
+            f"overwritten or cut {name}",
+            "pixels, or one reason; no crash, no hang",
+            partial(_mutated, name),
+            60,
+            2000,
+        )
         for name in _FORMATS
     ),
     Fault("R9", "bombs", f"refused, or read, in less than {_MOST_GROWTH_MIB} MiB", _bombs, 1, 1),

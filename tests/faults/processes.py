@@ -25,7 +25,7 @@ __all__ = ["FAULTS"]
 _FORK = multiprocessing.get_context("fork")
 
 
-# --- folders that cannot be written ------------------------------------------------------------------------------------
+# --- folders that cannot be written ----------------------------------------------------------------------------------
 
 _REFUSED = """
 import contextlib, io, sys
@@ -42,7 +42,7 @@ for arguments in sys.argv[1:]:
 
 
 def _unwritable(place: Path, _: int) -> Outcome:
-    """Give every command that writes a folder that cannot be written: one line, exit code 2, and torch is not imported."""
+    """Give every command that writes a folder that cannot be written: one line, code 2, no torch."""
     for name in ("data/a/1.png", "data/a/2.png", "data/b/1.png", "data/b/2.png"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(encoded(RGB, "PNG"))
@@ -55,7 +55,12 @@ def _unwritable(place: Path, _: int) -> Outcome:
     folders += [Path("/sys/run")] if Path("/sys").is_dir() else []  # where not even root may write
     commands = [
         "|".join([*start, "--out", str(folder)])
-        for start in (["fit", str(place / "data")], ["masks", str(place / "data")], ["demo"])
+        for start in (
+            ["fit", str(place / "data")],
+            ["masks", str(place / "data")],
+            ["benchmark", str(place / "data")],
+            ["demo"],
+        )
         for folder in folders
         if start != ["demo"] or folder.parent != place / "data"
     ]
@@ -67,7 +72,7 @@ def _unwritable(place: Path, _: int) -> Outcome:
     return outcome
 
 
-# --- two runs in one folder --------------------------------------------------------------------------------------------
+# --- two runs in one folder ------------------------------------------------------------------------------------------
 
 
 def _claim(folder: Path) -> Any:
@@ -105,7 +110,7 @@ def _two_runs(place: Path, tries: int) -> Outcome:
     return outcome
 
 
-# --- workers that die --------------------------------------------------------------------------------------------------
+# --- workers that die ------------------------------------------------------------------------------------------------
 
 
 class _Dies:
@@ -115,7 +120,7 @@ class _Dies:
         self._mark, self._home = mark, home
 
     def __call__(self, image: Any) -> Any:
-        if image.max() == 255 and os.getpid() != self._home and not os.path.exists(self._mark):
+        if image.max() == 255 and os.getpid() != self._home and not Path(self._mark).exists():
             Path(self._mark).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return image[..., 0] > 100
@@ -160,7 +165,12 @@ def _dead_loader(place: Path, tries: int) -> Outcome:
     for at in range(tries):
         items = [(np.full((8, 8, 3), 9, np.uint8), label) for label in (0, 0, 1, 1)]
         wrapped = wrap_dataset(
-            items, classes=("a", "b"), label_values=(0, 1), render=_rendered, strategy=1.0, transform=_DiesOnce(place / f"{at}")
+            items,
+            classes=("a", "b"),
+            label_values=(0, 1),
+            render=_rendered,
+            strategy=1.0,
+            transform=_DiesOnce(place / f"{at}"),
         )
         loader = DataLoader(wrapped, batch_size=2, num_workers=1, multiprocessing_context="fork")
         told, started = "no error", time.monotonic()
@@ -179,8 +189,23 @@ def _rendered(label: int, numbers: list[int]) -> Any:
 
 
 FAULTS = [
-    Fault("R5", "an output folder that cannot be written, for each command", "one line, code 2, before torch is imported", _unwritable, 1, 1),
-    Fault("R7", "two runs in one folder, then the owner is killed", "the second refuses and names it; then takes over", _two_runs, 2, 20, True),
+    Fault(
+        "R5",
+        "an output folder that cannot be written, for each command",
+        "one line, code 2, before torch is imported",
+        _unwritable,
+        1,
+        1,
+    ),
+    Fault(
+        "R7",
+        "two runs in one folder, then the owner is killed",
+        "the second refuses and names it; then takes over",
+        _two_runs,
+        2,
+        20,
+        True,
+    ),
     Fault("R12", "a joblib worker is killed", "a clear error; the next call succeeds", _dead_segmenter, 1, 10, True),
     Fault("R12", "a DataLoader worker is killed", "a clear error; the next epoch is whole", _dead_loader, 1, 10, True),
 ]

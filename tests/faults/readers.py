@@ -1,4 +1,4 @@
-"""R6, R8: whatever is in a file that syncgan reads, it is understood or refused; nothing else is raised, nothing runs."""
+"""R6: whatever is in a file that syncgan reads, it is understood or refused by an error of ours; nothing runs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _resealed(data: bytes, draw: random.Random) -> bytes:
     return json.dumps({**content, "manifest_sha256": sha256(body)}).encode()
 
 
-# --- what is read ------------------------------------------------------------------------------------------------------
+# --- what is read ----------------------------------------------------------------------------------------------------
 
 
 def _file(name: str, content: str) -> Callable[[Path], Path]:
@@ -117,7 +117,7 @@ def _read_log(place: Path) -> None:
         raise AssertionError("the last line is not the one just written")
 
 
-_GROUPS = "file,patient\na/1.png,p1\na/2.png,\"p,2\"\nb/1.png,p3\n"
+_GROUPS = 'file,patient\na/1.png,p1\na/2.png,"p,2"\nb/1.png,p3\n'
 _EXPORT = partial(_made, "an export")
 
 READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
@@ -141,7 +141,10 @@ READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
         _made("a split of a benchmark", "benchmark/splits/*.json"),
         lambda place: BenchmarkStore(place / "benchmark").splits(),
     ),
-    "rows of masks": (_made("rows of masks", "masks/parts/[0-9a-f]*.json"), lambda place: RowStore(place / "masks").rows()),
+    "rows of masks": (
+        _made("rows of masks", "masks/parts/[0-9a-f]*.json"),
+        lambda place: RowStore(place / "masks").rows(),
+    ),
     "store.json": (_made("synthetic items", "items/store.json"), partial(writing._items, top=2)),
     "numbers of synthetic items": (_made("synthetic items", "items/numbers.npy"), partial(writing._items, top=2)),
     "pixels of synthetic items": (_made("synthetic items", "items/images.npy"), partial(writing._items, top=2)),
@@ -154,7 +157,7 @@ RESEALED = {
 }
 
 
-# --- damage ------------------------------------------------------------------------------------------------------------
+# --- damage ----------------------------------------------------------------------------------------------------------
 
 
 def _try(name: str, place: Path, tries: int) -> Outcome:
@@ -209,7 +212,20 @@ def _reseal(which: str, place: Path, tries: int) -> Outcome:
 def _assignments(_: Path, tries: int) -> Outcome:
     """Give ``--set`` keys with values of every form."""
     outcome, tree = Outcome(), SynCGANConfig().model_dump(mode="json")
-    values = ["nan", "-inf", "9" * 5000, "[" * 5000, "{", "{a={b=1}}", "\ud800", "''", "1979-05-27", "true", "-1", "[1,'a']"]
+    values = [
+        "nan",
+        "-inf",
+        "9" * 5000,
+        "[" * 5000,
+        "{",
+        "{a={b=1}}",
+        "\ud800",
+        "''",
+        "1979-05-27",
+        "true",
+        "-1",
+        "[1,'a']",
+    ]
     for draw in seeds(tries, "assignments"):
         section = draw.choice(list(tree))
         keys = list(tree[section]) if isinstance(tree[section], dict) else []
@@ -219,11 +235,11 @@ def _assignments(_: Path, tries: int) -> Outcome:
     return outcome
 
 
-# --- plug-ins ----------------------------------------------------------------------------------------------------------
+# --- plug-ins --------------------------------------------------------------------------------------------------------
 
 
 def _plugins(place: Path, tries: int) -> Outcome:
-    """Damage the metadata of an installed plug-in; the built-ins are there, and nothing is imported unless asked for."""
+    """Damage the metadata of an installed plug-in; the built-ins are there, nothing is imported unasked."""
     folder = place / "red_nuclei-1.2.dist-info"
     folder.mkdir()
     (place / "plugin_canary.py").write_text(f"open({str(place / 'imported')!r}, 'w')\ndef red(image): return image\n")
@@ -249,7 +265,9 @@ def _plugins(place: Path, tries: int) -> Outcome:
 
 
 def _list_plugins(_: Path) -> None:
-    registry = Registry("segmenter", group="syncgan.segmenters", builtins={"otsu": "syncgan.segmentation.otsu:MultiOtsuSegmenter"})
+    registry = Registry(
+        "segmenter", group="syncgan.segmenters", builtins={"otsu": "syncgan.segmentation.otsu:MultiOtsuSegmenter"}
+    )
     if "otsu" not in registry.names():
         raise AssertionError("a built-in is not there")
     repr(registry)
@@ -263,7 +281,14 @@ _KEPT = "understood, or refused by an error of ours"
 FAULTS = [
     *(Fault("R6", f"damage to {name}", _KEPT, partial(_try, name), 20, 500) for name in READERS),
     *(
-        Fault("R6", f"other values in a manifest of a {which} that are sealed anew", _KEPT, partial(_reseal, which), 20, 500)
+        Fault(
+            "R6",
+            f"other values in a manifest of a {which} that are sealed anew",
+            _KEPT,
+            partial(_reseal, which),
+            20,
+            500,
+        )
         for which in RESEALED
     ),
     Fault("S", "odd values to --set", "taken, or refused by an error of ours", _assignments, 60, 2000),

@@ -1,4 +1,4 @@
-"""Nobody in: no file that is read runs code, no name from data becomes a path, markup or formula, nothing leaks or phones."""
+"""Nobody in: no file runs code, no name from data becomes a path, markup or formula, nothing leaks or phones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ HOSTILE = (
 _CANARY = "CANARY-7f3a"
 
 
-# --- code in files -----------------------------------------------------------------------------------------------------
+# --- code in files ---------------------------------------------------------------------------------------------------
 
 
 class _Bomb:
@@ -126,16 +126,18 @@ def _pickles(place: Path, tries: int) -> Outcome:
     return outcome
 
 
-# --- a whole run on hostile data ---------------------------------------------------------------------------------------
+# --- a whole run on hostile data -------------------------------------------------------------------------------------
 
 
 def _hostile_data(data: Path) -> None:
-    """Write class folders of hostile names, with images that carry a mark in every kind of metadata, under such names."""
+    """Write class folders of hostile names, with images under such names, marked in every kind of metadata."""
     phantom = Phantom(len(HOSTILE), image_size=32)
     for index, name in enumerate(HOSTILE):
         (data / name).mkdir(parents=True)
         for number in range(2):
-            _marked(phantom.image(index * 2 % len(phantom) + number), data / name / f"{HOSTILE[-1 - index][:60]}{number}")
+            _marked(
+                phantom.image(index * 2 % len(phantom) + number), data / name / f"{HOSTILE[-1 - index][:60]}{number}"
+            )
 
 
 def _marked(pixels: Any, path: Path) -> None:
@@ -176,8 +178,10 @@ def _no_network() -> Iterator[list[Any]]:
 def _whole_run(place: Path, _: int) -> Outcome:
     """Fit, sample and report on hostile data; look at every file that is left."""
     _hostile_data(place / "data")
-    before = {path for path in place.rglob("*")}
-    config = SynCGANConfig.preset("tiny").updated([*artefacts.SETTINGS, "extractor.segmenter=otsu", "image_gan.steps=2"])
+    before = set(place.rglob("*"))
+    config = SynCGANConfig.preset("tiny").updated(
+        [*artefacts.SETTINGS, "extractor.segmenter=otsu", "image_gan.steps=2"]
+    )
     with _no_network() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = fit_run(place / "data", place / "run", config=config, device="cpu")
@@ -187,7 +191,7 @@ def _whole_run(place: Path, _: int) -> Outcome:
     outcome.record(result.report is not None, "there is no report")
     visible = sorted(name for name in HOSTILE if not name.startswith("."))
     outcome.record(sorted(result.classes) == visible, f"the classes are {result.classes}")
-    for path in sorted({path for path in place.rglob("*")} - before):
+    for path in sorted(set(place.rglob("*")) - before):
         inside = path.is_relative_to(place / "run") or path.is_relative_to(place / "out")
         outcome.record(inside, f"{path} is outside")
         if path.is_file():

@@ -55,7 +55,7 @@ _TOO_LONG = 250.0
 _FORK = multiprocessing.get_context("fork")
 
 
-# --- a training in a process of its own --------------------------------------------------------------------------------
+# --- a training in a process of its own ------------------------------------------------------------------------------
 
 
 class Watched:
@@ -109,7 +109,7 @@ class Watched:
 
 
 def fit(folder: Path, limit: tuple[int, int] | None = None) -> None:
-    """Train, or go on with what is in `folder`; with a limit (steps, bytes) no larger file is written after the steps."""
+    """Train, or go on with what is in `folder`; with a limit (steps, bytes) no larger file after the steps."""
     phantom = Phantom(4, image_size=32, seed=1)
     config = SynCGANConfig.preset("tiny").updated(SETTINGS)
     masks = [phantom.mask(index) for index in range(len(phantom))]
@@ -163,7 +163,7 @@ def _undisturbed(place: Path, work: Callable[[Path], None]) -> tuple[dict[str, A
     return outcome_of(place / "undisturbed"), time.monotonic() - started
 
 
-# --- kill -9, Ctrl-C and SIGTERM -----------------------------------------------------------------------------------------
+# --- kill -9, Ctrl-C and SIGTERM -------------------------------------------------------------------------------------
 
 
 def _disturb(numbers: tuple[int, ...], place: Path, tries: int, per_run: int = 5) -> Outcome:
@@ -260,7 +260,7 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-# --- a disk that is full while training --------------------------------------------------------------------------------
+# --- a disk that is full while training ------------------------------------------------------------------------------
 
 
 def _fill(place: Path, tries: int) -> Outcome:
@@ -287,7 +287,7 @@ def _fit_on_a_full_disk(folder: Path, events: int, _: Callable[[], None]) -> Non
         raise RuntimeError("the disk was not full")
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table -------------------------------------------------------------------------------------------------------
 
 _EQUAL = "the resumed run ends bit for bit like the undisturbed one, log included"
 _STOPPED = f"exit code 130 or 143 within 5 s (of CPU); by the printed command {_EQUAL}"

@@ -6,9 +6,7 @@ import errno
 import io
 import json
 import os
-import resource
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +34,7 @@ __all__ = ["FAULTS"]
 _DIED = 77
 
 
-# --- an operating system that fails ------------------------------------------------------------------------------------
+# --- an operating system that fails ----------------------------------------------------------------------------------
 
 
 class _File:
@@ -103,7 +101,7 @@ class _Calls:
                 setattr(module, name, original)
 
 
-# --- what is written ---------------------------------------------------------------------------------------------------
+# --- what is written -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _tensors(value: float) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def _read_tensors(folder: Path) -> Any:
-    return json.dumps({group: part for group, part in _plain(read_folder(folder, kind="thing")[0]).items()})
+    return json.dumps(_plain(read_folder(folder, kind="thing")[0]))
 
 
 def _plain(tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, Any]:
@@ -187,9 +185,9 @@ def _slots(folder: Path) -> Any:
 def _run(folder: Path) -> Any:
     record = {"versions": {}}
     run = RunFolder(folder / "run")
-    with run.claim({"seed": 1}, SynCGANConfig(), resume=True, record=record, items={"a": "1"}):
-        with suppress(OSError):  # training logs a log that fails, and goes on
-            run.record({"stage": "s", "step": 1, "event": "stopped"})
+    claimed = run.claim({"seed": 1}, SynCGANConfig(), resume=True, record=record, items={"a": "1"})
+    with claimed, suppress(OSError):  # training logs a log that fails, and goes on
+        run.record({"stage": "s", "step": 1, "event": "stopped"})
 
 
 def _logged(folder: Path) -> Any:
@@ -266,7 +264,7 @@ WRITERS = {
 }
 
 
-# --- every call of it fails --------------------------------------------------------------------------------------------
+# --- every call of it fails ------------------------------------------------------------------------------------------
 
 
 def _sweep(which: str, how: Literal["error", "death"], place: Path, tries: int) -> Outcome:
@@ -349,7 +347,7 @@ def _not_again(writer: _Writer, folder: Path, expected: Any) -> str:
     return f"leaves {left}" if left or writer.read(folder) != expected else ""
 
 
-# --- a disk that is full ------------------------------------------------------------------------------------------------
+# --- a disk that is full ---------------------------------------------------------------------------------------------
 
 
 def _full_disk(place: Path, tries: int) -> Outcome:
@@ -362,7 +360,7 @@ def _full_disk(place: Path, tries: int) -> Outcome:
         if not child:
             os._exit(_told_of_a_full_disk(path, size))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        kept = code == 0 and path.read_bytes() == b"old" and sorted(os.listdir(place))[-1] == path.name
+        kept = code == 0 and path.read_bytes() == b"old" and path.name in {entry.name for entry in place.iterdir()}
         outcome.record(kept and not list(place.glob(".*")), f"{size} bytes: ended with {code}")
         path.unlink()
     return outcome
@@ -384,9 +382,13 @@ FAULTS = [
         for inject in (partial(_sweep, which, "error"),)
     ),
     *(
-        Fault("R2", f"death at a call in writing {which}", "old or new, whole; the next try succeeds", inject, 6, 0, True)
+        Fault(
+            "R2", f"death at a call in writing {which}", "old or new, whole; the next try succeeds", inject, 6, 0, True
+        )
         for which in WRITERS
         for inject in (partial(_sweep, which, "death"),)
     ),
-    Fault("R4", "a full disk in writing a file", "the old file stays; path and bytes are named", _full_disk, 3, 50, True),
+    Fault(
+        "R4", "a full disk in writing a file", "the old file stays; path and bytes are named", _full_disk, 3, 50, True
+    ),
 ]

@@ -64,12 +64,14 @@ def benchmark(
     quiet: Quiet = False,
 ) -> None:
     """Compare classifiers trained on real images with those trained on real and synthetic ones, over many splits."""
+    from syncgan.evaluation.benchmark.store import BenchmarkStore
     from syncgan.evaluation.progress import FitProgress
-    from syncgan.evaluation.runs import load_run_data, require_outside
+    from syncgan.evaluation.runs import check_output_folder, load_run_data, require_outside
 
     tree, part = configuration(config, preset, settings), (1, 1) if shard is None else part_of(shard)
     train = _training(training, download)
     require_outside(out, data)
+    check_output_folder(out, resume=BenchmarkStore(out).may_begin)
     source = load_run_data(
         data, groups=groups, group_column=group_column, limit_per_class=limit_per_class, levels=tree.levels
     )

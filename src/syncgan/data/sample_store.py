@@ -300,7 +300,8 @@ def _opened(path: Path, count: int) -> np.memmap[Any, Any]:
     kinds = {"numbers": "int64", "scores": "float64"}
     if array.ndim != ranks[path.stem] or len(array) != count or array.dtype != kinds.get(path.stem, "uint8"):
         raise ArtefactError(
-            f"{path}: is damaged, expected {count} items, got {array.shape} {array.dtype}; delete the folder and wrap again"
+            f"{path}: is damaged, expected {count} items, got {array.shape} {array.dtype}; "
+            "delete the folder and wrap again"
         )
     return array
 

@@ -69,6 +69,11 @@ class BenchmarkStore:
                 "go on with what it was started with, or choose another folder"
             )
 
+    @property
+    def may_begin(self) -> bool:
+        """Whether the folder holds a benchmark, or no more than what one leaves that is just beginning."""
+        return (self.folder / _BENCHMARK).exists() or self._is_free()
+
     def description(self) -> dict[str, Any]:
         """Return what the benchmark is: ``identity`` and ``record``."""
         return _opened(self.folder / _BENCHMARK, "benchmark")
@@ -158,7 +163,9 @@ def _opened(path: Path, kind: str) -> dict[str, Any]:
         raise ArtefactError(f"{path}: is no {kind} file of a benchmark; move it away")
     version = content.get("format_version")
     if not isinstance(version, int) or version > _FORMAT_VERSION:
-        raise ArtefactError(f"{path}: has format version {version}, this syncgan reads up to {_FORMAT_VERSION}; upgrade syncgan")
+        raise ArtefactError(
+            f"{path}: has format version {version}, this syncgan reads up to {_FORMAT_VERSION}; upgrade syncgan"
+        )
     seal = content.pop("sha256", None)
     if seal != _seal_of(content):
         raise ArtefactError(
