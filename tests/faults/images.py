@@ -171,7 +171,7 @@ FAULTS = [
             f"overwritten or cut {name}",
             "pixels, or one reason; no crash, no hang",
             partial(_mutated, name),
-            60,
+            40,
             2000,
         )
         for name in _FORMATS

@@ -23,7 +23,7 @@ _FAULTS = [fault for fault in all_faults() if fault.short]
 def outcomes_apart() -> dict[str, Any]:
     """Outcomes of the faults that fork: in one process without threads."""
     command = [sys.executable, HERE, "--apart", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=840, check=False)
     assert done.stdout.strip(), done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -36,6 +36,7 @@ def test_nothing_is_lost_by(fault: Fault, tmp_path: Path) -> None:
     assert outcome.tries >= fault.short
 
 
+@pytest.mark.timeout(900)  # the first waits for all of them, on whatever machine
 @pytest.mark.parametrize("fault", [fault for fault in _FAULTS if fault.apart], ids=str)
 def test_nothing_is_lost_in_another_process_by(fault: Fault, outcomes_apart: dict[str, Any]) -> None:
     outcome = outcomes_apart[str(fault)]

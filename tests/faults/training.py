@@ -299,7 +299,7 @@ FAULTS = [
             ("R1", "kill -9", (signal.SIGKILL,), _EQUAL, 10, 50),
             ("R3", "SIGTERM", (signal.SIGTERM,), _STOPPED, 2, 20),
             ("R3", "Ctrl-C", (signal.SIGINT,), _STOPPED, 2, 20),
-            ("R3", "Ctrl-C twice", (signal.SIGINT, signal.SIGINT), _STOPPED, 2, 20),
+            ("R3", "Ctrl-C twice", (signal.SIGINT, signal.SIGINT), _STOPPED, 0, 20),
         )
     ),
     Fault("R4", "a disk that fills up in a training", f"path and bytes are named; {_EQUAL}", _fill, 1, 20, apart=True),

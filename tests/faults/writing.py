@@ -383,7 +383,7 @@ FAULTS = [
     ),
     *(
         Fault(
-            "R2", f"death at a call in writing {which}", "old or new, whole; the next try succeeds", inject, 6, 0, True
+            "R2", f"death at a call in writing {which}", "old or new, whole; the next try succeeds", inject, 3, 0, True
         )
         for which in WRITERS
         for inject in (partial(_sweep, which, "death"),)
