@@ -351,6 +351,8 @@ class _Writer:
         found = storage.read_json(path)
         with _undamaged(path):
             rows, rejections = list(found["rows"]), Rejections.from_dict(found["rejections"])
+            # What the tables need: every column, and text that can be written (damage can make half a character).
+            json.dumps([[row[column] for column in _COLUMNS] + [*row] for row in rows], ensure_ascii=False).encode()
             if not all((self._folder / row[kind]).is_file() for row in rows for kind in ("file", "mask")):
                 return False
         self._keep(number, rows)

@@ -164,7 +164,9 @@ class RunFolder:
         lines = []
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             with contextlib.suppress(ValueError, RecursionError):
-                lines.append(json.loads(line))
+                found = json.loads(line)
+                json.dumps(found, ensure_ascii=False).encode("utf-8")  # damage can make half a character
+                lines.append(found)
         return [line for line in lines if _is_line(line)]
 
     def _keep_lines(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
