@@ -2,72 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import socket
-import struct
 import subprocess
 import sys
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
+from image_files import (
+    DAMAGEABLE,
+    GRAY,
+    RGB,
+    RGB16,
+    SMOOTH,
+    chunk,
+    encoded,
+    gray_rgb,
+    png_16_bit,
+    stored,
+    tiff,
+    to_8_bits,
+)
 from syncgan.data.images import decode_image, encode_png, read_image, read_mask
 from syncgan.errors import DataError, ImageReadError
-
-RGB = np.random.default_rng(0).integers(0, 256, (13, 17, 3)).astype(np.uint8)
-GRAY = RGB[..., 0]
-SMOOTH = np.stack([*np.meshgrid(np.arange(0, 256, 8), np.arange(0, 192, 8)), np.full((24, 32), 90)], -1).astype("u1")
-RGB16 = np.random.default_rng(1).integers(0, 65536, (13, 17, 3)).astype(np.uint16)
-RGB16[0, 0] = 65535
-
-
-def encoded(pixels: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def stored(folder: Path, content: bytes, name: str = "image.png") -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
-
-
-def tiff(folder: Path, values: np.ndarray, **options: object) -> Path:
-    tifffile.imwrite(folder / "image.tif", values, **options)
-    return folder / "image.tif"
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def raw_png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def png_16_bit(values: np.ndarray, colour: int) -> bytes:
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    return raw_png(values.shape[1], values.shape[0], 16, colour, zlib.compress(rows))
-
-
-def to_8_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    return np.rint(values / (2**bits - 1) * 255).astype(np.uint8)
-
-
-def gray_rgb(values: np.ndarray) -> np.ndarray:
-    return np.repeat(values[..., None], 3, axis=-1)
-
 
 # --- right pixels ----------------------------------------------------------------------------------------------------
 
@@ -327,18 +290,6 @@ def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, reason: str
         read_image(stored(tmp_path, content, "image.jpg"))
 
 
-DAMAGEABLE = {
-    "jpeg": encoded(RGB, "JPEG"),
-    "progressive": encoded(RGB, "JPEG", progressive=True),
-    "png": encoded(RGB, "PNG"),
-    "png16": png_16_bit(RGB16, 2),
-    "bmp": encoded(RGB[:, :16], "BMP"),  # rows without padding, whose loss would change no pixel
-    "tiff": encoded(RGB, "TIFF"),
-    "lzw": encoded(RGB, "TIFF", compression="tiff_lzw"),
-    "deflate": encoded(RGB, "TIFF", compression="tiff_adobe_deflate"),
-}
-
-
 @pytest.mark.parametrize("cut", [1, 2, 4, 8, 16, "half"])
 @pytest.mark.parametrize("name", DAMAGEABLE)
 def test_truncated_file_is_refused(tmp_path: Path, name: str, cut: int | str):
@@ -423,95 +374,7 @@ def test_link_to_an_image_is_read(tmp_path: Path):
     np.testing.assert_array_equal(read_image(tmp_path / "link.png"), RGB)
 
 
-BOMB_CHECK = """
-import resource, sys
-from syncgan.data.images import read_image
-from syncgan.errors import ImageReadError
-import tifffile, cv2
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for path in sys.argv[1:]:
-    try:
-        read_image(path)
-    except ImageReadError as error:
-        print(error.reason)
-unit = 1 if sys.platform == "darwin" else 1024
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit // 2**20)
-"""
-
-
-def test_decompression_bomb_is_refused_from_the_header(tmp_path: Path):
-    rows = zlib.compressobj()
-    row = b"\0" + b"\0" * (30_000 // 8)
-    content = b"".join(rows.compress(row) for _ in range(30_000)) + rows.flush()
-    bomb = stored(tmp_path, raw_png(30_000, 30_000, 1, 0, content), "bomb.png")
-    wide = stored(tmp_path, raw_png(13_000, 13_000, 1, 0, b""), "wide.png")  # below Pillow's limit, above ours
-    big = stored(tmp_path, tiff_header(30_000, 30_000), "big.tif")
-    done = subprocess.run(
-        [sys.executable, "-c", BOMB_CHECK, bomb, wide, big], capture_output=True, text=True, timeout=60, check=True
-    )
-    *reasons, growth_mib = done.stdout.splitlines()
-    assert ["more" in reason for reason in reasons] == [True] * 3, done.stdout
-    assert int(growth_mib) < 64
-
-
-def tiff_header(width: int, height: int) -> bytes:
-    """One strip of deflated 8-bit gray."""
-    tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 8), (262, 3, 1), (273, 4, 8), (278, 4, height)]
-    tags += [(279, 4, 8)]
-    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    return b"II*\0" + struct.pack("<I", 16) + b"\0" * 8 + struct.pack("<H", len(tags)) + body + b"\0" * 4
-
-
-# --- mutations, threads, warnings ------------------------------------------------------------------------------------
-
-MUTATIONS = """
-import logging, random, resource, sys, warnings
-from pathlib import Path
-from syncgan.data.images import read_image
-from syncgan.errors import ImageReadError
-
-logging.disable(logging.CRITICAL)
-warnings.simplefilter("error")
-resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
-
-
-def mutated(content, draw):
-    damaged = bytearray(content)
-    for _ in range(draw.choice([1, 1, 4, 32])):
-        # Half of the changes go to the header, where they do the most harm.
-        end = len(damaged) if draw.random() < 0.5 else min(400, len(damaged))
-        damaged[draw.randrange(end)] = draw.randrange(256)
-    return damaged if draw.random() < 0.8 else damaged[: draw.randrange(len(damaged))]
-
-
-folder, count = Path(sys.argv[1]), int(sys.argv[2])
-scratch = folder / "scratch"
-for source in sorted(folder.glob("*.source")):
-    content = source.read_bytes()
-    refused = 0
-    for seed in range(count):
-        scratch.write_bytes(mutated(content, random.Random(seed)))
-        try:
-            pixels = read_image(scratch)
-        except ImageReadError as error:
-            refused += 1
-            assert "\\n" not in error.reason and str(folder) not in error.reason, error.reason
-        else:
-            assert pixels.dtype.name == "uint8" and pixels.ndim == 3 and pixels.shape[2] == 3, pixels.shape
-    print(source.stem, refused)
-"""
-
-
-def test_mutated_files_are_read_or_refused(tmp_path: Path):
-    """A crash, a hang, a foreign exception or a warning ends the child with an error."""
-    for name, content in DAMAGEABLE.items():
-        stored(tmp_path, content, f"{name}.source")
-    for name, compression in (("tiff16", None), ("tiff16 deflate", "zlib")):
-        tiff(tmp_path, RGB16, photometric="rgb", compression=compression).rename(tmp_path / f"{name}.source")
-    command = [sys.executable, "-c", MUTATIONS, tmp_path, os.environ.get("SYNCGAN_MUTATIONS", "120")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.splitlines()) == len(DAMAGEABLE) + 2
+# --- threads, warnings ------------------------------------------------------------------------------------------------
 
 
 def test_pillow_warnings_stay_inside_and_filters_are_restored(tmp_path: Path):

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +87,6 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit: Any, stop_a
         fit(StopsAfter(tmp_path / "parts", **options), settings=("training.log_every=5",))
     fit(store(tmp_path / "parts"), settings=("training.log_every=5",))
     assert newest(tmp_path / "parts") == newest(tmp_path / "whole")
-
-
-def test_a_run_killed_at_ten_random_moments_equals_the_undisturbed_one(project: Path) -> None:
-    script = project / "benchmarks" / "kill_and_resume.py"
-    done = subprocess.run([sys.executable, script, "--kills", "10"], capture_output=True, text=True, timeout=280)
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["differences"] == []
-    assert told["kills"] == 10
-    assert told["compared"] >= 28
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:

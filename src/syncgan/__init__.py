@@ -26,6 +26,7 @@ _HOMES = {
     "SyncganError": "errors",
     "TrainingError": "errors",
     "UnknownNameError": "errors",
+    "WorkerError": "errors",
     "SynCGANConfig": "config",
     "ARMS": "registry",
     "CLASSIFIERS": "registry",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from syncgan.errors import SyncganError as SyncganError
     from syncgan.errors import TrainingError as TrainingError
     from syncgan.errors import UnknownNameError as UnknownNameError
+    from syncgan.errors import WorkerError as WorkerError
     from syncgan.extractor import MaskExtractor as MaskExtractor
     from syncgan.image_cgan import MaskToImageCGAN as MaskToImageCGAN
     from syncgan.mask_gan import MaskGAN as MaskGAN

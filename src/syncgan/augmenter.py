@@ -40,7 +40,7 @@ from syncgan.image_cgan import MaskToImageCGAN, Score, require_score
 from syncgan.mask_gan import MaskGAN
 from syncgan.preparing import hold_out_pairs, prepare
 from syncgan.registry import require_plugins
-from syncgan.storage import library_versions, read_folder, sha256, write_folder
+from syncgan.storage import library_versions, needed_content, read_folder, sha256, write_folder
 from syncgan.training.distributed import process_group
 from syncgan.training.events import FitEvent, Notifier
 from syncgan.training.launch import is_main_process
@@ -486,6 +486,13 @@ class SynCGANAugmenter:
         if not (folder / "manifest.json").exists() and (folder / "model" / "manifest.json").exists():
             folder = folder / "model"
         tensors, manifest = read_folder(folder, kind=_KIND)
+        with needed_content(folder, _KIND):
+            return cls._from_content(tensors, manifest, device)
+
+    @classmethod
+    def _from_content(
+        cls, tensors: dict[str, dict[str, Tensor]], manifest: Mapping[str, Any], device: str | torch.device
+    ) -> SynCGANAugmenter:
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), device=device, seed=manifest["seed"])
         model.device_ = resolve_device(device)
         model.classes_, model.label_values_ = tuple(manifest["classes"]), tuple(manifest["label_values"])

@@ -15,7 +15,8 @@ The command line turns a `SyncganError` into one line and exit code 2; anything 
     ├── ArtefactError        a model or checkpoint is damaged, incomplete or of a newer format
     ├── RunExistsError       the output folder already holds another run                      (also a FileExistsError)
     ├── SamplingError        the sample filters refuse what the model renders of a class
-    └── TrainingError        training cannot go on
+    ├── TrainingError        training cannot go on
+    └── WorkerError          a process that does a part of the work died
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = [
     "SyncganError",
     "TrainingError",
     "UnknownNameError",
+    "WorkerError",
 ]
 
 # Wrappers of these lie between the user's line and ours.
@@ -105,6 +107,10 @@ class SamplingError(SyncganError):
 
 class TrainingError(SyncganError):
     """Training cannot go on."""
+
+
+class WorkerError(SyncganError):
+    """A process that does a part of the work died."""
 
 
 def warn_user(message: str) -> None:

@@ -27,7 +27,7 @@ from syncgan.data.stain import StainPrior
 from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError, warn_user
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
-from syncgan.storage import read_folder, write_folder
+from syncgan.storage import needed_content, read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
 from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
@@ -229,7 +229,8 @@ class MaskToImageCGAN:
             Missing, damaged or newer than this syncgan.
         """
         tensors, manifest = read_folder(folder, kind=_KIND)
-        return cls.from_state(tensors, manifest, device=device)
+        with needed_content(folder, _KIND):
+            return cls.from_state(tensors, manifest, device=device)
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return tensors by group and a JSON-compatible description: all that `from_state` needs."""

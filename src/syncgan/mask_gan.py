@@ -16,7 +16,7 @@ from syncgan.config import MaskGANConfig, SynCGANConfig, checked
 from syncgan.data.tensors import binarise, collect_masks, index_labels, level_shares
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
-from syncgan.storage import read_folder, write_folder
+from syncgan.storage import needed_content, read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
 from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
@@ -185,7 +185,8 @@ class MaskGAN:
             Missing, damaged or newer than this syncgan.
         """
         tensors, manifest = read_folder(folder, kind=_KIND)
-        return cls.from_state(tensors, manifest, device=device)
+        with needed_content(folder, _KIND):
+            return cls.from_state(tensors, manifest, device=device)
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return tensors by group and a JSON-compatible description: all that `from_state` needs."""

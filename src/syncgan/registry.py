@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -34,6 +36,7 @@ __all__ = [
     "require_plugins",
 ]
 
+_log = logging.getLogger(__name__)
 Plugin = TypeVar("Plugin", bound=Callable[..., Any])
 
 
@@ -155,7 +158,11 @@ class Registry:
         return f"<Registry of {self.kind}s: {', '.join(self.names()) or 'empty'}>"
 
     def _entry_points(self) -> list[metadata.EntryPoint]:
-        return list(metadata.entry_points(group=self.group))
+        try:
+            return list(metadata.entry_points(group=self.group))
+        except Exception:
+            _log.debug("entry points cannot be read at once", exc_info=True)
+            return _readable_entry_points(self.group)
 
     def _load_entry_point(self, point: metadata.EntryPoint) -> Callable[..., Any]:
         try:
@@ -186,8 +193,28 @@ def _load(target: str) -> Callable[..., Any]:
     return loaded
 
 
+def _readable_entry_points(group: str) -> list[metadata.EntryPoint]:
+    """Return the entry points of every distribution with undamaged metadata; of one that is there twice, the first."""
+    found: dict[tuple[str, str], metadata.EntryPoint] = {}
+    for distribution in metadata.distributions():
+        try:
+            points = [point for point in distribution.entry_points if point.group == group]
+            name = distribution.metadata["Name"]
+        except Exception as error:
+            # The installer's file may hold anything, and every kind of error comes of it.
+            _log.warning("plug-ins of one distribution cannot be listed: its metadata is damaged (%s)", error)
+            continue
+        for point in points:
+            found.setdefault((re.sub(r"[-_.]+", "-", str(name)).lower(), point.name), point)
+    return list(found.values())
+
+
 def _distribution(point: metadata.EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+    try:
+        return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+    except Exception:
+        _log.debug("metadata of %s is damaged", point.value, exc_info=True)
+        return "a distribution with damaged metadata"
 
 
 def make(factory: Callable[..., Any], **offered: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syncgan.errors import ArtefactError
+from syncgan.errors import ArtefactError, SyncganError
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,7 @@ __all__ = [
     "FORMAT_VERSION",
     "is_temporary",
     "library_versions",
+    "needed_content",
     "read_folder",
     "read_json",
     "read_tensors",
@@ -92,7 +93,9 @@ def write_json_once(path: Path | str, content: Any) -> None:
         if not path.exists():
             write_json(path, content)
     finally:
-        draft.unlink(missing_ok=True)
+        # The file is there by now: a draft that stays does no harm, and is swept away later.
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def read_json(path: Path | str) -> Any:
@@ -177,8 +180,26 @@ def read_folder(
     """
     folder = Path(folder)
     manifest = _read_manifest(folder, kind)
-    tensors = {group: read_tensors(folder, entry, device=device) for group, entry in manifest["files"].items()}
+    with needed_content(folder, kind):
+        tensors = {group: read_tensors(folder, entry, device=device) for group, entry in manifest["files"].items()}
     return tensors, manifest
+
+
+@contextlib.contextmanager
+def needed_content(folder: Path | str, kind: str) -> Iterator[None]:
+    """Turn what is missing or of another form in an artefact that is undamaged into one `ArtefactError`."""
+    try:
+        yield
+    except SyncganError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and type(error) is not RuntimeError:
+            raise  # memory that ran out, for example; tensors of other shapes are a plain one
+        told = str(error).partition("\n")[0]
+        raise ArtefactError(
+            f"{folder}: is undamaged, but does not hold what this version of syncgan needs of a {kind} "
+            f"({type(error).__name__}: {told}); read it with the version that wrote it"
+        ) from error
 
 
 def read_tensors(
@@ -244,7 +265,7 @@ def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         )
     seal = manifest.pop("manifest_sha256", None)
     body = json.dumps(manifest, sort_keys=True, ensure_ascii=False)
-    if seal != sha256(body.encode("utf-8")):
+    if seal != sha256(body.encode("utf-8", "surrogatepass")):  # damage can make half a character
         raise ArtefactError(f"{path}: is damaged (its content does not match its own sha256); restore it from a copy")
     if manifest.get("kind") != kind:
         raise ArtefactError(f"{path}: is a {manifest.get('kind')}, expected a {kind}; check the path")

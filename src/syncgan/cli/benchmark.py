@@ -85,12 +85,14 @@ def benchmark(
 
     With `--preset paper`: the arms, classifiers and settings of the paper's tables, over 10 splits.
     """
+    from syncgan.evaluation.benchmark.store import BenchmarkStore
     from syncgan.evaluation.progress import FitProgress
-    from syncgan.evaluation.runs import load_run_data, require_outside
+    from syncgan.evaluation.runs import check_output_folder, load_run_data, require_outside
 
     tree, part = configuration(config, preset, settings), (1, 1) if shard is None else part_of(shard)
     train = _training(training, tune_ratio, download)
     require_outside(out, data)
+    check_output_folder(out, resume=BenchmarkStore(out).may_begin)
     source = load_run_data(
         data, groups=groups, group_column=group_column, limit_per_class=limit_per_class, levels=tree.levels
     )

@@ -38,7 +38,7 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
         raise ConfigError(f"expected KEY=VALUE, got {assignment!r}; for example mask_gan.steps=2000")
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     nested: Any = value
     for part in reversed(key.strip().split(".")):

@@ -187,6 +187,8 @@ class ExportFiles:
         found = storage.read_json(path)
         with undamaged(path):
             rows, rejections = list(found["rows"]), Rejections.from_dict(found["rejections"])
+            # What the tables need: every column, and text that can be written (damage can make half a character).
+            json.dumps([[row[column] for column in _COLUMNS] + [*row] for row in rows], ensure_ascii=False).encode()
             if not all((self.root / row[kind]).is_file() for row in rows for kind in ("file", "mask")):
                 return False
         self._keep(number, rows)

@@ -30,6 +30,7 @@ __all__ = [
     "content_hashes",
     "load_class_folders",
     "read_groups",
+    "read_table",
     "scan_class_folders",
 ]
 
@@ -205,7 +206,7 @@ def read_groups(csv_path: str | PathLike[str], column: str, files: Sequence[str]
     """
     path = Path(csv_path)
     groups: dict[str, str] = {}
-    for row in _read_table(path, ("file", column)):
+    for row in read_table(path, ("file", column)):
         file, group = row["file"].strip().removeprefix("./"), row[column].strip()
         if groups.setdefault(file, group) != group:
             raise DataError(f"{path.name}: expected one group a file, got {groups[file]!r} and {group!r} for {file!r}")
@@ -218,7 +219,14 @@ def read_groups(csv_path: str | PathLike[str], column: str, files: Sequence[str]
     return [groups[file] for file in files]
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a UTF-8 table with a header; cells that a row lacks are empty.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read, or lacks one of the columns.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restval="")

@@ -130,7 +130,7 @@ class SampleStore:
         with self._alone():
             if self.folder is not None:
                 # Another process may have made the files since this store was opened.
-                self._score_names = list(self._record().get("scores", []))
+                self._score_names = _names_in(self.folder, self._record())
             wanted = np.flatnonzero(self.numbers != numbers)
             if len(wanted) and self._render is None:
                 raise ConfigError(
@@ -159,6 +159,11 @@ class SampleStore:
         self._write("images", slots, images)
         self._write("masks", slots, masks)
         if self._score_names:
+            if not set(self._score_names) <= set(scores):
+                raise ArtefactError(
+                    f"{self.folder}: holds the scores {', '.join(self._score_names)}, the model gives "
+                    f"{', '.join(scores) or 'none'}; delete the folder and wrap again"
+                )
             columns = [np.asarray(scores[name], dtype=np.float64) for name in self._score_names]
             self._write("scores", slots, np.stack(columns, axis=1))
         self._write("numbers", slots, numbers)
@@ -167,7 +172,7 @@ class SampleStore:
 
     def _array(self, part: str, default: NDArray[Any]) -> Any:
         if part not in self._arrays and self.folder is not None and self._has_room():
-            self._arrays[part] = _opened(self.folder / f"{part}.npy")
+            self._arrays[part] = _opened(self.folder / f"{part}.npy", len(self))
         return self._arrays.get(part, default)
 
     def _has_room(self) -> bool:
@@ -198,7 +203,7 @@ class SampleStore:
             self._arrays[part][slots] = values
             return
         # Written, not mapped: a full disk is then an error with a name, and the pages do not stay in this process.
-        target = _opened(self.folder / f"{part}.npy")
+        target = _opened(self.folder / f"{part}.npy", len(self))
         row = int(np.prod(target.shape[1:], dtype=np.int64)) * target.itemsize
         with _said(self.folder), (self.folder / f"{part}.npy").open("r+b") as stream:
             for slot, value in zip(slots.tolist(), np.asarray(values, dtype=target.dtype), strict=True):
@@ -231,7 +236,7 @@ class SampleStore:
                     f"{folder}: holds other synthetic items (different {', '.join(changed)}); choose another folder, "
                     "or delete this one"
                 )
-            self._score_names = list(found.get("scores", []))
+            self._score_names = _names_in(folder, found)
             needed = () if "scores" not in found else _PARTS if self._score_names else _PARTS[:3]
             missing = [part for part in needed if not (folder / f"{part}.npy").is_file()]
             if missing:
@@ -286,12 +291,26 @@ def _run_lengths(labels: NDArray[np.int64]) -> list[list[int]]:
     return [[int(label), int(count)] for label, count in zip(labels[starts], counts, strict=True)]
 
 
-def _opened(path: Path) -> np.memmap[Any, Any]:
+def _opened(path: Path, count: int) -> np.memmap[Any, Any]:
     try:
         array: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy reads its header with Python's own parser, which raises nearly every type
         raise ArtefactError(f"{path}: cannot be read ({error}); delete the folder and wrap again") from error
+    ranks = {"images": 4, "masks": 3, "numbers": 1, "scores": 2}
+    kinds = {"numbers": "int64", "scores": "float64"}
+    if array.ndim != ranks[path.stem] or len(array) != count or array.dtype != kinds.get(path.stem, "uint8"):
+        raise ArtefactError(
+            f"{path}: is damaged, expected {count} items, got {array.shape} {array.dtype}; "
+            "delete the folder and wrap again"
+        )
     return array
+
+
+def _names_in(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    names = record.get("scores", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ArtefactError(f"{folder / _STORE}: is damaged; delete the folder and wrap again")
+    return names
 
 
 def _make_file(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -6,7 +6,6 @@ Everything that can be refused without torch is refused before it is imported: `
 
 from __future__ import annotations
 
-import csv
 import logging
 import tempfile
 import time
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.config import SynCGANConfig
-from syncgan.data.folders import load_class_folders, read_groups
+from syncgan.data.folders import load_class_folders, read_groups, read_table
 from syncgan.data.images import read_mask
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError
 from syncgan.evaluation.previews import PreviewWriter
@@ -355,10 +354,7 @@ def _find_mask(folder: Path, file: str) -> str | None:
 
 
 def _places_from_table(table: Path) -> dict[str, str]:
-    with table.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or not {"file", "mask"} <= set(rows[0]):
-        raise DataError(f"{table}: expected the columns 'file' and 'mask'; give the folder that `syncgan masks` wrote")
+    rows = read_table(table, ("file", "mask"))
     # An apostrophe keeps a spreadsheet from reading such a name as a formula.
     return {row["file"].removeprefix("'"): row["mask"] for row in rows if row["mask"]}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, WorkerError
 from syncgan.segmentation.recipe import Masks
 from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
 
@@ -127,8 +128,14 @@ def _run(work: Callable[[Group], list[Result]], groups: Iterable[Group], jobs: i
     from joblib import delayed
 
     parallel = _parallel(n_jobs=jobs, batch_size=1, max_nbytes=_SHARED_BYTES, mmap_mode="r")
-    for results in parallel(delayed(_in_worker)(work, group, os.getpid()) for group in groups):
-        yield from results
+    try:
+        for results in parallel(delayed(_in_worker)(work, group, os.getpid()) for group in groups):
+            yield from results
+    except BrokenExecutor as error:
+        raise WorkerError(
+            "a process that shares the work was killed, or died of what it was doing (the system ends the largest when "
+            "memory runs out); try fewer processes, --jobs 1 or n_jobs=1, or go on with --resume"
+        ) from error
 
 
 def _parallel(**settings: Any) -> Any:

@@ -28,6 +28,7 @@ class CheckpointStore:
     identity : what the checkpoints must have been made with (configuration, data fingerprint, seed); a checkpoint of
         another identity is refused.
     every_seconds : how often `due` says yes.
+    stage : written into each checkpoint; one of another stage in its place is passed over like a damaged one.
     keep : how many checkpoints stay. Each holds the best weights so far as well, so the best are never lost.
     log : called with each event of the stage.
     """
@@ -39,12 +40,14 @@ class CheckpointStore:
         identity: dict[str, Any],
         every_seconds: float,
         keep: int,
+        stage: str = "",
         log: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._folder = folder
         self._identity = identity
         self._every_seconds = every_seconds
         self._keep = keep
+        self._kind = f"{_KIND} of {stage}" if stage else _KIND
         self._log = log
         self._saved_at = time.monotonic()
 
@@ -64,9 +67,9 @@ class CheckpointStore:
 
     def save(self, state: TrainingState) -> None:
         """Write the state, then delete all but the last few."""
-        folder = self._folder / f"step-{state.step:08d}"
+        folder = self._folder / _name(state.step)
         manifest = {"identity": self._identity, "state": state.numbers()}
-        write_folder(folder, kind=_KIND, tensors=state.tensors(), manifest=manifest)
+        write_folder(folder, kind=self._kind, tensors=state.tensors(), manifest=manifest)
         for old in self._existing()[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
         self._saved_at = time.monotonic()
@@ -81,7 +84,8 @@ class CheckpointStore:
         """
         for folder in reversed(self._existing()):
             try:
-                tensors, manifest = read_folder(folder, kind=_KIND)
+                tensors, manifest = read_folder(folder, kind=self._kind)
+                _require_same_step(folder, manifest["state"]["step"])
             except ArtefactError as error:
                 _log.warning("%s; trying the checkpoint before it", error)
                 continue
@@ -101,3 +105,12 @@ class CheckpointStore:
                 f"{folder}: was made with another {' and another '.join(changed)}; "
                 "resume with what the run was started with, or choose another output folder"
             )
+
+
+def _require_same_step(folder: Path, step: int) -> None:
+    if folder.name != _name(step):
+        raise ArtefactError(f"{folder}: is the checkpoint of step {step}; delete it, or give it its own name back")
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"

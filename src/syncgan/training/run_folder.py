@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from syncgan.config import SynCGANConfig
 from syncgan.errors import ArtefactError, RunExistsError
-from syncgan.storage import read_json, sweep_temporaries, write_json, write_text
+from syncgan.storage import is_temporary, read_json, sweep_temporaries, write_json, write_text
 
 if TYPE_CHECKING:
     from syncgan.training.checkpoint import CheckpointStore
@@ -65,7 +65,7 @@ class RunFolder:
             raise RunExistsError(
                 f"{self.path}: already holds a run; go on with it by --resume (resume='auto'), or choose another folder"
             )
-        if self.path.is_dir() and any(entry.name not in (_LOCK, _OWNER) for entry in self.path.iterdir()):
+        if self.path.is_dir() and not all(_is_of_a_start(entry.name) for entry in self.path.iterdir()):
             raise RunExistsError(f"{self.path}: is not empty and holds no run of syncgan; choose another folder")
         if self.path.exists() and not self.path.is_dir():
             raise RunExistsError(f"{self.path}: is a file, expected a folder; choose another name")
@@ -106,12 +106,13 @@ class RunFolder:
             raise ArtefactError(f"{self.path}: cannot be made ({error.strerror}); choose a writable folder") from error
         with self._locked():
             if resume and self.holds_run:
-                self._require_same(read_json(self.path / _RUN), items or {})
+                self._require_same(_read_run(self.path / _RUN), items or {})
             else:
                 self.require_free()
             sweep_temporaries(self.path)
-            write_json(self.path / "config.json", config.model_dump(mode="json"))
+            # First what makes the folder a run: one that is killed between the two can be gone on with.
             write_json(self.path / _RUN, {"identity": self._identity, **record, "items": items or {}})
+            write_json(self.path / "config.json", config.model_dump(mode="json"))
             yield
 
     def checkpoints(
@@ -126,6 +127,7 @@ class RunFolder:
             identity=self._identity,
             every_seconds=config.training.checkpoint_seconds,
             keep=config.training.keep_checkpoints,
+            stage=stage_folder,
             log=log or self.record,
         )
 
@@ -164,15 +166,17 @@ class RunFolder:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def stats(self) -> list[dict[str, Any]]:
-        """Return the lines of ``stats.jsonl``; a torn last line is left out."""
+        """Return the lines of ``stats.jsonl``; torn and damaged ones are left out."""
         path = self.path / _STATS
         if not path.exists():
             return []
         lines = []
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(line))
-        return lines
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            with contextlib.suppress(ValueError, RecursionError):
+                found = json.loads(line)
+                json.dumps(found, ensure_ascii=False).encode("utf-8")  # damage can make half a character
+                lines.append(found)
+        return [line for line in lines if _is_line(line)]
 
     def _keep_lines(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         kept = [line for line in self.stats() if wanted(line)]
@@ -187,20 +191,22 @@ class RunFolder:
             lock = FileLock(path, timeout=0)
             lock.acquire()
         except Timeout:
-            who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+            who = owner.read_text(encoding="utf-8", errors="replace") if owner.exists() else "another process"
             raise RunExistsError(f"{self.path}: {who} is writing here; wait for it, or choose another folder") from None
         except OSError as error:
             raise ArtefactError(f"{path}: cannot be written ({error.strerror}); choose a writable folder") from error
         try:
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            with contextlib.suppress(OSError):  # only for the message to others; a full disk shows at the next write
+                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
             yield
         finally:
-            owner.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                owner.unlink(missing_ok=True)
             lock.release()
 
     def _require_same(self, saved: Mapping[str, Any], items: Mapping[str, str]) -> None:
-        found = differences(saved.get("identity", {}), self._identity)
-        changed = _changed_items(saved.get("items", {}), items)
+        found = differences(saved["identity"], self._identity)
+        changed = _changed_items(saved["items"], items)
         if changed:
             found = [changed, *(line for line in found if not line.startswith("data: "))]
         if found:
@@ -208,6 +214,22 @@ class RunFolder:
                 f"{self.path}: holds another run ({'; '.join(found[:5])}); "
                 "resume with what it was started with, or choose another folder"
             )
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("identity", "items")):
+        raise ArtefactError(f"{path}: is damaged, expected the identity and items of a run; restore it from a copy")
+    return content
+
+
+def _is_of_a_start(name: str) -> bool:
+    """Say whether a run that was killed before it was one may have left this."""
+    return name in (_LOCK, _OWNER) or is_temporary(name)
+
+
+def _is_line(line: Any) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("stage"), str) and isinstance(line.get("step"), int)
 
 
 def _changed_items(saved: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -69,6 +69,11 @@ class BenchmarkStore:
                 "go on with what it was started with, or choose another folder"
             )
 
+    @property
+    def may_begin(self) -> bool:
+        """Whether the folder holds a benchmark, or no more than what one leaves that is just beginning."""
+        return (self.folder / _BENCHMARK).exists() or self._is_free()
+
     def description(self) -> dict[str, Any]:
         """Return what the benchmark is: ``identity`` and ``record``."""
         return _opened(self.folder / _BENCHMARK, "benchmark")
@@ -184,8 +189,11 @@ def _opened(path: Path, kind: str) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("kind") != kind:
         raise ArtefactError(f"{path}: is no {kind} file of a benchmark; move it away")
-    if content["format_version"] > _FORMAT_VERSION:
-        raise ArtefactError(f"{path}: was written by a newer syncgan; upgrade syncgan")
+    version = content.get("format_version")
+    if not isinstance(version, int) or version > _FORMAT_VERSION:
+        raise ArtefactError(
+            f"{path}: has format version {version}, this syncgan reads up to {_FORMAT_VERSION}; upgrade syncgan"
+        )
     seal = content.pop("sha256", None)
     if seal != _seal_of(content):
         raise ArtefactError(
@@ -195,4 +203,4 @@ def _opened(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _seal_of(content: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape"))
+    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))

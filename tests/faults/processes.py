@@ -1,0 +1,211 @@
+"""R5, R7, R12: folders that cannot be written, two runs in one folder, and workers that die."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from faults.engine import Fault, Outcome, in_own_process, seeds
+from image_files import RGB, encoded
+from syncgan import MaskExtractor, SynCGANConfig
+from syncgan.data.datasets import wrap_dataset
+from syncgan.errors import RunExistsError, WorkerError
+from syncgan.training.run_folder import RunFolder
+
+__all__ = ["FAULTS"]
+
+_FORK = multiprocessing.get_context("fork")
+
+
+# --- folders that cannot be written ----------------------------------------------------------------------------------
+
+_REFUSED = """
+import contextlib, io, sys
+from syncgan.cli import app
+for arguments in sys.argv[1:]:
+    told = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
+        try:
+            app(arguments.split("|"))
+        except SystemExit as stop:
+            code = stop.code
+    print(code, "torch" in sys.modules, told.getvalue().count("\\n"), told.getvalue()[:7])
+"""
+
+
+def _unwritable(place: Path, _: int) -> Outcome:
+    """Give every command that writes a folder that cannot be written: one line, code 2, no torch."""
+    for name in ("data/a/1.png", "data/a/2.png", "data/b/1.png", "data/b/2.png"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(encoded(RGB, "PNG"))
+    (place / "taken").mkdir()
+    (place / "taken" / "notes.txt").touch()
+    (place / "file").touch()
+    (place / "closed").mkdir(mode=0o500)
+    folders = [place / "no" / "run", place / "taken", place / "file", place / "data" / "run", place / "file" / "run"]
+    folders += [place / "closed" / "run"] if os.geteuid() else []
+    folders += [Path("/sys/run")] if Path("/sys").is_dir() else []  # where not even root may write
+    commands = [
+        "|".join([*start, "--out", str(folder)])
+        for start in (
+            ["fit", str(place / "data")],
+            ["masks", str(place / "data")],
+            ["benchmark", str(place / "data")],
+            ["demo"],
+        )
+        for folder in folders
+        if start != ["demo"] or folder.parent != place / "data"
+    ]
+    done = in_own_process(_REFUSED, *commands)
+    outcome, lines = Outcome(), done.stdout.splitlines()
+    for at, command in enumerate(commands):
+        line = lines[at] if at < len(lines) else done.stderr[-300:]
+        outcome.record(line == "2 False 1 error: ", f"{command}: {line!r}")
+    return outcome
+
+
+# --- two runs in one folder ------------------------------------------------------------------------------------------
+
+
+def _claim(folder: Path) -> Any:
+    return RunFolder(folder).claim({"seed": 1}, SynCGANConfig(), resume=True, record={})
+
+
+def _hold(folder: Path, claimed: Any) -> None:
+    with _claim(folder):
+        claimed.set()
+        time.sleep(600)
+
+
+def _two_runs(place: Path, tries: int) -> Outcome:
+    """Claim a folder that another process owns, kill the owner, and claim it again."""
+    outcome = Outcome()
+    for at in range(tries):
+        folder, claimed = place / f"run-{at}", _FORK.Event()
+        owner = _FORK.Process(target=_hold, args=(folder, claimed))
+        owner.start()
+        claimed.wait(60)
+        told = "was not refused"
+        try:
+            with _claim(folder):
+                pass
+        except RunExistsError as error:
+            told = str(error)
+        os.kill(owner.pid or 0, signal.SIGKILL)
+        owner.join()
+        named = f"process {owner.pid} on {socket.gethostname()}" in told
+        try:
+            with _claim(folder):
+                outcome.record(named, told)
+        except RunExistsError as error:
+            outcome.record(False, f"a dead owner's lock is not taken over: {error}")
+    return outcome
+
+
+# --- workers that die ------------------------------------------------------------------------------------------------
+
+
+class _Dies:
+    """A segmenter that kills its process at one image, once."""
+
+    def __init__(self, mark: str, home: int) -> None:
+        self._mark, self._home = mark, home
+
+    def __call__(self, image: Any) -> Any:
+        if image.max() == 255 and os.getpid() != self._home and not Path(self._mark).exists():
+            Path(self._mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return image[..., 0] > 100
+
+
+def _dead_segmenter(place: Path, tries: int) -> Outcome:
+    """Kill a process that segments images for joblib; the same call again succeeds."""
+    images = [np.full((8, 8, 3), 50 + index, np.uint8) for index in range(8)]
+    outcome = Outcome()
+    for at, draw in enumerate(seeds(tries, "joblib")):
+        some = [image.copy() for image in images]
+        some[draw.randrange(len(some))][0, 0] = 255
+        extractor = MaskExtractor(_Dies(str(place / f"mark-{at}"), os.getpid()))
+        started, told = time.monotonic(), "no error"
+        try:
+            extractor.extract(some, n_jobs=2)
+        except WorkerError as error:
+            told = str(error)
+        waited = time.monotonic() - started
+        again = len(extractor.extract(some, n_jobs=2)) == len(some)
+        # Ten seconds are promised on a machine that is free; a busy one gets more before it counts as a hang.
+        outcome.record("was killed" in told and waited < 60 and again, f"{told} after {waited:.0f} s")
+    return outcome
+
+
+class _DiesOnce:
+    """A transform that kills the worker at the first call of all."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __call__(self, image: Any) -> Any:
+        if not self._mark.exists():
+            self._mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.asarray(image)
+
+
+def _dead_loader(place: Path, tries: int) -> Outcome:
+    """Kill a DataLoader's worker over a wrapped dataset; a new epoch gives every item."""
+    outcome = Outcome()
+    for at in range(tries):
+        items = [(np.full((8, 8, 3), 9, np.uint8), label) for label in (0, 0, 1, 1)]
+        wrapped = wrap_dataset(
+            items,
+            classes=("a", "b"),
+            label_values=(0, 1),
+            render=_rendered,
+            strategy=1.0,
+            transform=_DiesOnce(place / f"{at}"),
+        )
+        loader = DataLoader(wrapped, batch_size=2, num_workers=1, multiprocessing_context="fork")
+        told, started = "no error", time.monotonic()
+        try:
+            list(loader)
+        except RuntimeError as error:
+            told = str(error)
+        waited = time.monotonic() - started
+        again = sum(len(labels) for _, labels in loader) == 8
+        outcome.record("DataLoader worker" in told and waited < 60 and again, f"{told} after {waited:.0f} s")
+    return outcome
+
+
+def _rendered(label: int, numbers: list[int]) -> Any:
+    return np.full((len(numbers), 3, 8, 8), label, np.uint8), np.zeros((len(numbers), 8, 8), np.uint8), {}
+
+
+FAULTS = [
+    Fault(
+        "R5",
+        "an output folder that cannot be written, for each command",
+        "one line, code 2, before torch is imported",
+        _unwritable,
+        1,
+        1,
+    ),
+    Fault(
+        "R7",
+        "two runs in one folder, then the owner is killed",
+        "the second refuses and names it; then takes over",
+        _two_runs,
+        2,
+        20,
+        True,
+    ),
+    Fault("R12", "a joblib worker is killed", "a clear error; the next call succeeds", _dead_segmenter, 1, 10, True),
+    Fault("R12", "a DataLoader worker is killed", "a clear error; the next epoch is whole", _dead_loader, 1, 10, True),
+]
