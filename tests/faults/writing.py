@@ -318,7 +318,8 @@ def _half(writer: _Writer, folder: Path, whole: tuple[Mapping[str, bytes], ...])
     for name, data in _files(folder).items():
         if is_temporary(Path(name).name) or Path(name).name in writer.grows:
             continue
-        if not any(files.get(name) == data for files in whole) and not _is_json(name, data):
+        final = name.replace("unfinished/", "")  # where the images of an export wait for each other
+        if not any(files.get(final) == data for files in whole) and not _is_json(name, data):
             return f"half a file at {name}"
     return ""
 

@@ -70,8 +70,7 @@ class CheckpointStore:
         folder = self._folder / _name(state.step)
         manifest = {"identity": self._identity, "state": state.numbers()}
         write_folder(folder, kind=self._kind, tensors=state.tensors(), manifest=manifest)
-        for old in self._existing()[: -self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._prune()
         self._saved_at = time.monotonic()
 
     def restore(self, state: TrainingState) -> bool:
@@ -92,8 +91,13 @@ class CheckpointStore:
             self._require_same_identity(folder, manifest["identity"])
             state.load(tensors, manifest["state"])
             _log.info("resumed from %s", folder.name)
+            self._prune()  # who was killed between the two halves of `save` has one too many
             return True
         return False
+
+    def _prune(self) -> None:
+        for old in self._existing()[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _existing(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
