@@ -8,41 +8,43 @@ The folders hold what ``syncgan benchmark`` wrote: one file for each finished sp
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from syncgan.evaluation.benchmark.judging import analysis_of
 from syncgan.evaluation.benchmark.store import BenchmarkStore
 from syncgan.evaluation.benchmark.tables import arm_table
-from syncgan.evaluation.figures import FactTable
 
 RESULTS = Path(__file__).resolve().parent / "results"
 AGAINST_TRADITIONAL = ("Orig+Trad", "Orig+Trad+Prop", "Oracle+Trad")
 
 
 def main() -> None:
-    """Print one table a benchmark, and one of what is gained beyond traditional augmentation."""
+    """Print what every arm gains over Orig, and what synthetic images add to traditional augmentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="of benchmarks; all under benchmarks/results")
     folders = parser.parse_args().folders or sorted(path.parent for path in RESULTS.glob("*/benchmark.json"))
     for folder in folders:
         store = BenchmarkStore(folder)
         identity, splits = store.description()["identity"], store.splits()
-        counts = {side: len(splits[0]["items"][side]) for side in ("train", "held_back", "test")}
-        print(f"\n### {folder.name}\n\n{len(splits)} splits; images on each side of the first: {counts}\n")
+        counts = ", ".join(f"{len(splits[0]['items'][side])} {side}" for side in ("train", "held_back", "test"))
+        print(f"\n### {folder.name}: {len(splits)} splits ({counts} images in the first)\n")
         for arms in (identity["arms"], AGAINST_TRADITIONAL):
             if set(arms) <= set(identity["arms"]):
-                print(markdown(arm_table(analysis_of(splits, arms=arms, classifiers=identity["classifiers"]))))
+                analysis = analysis_of(splits, arms=arms, classifiers=identity["classifiers"])
+                print("\n".join(side_by_side(arm_table(analysis).rows, analysis.classifiers, analysis.baseline)), "\n")
 
 
-def markdown(table: FactTable) -> str:
-    """Return a table with the arms of one classifier below each other."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    rows = [line([*(f"`{name}`" for name in row[:2]), *row[2:]]) for row in table.rows]
-    return "\n".join([line(table.header), "|---" * len(table.header) + "|", *rows, "", table.explanation, ""])
+def side_by_side(rows: Iterable[Sequence[str]], classifiers: Sequence[str], baseline: str) -> list[str]:
+    """Return a table in Markdown with a line an arm, and mean and difference of every classifier across."""
+    cells: dict[str, dict[str, str]] = {}
+    for classifier, arm, mean, difference, verdict, _ in rows:
+        judged = f"{difference}, **{verdict}**" if verdict in ("helps", "hurts") else difference or "–"
+        cells.setdefault(arm, {})[classifier] = f"{mean} | {judged}"
+    header = [f"`{name}` | against {baseline}" for name in classifiers]
+    lines = [["arm", *header], ["--- | ---" if place else "---" for place in range(len(classifiers) + 1)]]
+    lines += [[f"`{arm}`", *(own.get(name, "– | –") for name in classifiers)] for arm, own in cells.items()]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 if __name__ == "__main__":
