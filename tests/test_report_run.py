@@ -20,8 +20,9 @@ from syncgan.evaluation.benchmark.store import BenchmarkStore
 from syncgan.evaluation.benchmark.summary import summarise
 from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.reporting import make_report, making
-from syncgan.evaluation.reporting.card import nearest_preset
+from syncgan.evaluation.reporting.card import card_section, nearest_preset
 from syncgan.evaluation.reporting.judged import read_audit
+from syncgan.evaluation.reporting.subject import Subject
 from syncgan.evaluation.runs import fit_run
 
 IMAGES = Phantom(30, image_size=32, seed=3)
@@ -327,3 +328,28 @@ def test_the_card_names_the_settings_that_differ_from_the_nearest_preset():
     name, changed = nearest_preset(SynCGANConfig.preset("paper").updated(["image_gan.steps=7"]))
     assert name == "paper"
     assert changed == {"image_gan.steps": (SynCGANConfig.preset("paper").image_gan.steps, 7)}
+
+
+@pytest.mark.parametrize(
+    ("generator", "holds"),
+    [
+        ("mosaic", "holds the training masks"),
+        ("warp", "holds the training masks"),
+        ("shapes", "holds statistics of the training masks and codes"),
+        ("decoder", None),
+    ],
+)
+def test_the_card_says_what_the_saved_model_holds_of_the_training_masks(run, generator, holds):
+    from syncgan import MaskGAN, SynCGANAugmenter
+
+    augmenter = SynCGANAugmenter.load(run, device="cpu")
+    augmenter.config_ = augmenter.config_.updated([f"mask_gan.generator={generator}"])
+    few = augmenter.config_.updated(["mask_gan.warm_start_steps=0", "mask_gan.steps=1"])
+    masks = np.zeros((4, 32, 32), np.uint8)
+    masks[:, 8:20, 8:20] = 1
+    mask_gan = MaskGAN(few, device="cpu").fit(masks)
+    augmenter.mask_gans_ = (mask_gan,) * 2
+    told = card_section(Subject(augmenter, run), None).terms["mask prior"]
+    kept = {name for name, value in mask_gan.generator_.state_dict().items() if tuple(value.shape) == (4, 32, 32)}
+    assert ("holds the training masks" in told) == (kept == {"masks"})
+    assert (holds in told) if holds else ("holds" not in told and "was trained on the masks" in told)
