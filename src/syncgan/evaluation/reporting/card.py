@@ -132,7 +132,9 @@ def _trained_on(subject: Subject, data: Section | None) -> str:
         groups = data.terms.get("groups")
         return " ".join([data.verdict, *([f"Patients or slides: {groups}."] if groups else []), fingerprint])
     items = subject.record.get("items")
-    return f"{len(items)} images. {fingerprint}" if items else fingerprint
+    chosen = subject.augmenter.config_.image_gan.selection != "last"
+    held_out = ", with those that may have been held out to choose the renderer" if chosen else ""
+    return f"{len(items)} images{held_out}. {fingerprint}" if items else fingerprint
 
 
 def _prior(augmenter: SynCGANAugmenter) -> str:
