@@ -314,3 +314,12 @@ def test_the_picture_shows_a_copy_above_the_training_image_that_it_came_from():
 def test_one_seed_gives_one_audit():
     first, again = (audited(SYNTHETIC, seed=5).summary() for _ in range(2))
     assert first == again
+
+
+def test_held_out_images_that_are_training_images_are_refused_by_name():
+    mixed = torch.cat([HELD_OUT, TRAINING[3:8]])
+    with pytest.raises(DataError, match="image 40, image 41, image 42 and 2 more have the pixels of training images"):
+        audit(SYNTHETIC, TRAINING, mixed, pixels_only=True)
+    names = [f"a/{at}.png" for at in range(45)]
+    with pytest.raises(DataError, match=r"a/40\.png, a/41\.png, a/42\.png and 2 more"):
+        audit(SYNTHETIC, TRAINING, mixed, held_out_names=names, pixels_only=True)

@@ -109,6 +109,15 @@ def test_a_run_is_audited_by_other_real_images(folders, fitted):
     code, out, error = run(fitted / "last", *given, "--no-features", "--device", "cpu", "--json")
     found = json.loads(out.splitlines()[-1])
     assert (code, found["samples"], found["training"], found["held_out"]) == (0, 12, 20, 20), error
+    model = SynCGANAugmenter.load(fitted / "last", device="cpu")
+    assert (found["model"], found["data"]) == (model.digest(), model.fingerprint_)
+
+
+def test_training_images_are_no_held_out_images(folders, fitted):
+    given = ("--data", folders["training"], "--held-out", folders["training"], "--no-features")
+    code, _, error = run(fitted / "last", *given, "--per-class", 1, "--device", "cpu")
+    assert code == 2
+    assert "a/0.png, a/1.png, a/2.png and 17 more have the pixels of training images" in error
 
 
 def test_a_run_that_held_nothing_out_needs_other_images_or_the_weaker_yardstick(folders, fitted):

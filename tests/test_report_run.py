@@ -7,6 +7,7 @@ import html as markup
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,13 @@ from syncgan.evaluation.benchmark.store import BenchmarkStore
 from syncgan.evaluation.benchmark.summary import summarise
 from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.reporting import make_report, making
-from syncgan.evaluation.reporting.card import nearest_preset
-from syncgan.evaluation.reporting.judged import read_audit
-from syncgan.evaluation.runs import fit_run
+from syncgan.evaluation.reporting.card import card_section, nearest_preset
+from syncgan.evaluation.reporting.given import data_section
+from syncgan.evaluation.reporting.judged import audit_section, benchmark_section, read_audit
+from syncgan.evaluation.reporting.measured import read_unseen
+from syncgan.evaluation.reporting.subject import Subject
+from syncgan.evaluation.run_pairs import fitted_pairs
+from syncgan.evaluation.runs import fit_run, load_run_data
 
 IMAGES = Phantom(30, image_size=32, seed=3)
 CLASSES = ("a", "<b onclick=x>&")
@@ -35,6 +40,7 @@ CONFIG = SynCGANConfig.preset("tiny").updated(
         "extractor.exclude_failed=false",
     ]
 )
+ARMS = ("Orig", "Orig+Prop")
 MEASURED = ("metrics", "benchmark", "audit")
 
 
@@ -81,10 +87,10 @@ def write_audit_of(root: Path) -> None:
     write_audit(audit_images(given, pixels_only=True), root / "audit", *given.images)
 
 
-def write_benchmark(folder: Path, classes: tuple[str, ...] = CLASSES) -> None:
-    """Write three splits in which Orig+Prop is right more often than Orig, as `run_benchmark` would."""
+def write_benchmark(folder: Path, classes: tuple[str, ...] = CLASSES, arms: tuple[str, str] = ARMS) -> None:
+    """Write three splits in which the second arm is right more often than the first, as `run_benchmark` would."""
     store, draws = BenchmarkStore(folder), np.random.default_rng(0)
-    names = {"arms": ["Orig", "Orig+Prop"], "classifiers": ["probe"]}
+    names = {"arms": list(arms), "classifiers": ["probe"]}
     store.begin(
         {**names, "config": CONFIG.identity(), "per_class": 4}, {"classes": list(classes), "items": 60}, resume=False
     )
@@ -98,7 +104,7 @@ def write_benchmark(folder: Path, classes: tuple[str, ...] = CLASSES) -> None:
                     0.1 + 0.8 * np.eye(2)[np.where(draws.random(40) < share, labels, 1 - labels)]
                 ).tolist(),
             }
-            for arm, share in (("Orig", 0.6), ("Orig+Prop", 0.95))
+            for arm, share in zip(arms, (0.6, 0.95), strict=True)
         ]
         items = {"train": list(range(8)), "test": list(range(40)), "held_back": []}
         split = {"split": number, "classes": list(classes), "labels": labels.tolist(), "groups": None, "items": items}
@@ -161,6 +167,25 @@ def test_counts_and_reasons_of_the_data_stand_in_it(run):
     assert '<td>a</td><td class="number">9</td><td class="number">1</td><td class="number">8</td>' in text
 
 
+@pytest.mark.parametrize("told", ["last", "validation", "validation set", "model alone"])
+def test_images_that_only_chose_the_renderer_are_not_said_to_have_taught_the_model(run, places, told):
+    subject = loaded(run)
+    source = load_run_data(places["data"])
+    subject.augmenter.pairs_ = fitted_pairs(subject.augmenter, source, places["data"])
+    if told != "last":
+        subject.augmenter.config_ = subject.augmenter.config_.updated(["image_gan.selection=validation"])
+    if told == "validation set":
+        record = json.loads((run / "run.json").read_text("utf-8"))
+        record["identity"]["validation"] = "0123"
+        (run / "run.json").write_text(json.dumps(record))
+    if told == "model alone":
+        (run / "run.json").unlink()
+    verdict = data_section(replace(subject, source=source)).verdict
+    expected = {"validation": "12 taught the model, 4 chose the renderer", "model alone": "is not known"}
+    assert expected.get(told, ") taught the model") in verdict
+    assert verdict.startswith("16 images of 2 classes")
+
+
 def test_metrics_are_those_of_compare_images_and_stay_for_the_next_report(run, places, monkeypatch):
     found = []
 
@@ -190,6 +215,40 @@ def test_the_benchmarks_tables_and_verdicts_stand_in_it(run, places):
     mean = next(cell.mean for cell in summary.analysis.cells if cell.arm == "Orig")
     assert f"{100 * mean.estimate:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})" in text
     assert "the models of the benchmark had the settings of this run" in text
+
+
+@pytest.mark.parametrize(
+    ("arms", "told"),
+    [
+        (("Orig", "Orig+Trad"), "Not known: no arm with images of SynCGAN was run"),
+        (("Orig", "Pretrain"), "Pretrain with probe: "),
+        (("Prop", "Orig+Prop"), "Not known: the arms were compared with Prop, which has images of SynCGAN itself"),
+    ],
+)
+def test_only_arms_with_synthetic_images_answer_whether_these_help(run, tmp_path, arms, told):
+    write_benchmark(tmp_path / "benchmark", arms=arms)
+    section = benchmark_section(loaded(run), tmp_path / "benchmark")
+    assert section.verdict.startswith(told)
+    assert ("a model of its own" in section.text[0]) == (arms[1] != "Orig+Trad")
+    assert "of the same classes; whether of the same ones was not checked" in section.text[0]
+
+
+def test_an_audit_of_another_model_is_refused_and_one_that_does_not_say_is_told(run, places, tmp_path):
+    subject, file = loaded(run), tmp_path / "audit.json"
+    old = json.loads((places["audit"] / "audit.json").read_text("utf-8"))
+    assert (old["model"], old["data"]) == (None, None)  # of a folder
+    notes = {}
+    for model in (None, subject.augmenter.digest(), "another"):
+        file.write_text(json.dumps({**old, "model": model, "data": subject.augmenter.fingerprint_}))
+        if model == "another":
+            with pytest.raises(DataError, match=r"audit\.json: is about another model"):
+                audit_section(subject, file)
+        else:
+            notes[model] = audit_section(subject, file).notes
+    unknown = "which model it looked at is not recorded"
+    assert [any(unknown in note for note in one) for one in notes.values()] == [True, False]
+    file.write_text(json.dumps({key: value for key, value in old.items() if key not in ("model", "data")}))
+    assert any(unknown in note for note in audit_section(subject, file).notes)
 
 
 def test_the_audits_verdict_rates_and_pictures_stand_in_it(run, places):
@@ -282,6 +341,42 @@ def test_held_out_images_that_the_model_was_fitted_on_are_refused(run, places):
     assert "belong to what the model was fitted on" in error
 
 
+def loaded(run: Path, description: dict[str, object] | None = None) -> Subject:
+    """Return a subject of the model alone, fitted with an extractor, or masks, of such a description."""
+    from syncgan import SynCGANAugmenter
+
+    augmenter = SynCGANAugmenter.load(run, device="cpu")
+    augmenter.extractor_description_ = description or augmenter.extractor_description_
+    return Subject(augmenter, run, record=json.loads((run / "run.json").read_text("utf-8")))
+
+
+@pytest.mark.parametrize("name", ["given masks", "my segmenter"])
+def test_training_images_are_refused_by_their_pixels_whatever_their_masks_were(run, places, name):
+    subject = loaded(run, {"name": name})
+    pairs = fitted_pairs(subject.augmenter, load_run_data(places["data"]), places["data"])
+    subject.augmenter.pairs_ = replace(pairs, maps=1 - pairs.maps)
+    with pytest.raises(DataError, match="belong to what the model was fitted on"):
+        read_unseen(subject, places["data"], None)
+    other = read_unseen(subject, places["held_out"], None)
+    assert other.maps is None
+    assert not any("could not be checked" in note for note in other.notes)
+
+
+@pytest.mark.parametrize("name", ["given masks", "my segmenter"])
+def test_where_nothing_tells_what_a_model_was_fitted_on_the_report_says_so(run, places, name):
+    unseen = read_unseen(loaded(run, {"name": name}), places["data"], None)
+    assert len(unseen.images) == 16
+    assert any("could not be checked" in note and "--data" in note for note in unseen.notes)
+    assert any("of another origin: not compared" in note for note in unseen.notes)
+
+
+def test_a_training_image_under_another_class_is_refused(run, places, tmp_path):
+    for name, other in zip(CLASSES, reversed(CLASSES), strict=True):
+        shutil.copytree(places["data"] / name, tmp_path / "swapped" / other)
+    with pytest.raises(DataError, match="belong to what the model was fitted on"):
+        read_unseen(loaded(run), tmp_path / "swapped", None)
+
+
 def test_held_out_images_of_the_same_patients_are_refused(run, places, tmp_path):
     files = [path.relative_to(root) for root in (places["data"], places["held_out"]) for path in root.rglob("*.png")]
     table = tmp_path / "groups.csv"
@@ -327,3 +422,28 @@ def test_the_card_names_the_settings_that_differ_from_the_nearest_preset():
     name, changed = nearest_preset(SynCGANConfig.preset("paper").updated(["image_gan.steps=7"]))
     assert name == "paper"
     assert changed == {"image_gan.steps": (SynCGANConfig.preset("paper").image_gan.steps, 7)}
+
+
+@pytest.mark.parametrize(
+    ("generator", "holds"),
+    [
+        ("mosaic", "holds the training masks"),
+        ("warp", "holds the training masks"),
+        ("shapes", "holds statistics of the training masks and codes"),
+        ("decoder", None),
+    ],
+)
+def test_the_card_says_what_the_saved_model_holds_of_the_training_masks(run, generator, holds):
+    from syncgan import MaskGAN, SynCGANAugmenter
+
+    augmenter = SynCGANAugmenter.load(run, device="cpu")
+    augmenter.config_ = augmenter.config_.updated([f"mask_gan.generator={generator}"])
+    few = augmenter.config_.updated(["mask_gan.warm_start_steps=0", "mask_gan.steps=1"])
+    masks = np.zeros((4, 32, 32), np.uint8)
+    masks[:, 8:20, 8:20] = 1
+    mask_gan = MaskGAN(few, device="cpu").fit(masks)
+    augmenter.mask_gans_ = (mask_gan,) * 2
+    told = card_section(Subject(augmenter, run), None).terms["mask prior"]
+    kept = {name for name, value in mask_gan.generator_.state_dict().items() if tuple(value.shape) == (4, 32, 32)}
+    assert ("holds the training masks" in told) == (kept == {"masks"})
+    assert (holds in told) if holds else ("holds" not in told and "was trained on the masks" in told)

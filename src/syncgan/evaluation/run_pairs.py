@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from syncgan.data.pairs import TrainingPairs
     from syncgan.evaluation.runs import RunData
 
-__all__ = ["fitted_pairs", "split_pairs"]
+__all__ = ["fitted_pairs", "held_out_count", "split_pairs"]
 
 
 def fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | PathLike[str]) -> TrainingPairs:
@@ -68,6 +68,28 @@ def split_pairs(
     if "groups" not in identity:
         note += "; no run folder tells whether `fit` was given groups or validation images: give the same groups here"
     return training, held_out, () if held_out is None else (note,)
+
+
+def held_out_count(
+    augmenter: SynCGANAugmenter, pairs: TrainingPairs, groups: Sequence[Any] | None, run: str | PathLike[str]
+) -> int | None:
+    """Return how many of the pairs the fit held out to choose the renderer by; None where that cannot be told.
+
+    Parameters
+    ----------
+    augmenter, pairs, groups, run : see `split_pairs`.
+    """
+    from torch import nn
+
+    if augmenter.config_.image_gan.selection == "last" or not isinstance(augmenter.image_gan_.generator_, nn.Module):
+        return 0
+    if "validation" not in _identity_of(run, augmenter.fingerprint_):
+        return None  # a validation set may have been given
+    try:
+        _, held_out, _ = split_pairs(augmenter, pairs, groups, run)
+    except DataError:
+        return None  # other groups than the fit had
+    return 0 if held_out is None else len(held_out)
 
 
 def _identity_of(run: str | PathLike[str], fingerprint: str) -> dict[str, Any]:

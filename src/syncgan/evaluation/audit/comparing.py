@@ -13,7 +13,7 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.evaluation.audit import rates
 from syncgan.evaluation.audit.control import choose_copied, jittered, run_control
-from syncgan.evaluation.audit.inputs import ImageSets, collect_sets, require_apart
+from syncgan.evaluation.audit.inputs import ImageSets, collect_sets, require_apart, require_unseen
 from syncgan.evaluation.audit.judging import LEVEL, Yardstick, copies_among, repeats
 from syncgan.evaluation.audit.result import Audit, ClosestPair, Nearness
 from syncgan.evaluation.audit.wording import HELD_OUT, LEFT_OUT, notes_on, verdict_on
@@ -50,6 +50,7 @@ def audit(
     held_out_labels: Sequence[Any] | None = None,
     training_groups: Sequence[Any] | None = None,
     held_out_groups: Sequence[Any] | None = None,
+    held_out_names: Sequence[str] | None = None,
     features: Features | None = None,
     pixels_only: bool = False,
     seed: int = 0,
@@ -68,6 +69,7 @@ def audit(
     synthetic_labels, training_labels, held_out_labels : class of each image; all or none. Distances are judged within
         the class, so that its share among the samples does not matter.
     training_groups, held_out_groups : patient or slide of each image.
+    held_out_names : for messages; None for numbers.
     features : None for `default_features` at a side that suits the images.
     pixels_only : leave the features out, which take most of the time.
     seed : of the control and of the bootstrap.
@@ -76,7 +78,7 @@ def audit(
     Raises
     ------
     DataError
-        Too few images, labels or groups that do not fit, or a group on both sides.
+        Too few images, labels or groups that do not fit, or a group or the very same image on both sides.
 
     Examples
     --------
@@ -90,6 +92,7 @@ def audit(
     """
     sets = collect_sets(synthetic, training, held_out, (synthetic_labels, training_labels, held_out_labels))
     require_apart(sets, training_groups, held_out_groups)
+    require_unseen(sets, held_out_names)
     spaces = [thumbnail_space(), structures()]
     if not pixels_only:
         spaces.append(feature_space(features or _suited_features(sets.synthetic)))

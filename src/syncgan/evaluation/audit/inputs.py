@@ -14,12 +14,13 @@ from syncgan import rng
 from syncgan.data.tensors import collect_images
 from syncgan.errors import DataError
 
-__all__ = ["ImageSets", "collect_sets", "require_apart"]
+__all__ = ["ImageSets", "collect_sets", "require_apart", "require_unseen", "same_pixels"]
 
 Labels = NDArray[np.int64]
 
 _MOST_SPREAD = 500
 _FEWEST_TRAINING, _FEWEST_HELD_OUT = 8, 2
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,35 @@ def _require_enough(
                 f"class {keys[label]!r}: expected at least {_FEWEST_HELD_OUT} training and held-out images, got "
                 f"{int((training == label).sum())} and {count}; give more, or leave its samples out"
             )
+
+
+def same_pixels(images: Tensor, others: Tensor) -> list[int]:
+    """Return the positions of the images that have the very pixels of one of the others."""
+    known = {image.cpu().numpy().tobytes() for image in others}
+    return [at for at, image in enumerate(images) if image.cpu().numpy().tobytes() in known]
+
+
+def require_unseen(sets: ImageSets, names: Sequence[str] | None = None) -> None:
+    """Refuse held-out images that have the very pixels of a training image: beside these no copy is near.
+
+    Parameters
+    ----------
+    names : of the held-out images; None for numbers.
+
+    Raises
+    ------
+    DataError
+        Names the first of them.
+    """
+    same = [] if sets.held_out is None else same_pixels(sets.held_out, sets.training)
+    if same:
+        named = [f"image {at}" if names is None else names[at] for at in same[:_NAMED]]
+        more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
+        raise DataError(
+            f"expected held-out images that the model has not seen, but {', '.join(named)}{more} "
+            f"{'has' if len(same) == 1 else 'have'} the pixels of training images; leave them out, or give other real "
+            "images"
+        )
 
 
 def require_apart(sets: ImageSets, training: Sequence[Any] | None, held_out: Sequence[Any] | None) -> None:

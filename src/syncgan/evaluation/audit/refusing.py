@@ -62,8 +62,8 @@ def refusal(
     return (
         f"expected at most {most:.1%} copies of training images, got {found.copy_rate:.1%} ({len(found.copies)} of "
         f"{found.samples} samples): {', '.join([*named, *more])}. In words: {found.verdict}. Look at the closest pairs "
-        "with `syncgan audit`; draw masks by mask_gan.generator=decoder instead of warped training masks, refuse such "
-        'samples by filters.samples=["not_a_copy"], or give the model more images'
+        "with `syncgan audit`; try another mask generator (mask_gan.generator; docs/audit.md compares them), refuse "
+        'such samples by filters.samples=["not_a_copy"], or give the model more images'
     )
 
 
@@ -104,7 +104,7 @@ def copy_check(
             )
         images = [read_image(exported.root / file) for file in exported.files]
         synthetic = Labelled(images, exported.classes, names=exported.files)
-        given = AuditImages(synthetic, real)
+        given = AuditImages(synthetic, real, exported.header.get("model"))
         found = audit_images(given, pixels_only=pixels_only, seed=seed, progress=progress)
         why = refusal(found, most=most, samples=exported.files, training=real.training.names)
         return Checked({"most": most, **found.summary()}, why)

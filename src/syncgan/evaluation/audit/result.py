@@ -134,6 +134,8 @@ class Audit:
     pairs : closest pairs of every space, samples first.
     originals : sample that counts as a copy -> the training image that it is nearest to, of the spaces that flag it,
         and for those in `repeated`.
+    model, data : digest of the model that was sampled, and fingerprint of what it was fitted on; None where they are
+        not known, as for folders of images.
     """
 
     outcome: Outcome
@@ -149,6 +151,8 @@ class Audit:
     control: Control
     pairs: tuple[ClosestPair, ...]
     originals: Mapping[int, int]
+    model: str | None = None
+    data: str | None = None
 
     @property
     def copies(self) -> tuple[int, ...]:
@@ -168,6 +172,8 @@ class Audit:
     def summary(self) -> dict[str, Any]:
         """Return everything but the plotted distances, JSON-compatible."""
         return {
+            "model": self.model,
+            "data": self.data,
             "outcome": self.outcome,
             "verdict": self.verdict,
             "notes": list(self.notes),

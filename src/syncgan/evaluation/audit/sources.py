@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from syncgan.data.folders import load_class_folders, read_groups
 from syncgan.data.safe_names import safe_folder_names
+from syncgan.data.tensors import collect_images
 from syncgan.errors import DataError
 from syncgan.evaluation.audit.comparing import audit
+from syncgan.evaluation.audit.inputs import same_pixels
 from syncgan.evaluation.audit.result import Audit
 from syncgan.evaluation.real_sources import Sources
 from syncgan.evaluation.run_pairs import fitted_pairs, split_pairs
@@ -56,19 +58,29 @@ class Labelled:
 
 @dataclass(frozen=True)
 class RealImages:
-    """What samples are compared with; `held_out` None where there is nothing, `notes` in a sentence each."""
+    """What samples are compared with.
+
+    Attributes
+    ----------
+    training : images that the model was fitted on.
+    held_out : others; None where there are none.
+    notes : what must be said of them, a sentence each.
+    data : fingerprint of what the model was fitted on, where the training images are known to be that.
+    """
 
     training: Labelled
     held_out: Labelled | None
     notes: tuple[str, ...] = ()
+    data: str | None = None
 
 
 @dataclass(frozen=True)
 class AuditImages:
-    """What an audit compares."""
+    """What an audit compares; `model` is the digest of the model that was sampled, where that is known."""
 
     synthetic: Labelled
     real: RealImages
+    model: str | None = None
 
     @property
     def images(self) -> tuple[Any, Any, Any | None]:
@@ -105,7 +117,8 @@ def run_images(
 
     augmenter = SynCGANAugmenter.load(model, device=device)
     real = real_images(augmenter, run, sources)
-    return AuditImages(_sampled(augmenter, per_class or SAMPLES_PER_CLASS, seed, progress), real)
+    synthetic = _sampled(augmenter, per_class or SAMPLES_PER_CLASS, seed, progress)
+    return AuditImages(synthetic, real, augmenter.digest())
 
 
 def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: Sources) -> RealImages:
@@ -135,9 +148,14 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
     training = pairs  # by other held-out images, also what only chose the renderer is training data
     held: Labelled | None
     if sources.held_out is not None:
-        held = _read_held_out(sources, augmenter.classes_)
+        config, held = augmenter.config_, _read_held_out(sources, augmenter.classes_)
+        # As the training images were, so that the same image has the same pixels.
+        held = dataclasses.replace(held, images=collect_images(held.images, config.image_size, config.geometry))
     else:
         training, own, notes = split_pairs(augmenter, pairs, source.groups, run)
+        own, repeated = (None, 0) if own is None else _without_training_images(own, training)
+        if repeated:
+            notes = (*notes, f"{repeated} of them have the pixels of a training image and were left out")
         held = None if own is None else _labelled(augmenter, own, source)
     if held is None and not sources.leave_one_out:
         raise DataError(
@@ -145,7 +163,7 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
             "images with --held-out DIR, or take the weaker yardstick with --leave-one-out"
         )
     unread = tuple(f"{name} could not be read" for name in source.skipped)
-    return RealImages(_labelled(augmenter, training, source), held, (*notes, *unread))
+    return RealImages(_labelled(augmenter, training, source), held, (*notes, *unread), augmenter.fingerprint_)
 
 
 def folder_images(synthetic: str | PathLike[str], sources: Sources, *, per_class: int | None = None) -> AuditImages:
@@ -190,11 +208,12 @@ def audit_images(
         held_out_labels=None if held is None else held.labels,
         training_groups=training.groups,
         held_out_groups=None if held is None else held.groups,
+        held_out_names=None if held is None else held.names,
         pixels_only=pixels_only,
         seed=seed,
         progress=None if progress is None else lambda done, total: progress("distances", done, total),
     )
-    return dataclasses.replace(found, notes=(*given.real.notes, *found.notes))
+    return dataclasses.replace(found, notes=(*given.real.notes, *found.notes), model=given.model, data=given.real.data)
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
@@ -209,6 +228,12 @@ def _labelled(augmenter: SynCGANAugmenter, pairs: TrainingPairs, source: RunData
         None if groups is None else tuple(str(groups[index]) for index in pairs.indices),
         tuple(source.dataset.files[index] for index in pairs.indices),
     )
+
+
+def _without_training_images(held: TrainingPairs, training: TrainingPairs) -> tuple[TrainingPairs, int]:
+    """Leave out what the data held twice, once on each side; return the rest, and the number of those."""
+    same = set(same_pixels(held.images, training.images))
+    return held.take([at for at in range(len(held)) if at not in same]), len(same)
 
 
 def _sampled(augmenter: SynCGANAugmenter, per_class: int, seed: int, progress: Progress | None) -> Labelled:

@@ -11,6 +11,7 @@ from syncgan.evaluation.reporting.given import mask_origin
 from syncgan.evaluation.reporting.subject import Subject
 
 if TYPE_CHECKING:
+    from syncgan.augmenter import SynCGANAugmenter
     from syncgan.config import SynCGANConfig
 
 __all__ = ["NOTICE", "card_section", "configuration_section", "nearest_preset"]
@@ -34,7 +35,10 @@ _LICENCE = (
     "syncgan is under Apache-2.0. What may be done with the model and its images depends on the licence of the "
     "training images and the consent of the patients, which syncgan does not know; that is for you to check."
 )
-_WARP = "training masks, warped and recombined; the saved model holds them"
+_HOLDS_MASKS = "the saved model holds the training masks (not the images), so who has the model has them"
+_HOLDS_SHAPES = (
+    "the saved model holds statistics of the training masks and codes that describe each training nucleus roughly"
+)
 _SETTINGS_SHOWN = 60
 
 
@@ -54,7 +58,7 @@ def card_section(subject: Subject, data: Section | None) -> Section:
             "what it is": _what_it_is(subject),
             "trained on": _trained_on(subject, data),
             "masks": mask_origin(augmenter),
-            "mask prior": _prior(augmenter.config_),
+            "mask prior": _prior(augmenter),
             "filters": _filters(augmenter.config_),
             "intended use": _INTENDED,
             "not intended": _NOT_INTENDED,
@@ -128,14 +132,33 @@ def _trained_on(subject: Subject, data: Section | None) -> str:
         groups = data.terms.get("groups")
         return " ".join([data.verdict, *([f"Patients or slides: {groups}."] if groups else []), fingerprint])
     items = subject.record.get("items")
-    return f"{len(items)} images. {fingerprint}" if items else fingerprint
+    chosen = subject.augmenter.config_.image_gan.selection != "last"
+    held_out = ", with those that may have been held out to choose the renderer" if chosen else ""
+    return f"{len(items)} images{held_out}. {fingerprint}" if items else fingerprint
 
 
-def _prior(config: SynCGANConfig) -> str:
-    generator = config.mask_gan.generator
-    if generator == "warp":
-        return _WARP
-    return f"a generator {generator!r} that was trained on the masks of the class"
+def _prior(augmenter: SynCGANAugmenter) -> str:
+    """Say what draws masks, and what the saved model gives away of the training masks."""
+    from torch import nn
+
+    name, generator = augmenter.config_.mask_gan.generator, augmenter.mask_gans_[0].generator_
+    if _stores_masks(augmenter):
+        how = {"mosaic": "parts of several training masks, put together", "warp": "training masks, warped"}
+        return f"{how.get(name, 'drawn from training masks')} (generator {name!r}); {_HOLDS_MASKS}"
+    if isinstance(generator, nn.Module):
+        return f"a generator {name!r} that was trained on the masks of the class"
+    if name == "shapes":
+        return f"drawn from statistics of the training masks (generator {name!r}); {_HOLDS_SHAPES}"
+    return (
+        f"a generator {name!r} that was fitted to the masks of the class; syncgan does not know what the saved model "
+        "holds of these"
+    )
+
+
+def _stores_masks(augmenter: SynCGANAugmenter) -> bool:
+    from syncgan.data.mask_priors.stored import StoredMasks
+
+    return isinstance(augmenter.mask_gans_[0].generator_, StoredMasks)
 
 
 def _filters(config: SynCGANConfig) -> str:
@@ -152,6 +175,8 @@ def _limits(subject: Subject) -> str:
     )
     if subject.augmenter.config_.mask_gan.generator == "warp":
         own += " Masks are those of training images, warped: the layout of a training image may come back."
+    elif _stores_masks(subject.augmenter):
+        own += " Masks are made of parts of training masks: the outline of a single training nucleus may come back."
     return own
 
 

@@ -31,7 +31,9 @@ def data_section(subject: Subject) -> Section:
     if source is None or not subject.has_pairs:
         raise ValueError("expected a subject with its data")
     from syncgan.data.raw import read_targets
+    from syncgan.evaluation.run_pairs import held_out_count
 
+    held_out = held_out_count(augmenter, augmenter.pairs_, source.groups, subject.folder)
     read = Counter(read_targets(source.dataset, classes=subject.labels))
     unreadable = Counter(PurePosixPath(name).parts[0] for name in source.skipped)
     used = training_counts(augmenter)
@@ -42,7 +44,7 @@ def data_section(subject: Subject) -> Section:
     return Section(
         "data",
         "Images",
-        verdict=_told(used, sum(read.values()) + len(source.skipped)),
+        verdict=_told(used, sum(read.values()) + len(source.skipped), held_out),
         terms={
             "sizes": _sizes(source, augmenter),
             "groups": _groups(source),
@@ -101,11 +103,19 @@ def class_pairs(augmenter: SynCGANAugmenter, label: int) -> tuple[Any, Any]:
     return pairs.maps[chosen].cpu(), pairs.images[chosen].cpu()
 
 
-def _told(used: Mapping[str, int], found: int) -> str:
+def _told(used: Mapping[str, int], found: int, held_out: int | None) -> str:
+    """Say how many images there were and what for; `held_out` only chose the renderer, None where that is not known."""
     total, first = sum(used.values()), list(used.items())[:_NAMED]
     named = ", ".join(f"{count} {name}" for name, count in first) + (", .." if len(used) > _NAMED else "")
     left = f"; {found - total} of {found} were left out" if found > total else ""
-    return f"{total} images of {len(used)} classes ({named}) taught the model{left}."
+    what = f"{total} images of {len(used)} classes ({named})"
+    if held_out is None:
+        return f"{what} were given to the fit; how many of them it held out to choose the renderer is not known{left}."
+    if held_out:
+        return (
+            f"{what} were given to the fit: {total - held_out} taught the model, {held_out} chose the renderer{left}."
+        )
+    return f"{what} taught the model{left}."
 
 
 def _sizes(source: RunData, augmenter: SynCGANAugmenter) -> str:

@@ -23,6 +23,7 @@ __all__ = ["audit_section", "benchmark_section", "read_audit"]
 BENCHMARK, AUDIT = "benchmark", "audit"
 
 _PROPOSED = "Orig+Prop"
+_WITH_SAMPLES = frozenset({_PROPOSED, "Orig+Trad+Prop", "Pretrain", "Prop"})
 _MOST_DIFFERENCES = 6
 _PICTURES = {
     "pairs.png": (
@@ -61,8 +62,9 @@ def benchmark_section(subject: Subject, folder: str | PathLike[str]) -> Section:
         _require_classes(subject, record["classes"], folder)
         analysis = analysis_of(splits, arms=identity["arms"], classifiers=identity["classifiers"])
         skipped = _skipped(splits)
-        setting = _benchmark_setting(identity, record, len(splits))
-        notes = (_same_settings(subject, identity["config"]), *(f"not run: {reason}" for reason in skipped))
+        setting = _benchmark_setting(analysis, identity, record, len(splits))
+        same = (_same_settings(subject, identity["config"]),) if _fits_models(analysis) else ()
+        notes = (*same, *(f"not run: {reason}" for reason in skipped))
     except (KeyError, TypeError) as error:
         raise ArtefactError(
             f"{folder}: lacks {error}; it was written by another syncgan, run the benchmark anew"
@@ -95,7 +97,7 @@ def audit_section(subject: Subject, place: Path) -> Section:
     ArtefactError
         There is none, or it is damaged.
     DataError
-        It is of other classes than the run.
+        It is of other classes, or of another model, than the run.
     """
     from syncgan.evaluation.audit.showing import TABLE, audit_tables
 
@@ -104,6 +106,9 @@ def audit_section(subject: Subject, place: Path) -> Section:
     classes = [name for space in found.spaces for name in space.thresholds]
     if set(classes) != {"all images"}:
         _require_classes(subject, dict.fromkeys(classes), file)
+    if found.model is not None and found.model != subject.augmenter.digest():
+        raise DataError(f"{file}: is about another model than {subject.folder}; audit this one anew, with --out")
+    unknown = "which model it looked at is not recorded; nothing but the names of the classes says that it was this one"
     pictures = {name: file.parent / name for name in _PICTURES if (file.parent / name).is_file()}
     figures = tuple(
         FigureEntry(AUDIT, title, explanation, read_picture(pictures[name]), "")
@@ -123,6 +128,7 @@ def audit_section(subject: Subject, place: Path) -> Section:
         tables=(*audit_tables(found), _thresholds(found)),
         figures=figures,
         notes=(
+            *((unknown,) if found.model is None else ()),
             *found.notes,
             "an audit never shows that samples are anonymous: a single nucleus copied into another field is not found",
         ),
@@ -164,6 +170,7 @@ def read_audit(file: Path | str) -> Audit:
             "fewest": content["fewest_copies_flagged"],
             "control": _built(Control, content["control"]),
             "pairs": tuple(_built(ClosestPair, pair) for pair in content["pairs"]),
+            "originals": dict(zip(content["copies"], content["originals"], strict=True)),
         }
         found: Audit = _built(Audit, whole)
         # Whatever is of a wrong kind shows when it is told.
@@ -191,21 +198,40 @@ def _thresholds(found: Audit) -> FactTable:
 
 
 def _helps(analysis: Analysis) -> str:
-    """Say what the proposed arm does to each classifier; of every arm where it was not run."""
-    told = [one for one in analysis.comparisons if one.arm == _PROPOSED] or list(analysis.comparisons)
+    """Say what the proposed arm does to each classifier; where it was not run, the others with SynCGAN's images."""
+    if not _fits_models(analysis):
+        return "Not known: no arm with images of SynCGAN was run in this benchmark."
+    if analysis.baseline in _WITH_SAMPLES:
+        return (
+            f"Not known: the arms were compared with {analysis.baseline}, which has images of SynCGAN itself; run the "
+            "benchmark with the arm Orig."
+        )
+    told = [one for one in analysis.comparisons if one.arm in _WITH_SAMPLES]
+    told = [one for one in told if one.arm == _PROPOSED] or told
     sentences = [f"{one.arm} with {one.classifier}: {one.sentence}." for one in told[:_MOST_DIFFERENCES]]
     if len(told) > _MOST_DIFFERENCES:
         sentences.append(f"{len(told) - _MOST_DIFFERENCES} more in the table.")
-    return " ".join(sentences) or f"Only {analysis.baseline} was run, so nothing can be compared."
+    return " ".join(sentences)
 
 
-def _benchmark_setting(identity: Mapping[str, Any], record: Mapping[str, Any], splits: int) -> str:
+def _fits_models(analysis: Analysis) -> bool:
+    """Tell whether an arm was run for which a model is fitted that is like that of a run."""
+    return any(cell.arm in _WITH_SAMPLES for cell in analysis.cells)
+
+
+def _benchmark_setting(analysis: Analysis, identity: Mapping[str, Any], record: Mapping[str, Any], splits: int) -> str:
     size = identity["per_class"]
     how = "3 : 1 : 1" if size is None else f"{size} training images of each class"
+    setting = (
+        f"A benchmark of {record['items']} images of the same classes; whether of the same ones was not checked. "
+        f"{splits} finished splits ({how})"
+    )
+    if not _fits_models(analysis):
+        return f"{setting}; classifiers were tested on real images that they had not seen."
     return (
-        f"{splits} finished splits ({how}) of {record['items']} images; in each of them a model of its own was fitted "
-        "on the training part alone, and classifiers were tested on real images that nothing had seen. So this is a "
-        "verdict on the method on these images, not on the one model of this run."
+        f"{setting}; in each of them a model of its own was fitted on the training part alone, and classifiers were "
+        "tested on real images that nothing had seen. So this is a verdict on the method on these images, not on the "
+        "one model of this run."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +17,7 @@ from syncgan.evaluation.reporting.subject import Subject
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from syncgan.augmenter import SynCGANAugmenter
     from syncgan.data.pairs import TrainingPairs
     from syncgan.data.raw import RawData
     from syncgan.evaluation.metrics import ImageComparison, MetricRow
@@ -65,10 +68,13 @@ def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any
     DataError
         No image of a class of the model, fewer than 2 of one of its classes, or one that the model was fitted on.
     """
+    import torch
     from torch.utils.data import Dataset, Subset
 
     from syncgan.data.folders import load_class_folders, read_groups
+    from syncgan.data.pairs import TrainingPairs
     from syncgan.data.raw import read_dataset
+    from syncgan.data.tensors import collect_images
     from syncgan.preparing import prepare
 
     augmenter = subject.augmenter
@@ -81,41 +87,88 @@ def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any
             f"{', '.join(map(repr, dataset.classes))}; name the folders alike"
         )
     raw = read_dataset(Subset(cast("Dataset[Any]", dataset), known))
-    pairs = prepare(raw, None, config=augmenter.config_).pairs
-    _require_unseen(subject, pairs, raw, folder)
+    origin = _other_origin(augmenter)
+    if origin is None:
+        pairs = prepare(raw, None, config=augmenter.config_).pairs
+    else:
+        config = augmenter.config_
+        images = collect_images(raw.images, config.image_size, config.geometry)
+        pairs = TrainingPairs(images, images[:, 0], torch.tensor(raw.labels), tuple(range(len(raw))), {})
+    checked = _require_unseen(subject, pairs, raw, folder, same_masks=origin is None)
     positions = [known[index] for index in pairs.indices]
     own = None if groups is None else read_groups(groups[0], groups[1], dataset.files)
-    given = augmenter.extractor_description_["name"] == "given masks"
     notes = [f"{len(skipped)} files of the held-out images could not be read"] if skipped else []
     if pairs.excluded:
         notes.append(f"{len(pairs.excluded)} held-out images were left out because their mask failed")
-    if given:
+    if origin is not None:
+        notes.append(f"{origin}, so masks of held-out images would be of another origin: not compared")
+    if not checked:
         notes.append(
-            "masks were given to the fit, so masks of held-out images would be of another origin: not compared"
+            "whether the model was fitted on some of the held-out images could not be checked, because nothing tells "
+            "what it was fitted on: give that with --data"
         )
     return Unseen(
         pairs.images,
-        None if given else pairs.maps,
+        pairs.maps if origin is None else None,
         tuple(names[at] for at in positions),
         None if own is None else tuple(str(own[at]) for at in positions),
         tuple(notes),
     )
 
 
-def _require_unseen(subject: Subject, pairs: TrainingPairs, raw: RawData, folder: Any) -> None:
-    """Refuse images that the run was fitted on; ``run.json`` has a digest of each of these."""
+def _other_origin(augmenter: SynCGANAugmenter) -> str | None:
+    """Say why the extractor of the configuration finds other masks than the model learned from; None where it does not.
+
+    An extractor, or masks, may have been given to the fit; the model knows of these by a description alone.
+    """
+    from syncgan.errors import ConfigError, UnknownNameError
+    from syncgan.extractor import MaskExtractor
+
+    fitted = augmenter.extractor_description_
+    if fitted["name"] == "given masks":
+        return "masks were given to the fit"
+    try:
+        own = MaskExtractor.from_config(augmenter.config_.extractor, levels=augmenter.levels_).describe()
+    except (ConfigError, UnknownNameError):
+        own = {}
+    if json.loads(json.dumps(own)) == json.loads(json.dumps(fitted)):
+        return None
+    return f"the fit was given an extractor of its own ({fitted['name']!r}), which the model does not hold"
+
+
+def _require_unseen(subject: Subject, pairs: TrainingPairs, raw: RawData, folder: Any, *, same_masks: bool) -> bool:
+    """Refuse images that the run was fitted on; return whether it is known what these are.
+
+    By pixels where the training images are at hand. ``run.json`` has digests of images with their masks and labels: it
+    tells only where masks are found as they were for the fit.
+    """
     import torch
 
-    names = raw.class_names
-    labels = torch.tensor([subject.labels[names[label]] for label in pairs.labels.tolist()], dtype=torch.int64)
-    fitted = set(subject.record.get("items", {}).values())
-    shared = [name for name, own in replace(pairs, labels=labels).digests(raw.names).items() if own in fitted]
-    if shared:
-        more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+    if subject.has_pairs:
+        fitted = {_pixel_digest(image) for image in subject.augmenter.pairs_.images}
+        found = {
+            index for index, image in zip(pairs.indices, pairs.images, strict=True) if _pixel_digest(image) in fitted
+        }
+    elif same_masks and subject.record.get("items"):
+        fitted = set(subject.record["items"].values())
+        found = set()
+        for label in subject.labels.values():  # an image is the same under another class, too
+            labelled = replace(pairs, labels=torch.full_like(pairs.labels, label))
+            digests = labelled.digests(raw.names).values()
+            found |= {index for index, own in zip(pairs.indices, digests, strict=True) if own in fitted}
+    else:
+        return False
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise DataError(
-            f"{folder}: {shared[0]}{more} belong to what the model was fitted on, so nothing can be measured on them; "
-            "give images that it has not seen"
+            f"{folder}: {raw.names[min(found)]}{more} belong to what the model was fitted on, so nothing can be "
+            "measured on them; give images that it has not seen"
         )
+    return True
+
+
+def _pixel_digest(image: Tensor) -> str:
+    return hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def require_other_groups(unseen: Unseen, fitted: Iterable[str]) -> None:
