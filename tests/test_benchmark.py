@@ -21,7 +21,7 @@ from syncgan.evaluation.benchmark.runner import run_benchmark
 from syncgan.evaluation.benchmark.settings import PAPER_OUTLINE, BenchmarkConfig, Outline
 from syncgan.evaluation.benchmark.split_run import rounded
 from syncgan.evaluation.benchmark.splits import make_splits
-from syncgan.evaluation.benchmark.summary import BenchmarkSummary
+from syncgan.evaluation.benchmark.summary import BenchmarkSummary, summarise
 from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.runs import RunData
 from syncgan.evaluation.same_images import digest_of
@@ -386,6 +386,7 @@ def test_the_command_runs_goes_on_and_prints_json(tmp_path: Path) -> None:
     command = ["benchmark", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--arms", "Orig,Oracle"]
     command += ["--groups", str(tmp_path / "groups.csv"), "--group-column", "slide", "--per-class", "4"]
     command += ["--classifiers", "small_cnn", "--train", "steps=2", "--preset", "tiny", "--device", "cpu", "--json"]
+    command += ["--score", "macro_f1"]
     for shard, splits in (("2/2", [2]), ("1/2", [1, 2])):
         done = CliRunner().invoke(app, [*command, "--repeats", "2", "--shard", shard])
         assert done.exit_code == 0, done.output
@@ -565,7 +566,7 @@ def test_other_features_or_another_scikit_learn_are_refused(tmp_path: Path, monk
 def test_a_folder_of_an_older_syncgan_is_gone_on_with_but_never_from_other_weights(tmp_path: Path) -> None:
     run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=1)
     forget(tmp_path / "out", "features")
-    with pytest.raises(RunExistsError, match="initial weights of probe: was .*, is 'other'"):
+    with pytest.raises(RunExistsError, match=r"initial weights of probe: was .*, is 'other'"):
         run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=2, features=OtherFeatures())
     assert run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=2).splits == (1, 2)
 
@@ -601,3 +602,26 @@ def test_one_fold_chooses_no_ratio(folds: int) -> None:
         tune_ratio(PHANTOM, folds=folds)
     with pytest.raises(ConfigError, match="at least 2 inner splits"):
         BenchmarkConfig().updated(["tuning_folds=1"])
+
+
+# --- other scores ----------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_another_score_lie_beside_those_of_balanced_accuracy(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=1)
+    usual = (tmp_path / "out" / "table.md").read_bytes()
+    summary = summarise(tmp_path / "out", score="recall:1")
+    assert summary.table.name == "table-recall-1.md"
+    assert "recall of class 1" in summary.table.read_text()
+    assert (tmp_path / "out" / "differences-recall-1.png").exists()
+    assert (tmp_path / "out" / "table.md").read_bytes() == usual
+    assert all(note in summary.as_dict()["notes"] for note in summary.notes)
+    assert "Initial weights or features" in usual.decode()
+    with pytest.raises(DataError, match="expected a class from 0 to 1, got recall:7"):
+        summarise(tmp_path / "out", score="recall:7")
+
+
+def test_the_command_refuses_an_unknown_score_before_it_reads_anything(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["benchmark", "nowhere", "--out", str(tmp_path / "out"), "--score", "luck"])
+    assert done.exit_code == 2
+    assert "expected a score" in done.output
