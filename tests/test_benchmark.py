@@ -21,8 +21,9 @@ from syncgan.evaluation.benchmark.runner import run_benchmark
 from syncgan.evaluation.benchmark.settings import PAPER_OUTLINE, BenchmarkConfig, Outline
 from syncgan.evaluation.benchmark.split_run import rounded
 from syncgan.evaluation.benchmark.splits import make_splits
-from syncgan.evaluation.benchmark.summary import BenchmarkSummary
+from syncgan.evaluation.benchmark.summary import BenchmarkSummary, summarise
 from syncgan.evaluation.features import TextureFeatures
+from syncgan.evaluation.runs import RunData
 from syncgan.evaluation.same_images import digest_of
 from syncgan.evaluation.statistics import scores_of
 
@@ -385,6 +386,7 @@ def test_the_command_runs_goes_on_and_prints_json(tmp_path: Path) -> None:
     command = ["benchmark", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--arms", "Orig,Oracle"]
     command += ["--groups", str(tmp_path / "groups.csv"), "--group-column", "slide", "--per-class", "4"]
     command += ["--classifiers", "small_cnn", "--train", "steps=2", "--preset", "tiny", "--device", "cpu", "--json"]
+    command += ["--score", "macro_f1"]
     for shard, splits in (("2/2", [2]), ("1/2", [1, 2])):
         done = CliRunner().invoke(app, [*command, "--repeats", "2", "--shard", shard])
         assert done.exit_code == 0, done.output
@@ -527,3 +529,99 @@ def test_a_choice_goes_on_after_an_interruption_and_belongs_to_the_benchmark(
 def test_too_few_training_images_to_choose_a_ratio_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="choosing a ratio on the training images: expected at least 5"):
         run(tmp_path / "out", settings=BY_TWO, arms=("Orig",), per_class=4, repeats=1)
+
+
+# --- what must not be mixed ------------------------------------------------------------------------------------------
+
+
+def forget(out: Path, *keys: str) -> None:
+    """Make a folder as an older syncgan would have left it: without some keys of the identity."""
+    from syncgan.evaluation.benchmark import store
+
+    content = store._opened(out / "benchmark.json", "benchmark")
+    for key in keys:
+        content["identity"].pop(key)
+    content["identity"]["versions"].pop("scikit-learn")
+    (out / "benchmark.json").write_text(json.dumps(store._sealed(content)))
+    own = store.BenchmarkStore(out)
+    for path in (out / "splits").glob("*.json"):
+        split = store._opened(path, "split")
+        del split["test_groups"]
+        path.write_text(json.dumps(store._sealed({**split, "benchmark": own.fingerprint})))
+
+
+class OtherFeatures(TextureFeatures):
+    name = "other"
+
+
+def test_other_features_or_another_scikit_learn_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "out", arms=("Orig",), repeats=1)
+    with pytest.raises(RunExistsError, match=r"holds another benchmark \(features: was .*, is 'other'"):
+        run(tmp_path / "out", arms=("Orig",), repeats=2, features=OtherFeatures())
+    monkeypatch.setattr("syncgan.evaluation.benchmark.store.metadata.version", lambda _: "0.1")
+    with pytest.raises(RunExistsError, match=r"versions\.scikit-learn: was"):
+        run(tmp_path / "out", arms=("Orig",), repeats=2)
+
+
+def test_a_folder_of_an_older_syncgan_is_gone_on_with_but_never_from_other_weights(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=1)
+    forget(tmp_path / "out", "features")
+    with pytest.raises(RunExistsError, match=r"initial weights of probe: was .*, is 'other'"):
+        run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=2, features=OtherFeatures())
+    assert run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=2).splits == (1, 2)
+
+
+def test_masks_that_are_given_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a benchmark extracts masks in every split"):
+        run(tmp_path / "out", RunData(PHANTOM, {}, masks=[None] * len(PHANTOM)), arms=("Orig",), repeats=1)
+
+
+def test_exact_copies_are_one_test_group_and_names_are_unique(tmp_path: Path) -> None:
+    pixels = [*PHANTOM.pixels, *PHANTOM.pixels[:20]]
+    data = Kept.__new__(Kept)
+    data.pixels, data.classes = pixels, PHANTOM.classes
+    data.targets = [*PHANTOM.targets, *PHANTOM.targets[:20]]
+    data.samples = [*PHANTOM.samples, *PHANTOM.samples[:20]]
+    with pytest.warns(UserWarning, match="copies"):
+        run(tmp_path / "out", data, arms=("Orig",), repeats=2)
+    for split in results(tmp_path / "out"):
+        names = [name for side in split["items"].values() for name in side]
+        assert len(set(names)) == len(names)
+        number = {name: int(name.split("(item ")[1][:-1]) for name in names if "(item" in name}
+        group = dict(zip(split["items"]["test"], split["test_groups"], strict=True))
+        copies = [name for name in group if number.get(name, 0) >= 48]
+        assert copies
+        for name in copies:
+            assert group[name].endswith(f"(item {number[name] - 48})")
+        assert len(set(split["test_groups"])) == len(group) - len(copies)
+
+
+@pytest.mark.parametrize("folds", [0, 1])
+def test_one_fold_chooses_no_ratio(folds: int) -> None:
+    with pytest.raises(ConfigError, match="at least 2 folds"):
+        tune_ratio(PHANTOM, folds=folds)
+    with pytest.raises(ConfigError, match="at least 2 inner splits"):
+        BenchmarkConfig().updated(["tuning_folds=1"])
+
+
+# --- other scores ----------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_another_score_lie_beside_those_of_balanced_accuracy(tmp_path: Path) -> None:
+    run(tmp_path / "out", arms=("Orig", "Orig+Trad"), repeats=1)
+    usual = (tmp_path / "out" / "table.md").read_bytes()
+    summary = summarise(tmp_path / "out", score="recall:1")
+    assert summary.table.name == "table-recall-1.md"
+    assert "recall of class 1" in summary.table.read_text()
+    assert (tmp_path / "out" / "differences-recall-1.png").exists()
+    assert (tmp_path / "out" / "table.md").read_bytes() == usual
+    assert all(note in summary.as_dict()["notes"] for note in summary.notes)
+    assert "Initial weights or features" in usual.decode()
+    with pytest.raises(DataError, match="expected a class from 0 to 1, got recall:7"):
+        summarise(tmp_path / "out", score="recall:7")
+
+
+def test_the_command_refuses_an_unknown_score_before_it_reads_anything(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["benchmark", "nowhere", "--out", str(tmp_path / "out"), "--score", "luck"])
+    assert done.exit_code == 2
+    assert "expected a score" in done.output

@@ -181,3 +181,16 @@ def test_the_plot_shows_verdicts_in_their_colours(analysis):
 
 def test_the_same_analysis_gives_the_same_picture(hostile):
     assert draw_differences(hostile) == draw_differences(hostile)
+
+
+def test_a_second_baseline_has_a_table_of_its_own_everywhere(analysis):
+    beyond = analyse({"ResNet-18": outcomes({"Orig": 0.7, "Prop": 0.8})}, baseline="Prop", resamples=50, oracle=None)
+    text = markdown_tables(analysis, beyond=beyond, notes=["one | note"])
+    assert text.index("**Difference to Orig**") < text.index("**Difference to Prop**") < text.index("- one \\| note")
+    assert latex_tables(analysis, beyond=beyond).count(r"\begin{table}") == 3
+    rows = list(csv.DictReader(io.StringIO(csv_table(analysis, beyond=beyond))))
+    assert len(rows) == 10 + 1
+    assert (rows[-1]["arm"], rows[-1]["baseline"]) == ("Orig", "Prop")
+    content = json_table(analysis, beyond=beyond, notes=["a"])
+    assert content["beyond_traditional"]["comparisons"][0]["baseline"] == "Prop"
+    assert content["notes"] == ["a"]

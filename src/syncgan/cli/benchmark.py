@@ -68,10 +68,15 @@ def benchmark(
         typer.Option(
             "--tune-ratio",
             metavar="FOLDS",
-            min=1,
-            help="Choose synthetic : real (0 is possible) in each split, by so many inner splits of its training part.",
+            min=0,
+            help="Choose synthetic : real (0 is possible) in each split, by so many inner splits of its training part, "
+            "at least 2.",
         ),
     ] = None,
+    score: Annotated[
+        str,
+        typer.Option("--score", metavar="NAME", help="What the tables tell, e.g. auc, macro_f1 or recall:1."),
+    ] = "balanced_accuracy",
     download: Annotated[bool, typer.Option("--download", help="Fetch ImageNet weights that are not on disk.")] = False,
     config: ConfigFile = None,
     preset: Preset = None,
@@ -88,8 +93,10 @@ def benchmark(
     from syncgan.evaluation.benchmark.store import BenchmarkStore
     from syncgan.evaluation.progress import FitProgress
     from syncgan.evaluation.runs import check_output_folder, load_run_data, require_outside
+    from syncgan.evaluation.statistics import score_named
 
     tree, part = configuration(config, preset, settings), (1, 1) if shard is None else part_of(shard)
+    score_named(score)
     train = _training(training, tune_ratio, download)
     require_outside(out, data)
     check_output_folder(out, resume=BenchmarkStore(out).may_begin)
@@ -98,6 +105,7 @@ def benchmark(
     )
     from syncgan.evaluation.benchmark.runner import run_benchmark
     from syncgan.evaluation.benchmark.settings import DEFAULT_OUTLINE, PAPER_OUTLINE
+    from syncgan.evaluation.benchmark.summary import summarise
 
     outline = PAPER_OUTLINE if preset == "paper" else DEFAULT_OUTLINE
     repeats = repeats or outline.repeats
@@ -118,6 +126,8 @@ def benchmark(
             callbacks=[FitProgress(display)],
             progress=display.update,
         )
+    if summary is not None and score != "balanced_accuracy":
+        summary = summarise(out, score=score)
     if summary is None:
         conclude(display, as_json, {"out": str(out), "splits": []}, [f"{out}: no split in this shard"])
     else:
@@ -141,10 +151,9 @@ def _lines(summary: BenchmarkSummary, repeats: int) -> list[str]:
     from syncgan.evaluation.benchmark.tables import arm_table
 
     lines = [*table_lines(arm_table(summary.analysis)), ""]
-    if summary.ratios:
-        chosen = ", ".join(f"{ratio:g} (split {split})" for split, ratio in summary.ratios.items())
-        lines.append(f"synthetic : real, chosen in each split: {chosen}")
-    lines += [f"not run: {reason}" for reason in summary.skipped]
+    if summary.beyond_traditional is not None:
+        lines += [*table_lines(arm_table(summary.beyond_traditional)), ""]
+    lines += summary.notes
     if len(summary.splits) < repeats:
         lines.append(f"{len(summary.splits)} of {repeats} splits are finished; the others belong to other shards")
     return [*lines, f"table: {summary.table}", f"results: {summary.folder / 'splits'}"]

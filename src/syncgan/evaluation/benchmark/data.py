@@ -7,6 +7,7 @@ synthetic ones have, so that sharpness tells them nothing.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,7 @@ from syncgan.errors import DataError
 from syncgan.evaluation.benchmark.splits import Split
 from syncgan.evaluation.same_images import ImagePrint, SameImages, digest_of, find_same, print_of_pixels
 
-__all__ = ["BenchmarkData", "Guard", "ImageSet", "across", "read_benchmark_data"]
+__all__ = ["BenchmarkData", "Guard", "ImageSet", "across", "read_benchmark_data", "unique_names"]
 
 Progress = Callable[[int, int], None]
 
@@ -203,6 +204,18 @@ def read_benchmark_data(
         groups=None if groups is None else tuple(str(group) for group in groups),
         prints=tuple(prints),
     )
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of all items; where several have one, each with its number.
+
+    Examples
+    --------
+    >>> unique_names(["a/1.png", "b/1.png", "a/1.png"])
+    ('a/1.png (item 0)', 'b/1.png', 'a/1.png (item 2)')
+    """
+    often = Counter(names)
+    return tuple(f"{name} (item {index})" if often[name] > 1 else name for index, name in enumerate(names))
 
 
 def across(split: Split, same: Sequence[SameImages], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,43 +9,80 @@ import numpy as np
 
 from syncgan.evaluation.statistics import Analysis, Outcomes, analyse
 
-__all__ = ["analysis_of"]
+__all__ = ["analysis_of", "beyond_traditional"]
 
 _BASELINE, _ORACLE = "Orig", "Oracle"
+_TRADITIONAL, _TRADITIONAL_ORACLE = "Orig+Trad", "Oracle+Trad"
+_BEYOND = (_TRADITIONAL, "Orig+Trad+Prop", _TRADITIONAL_ORACLE)
 Split = Mapping[str, Any]
 
 
 def analysis_of(
-    splits: Sequence[Split], *, arms: Sequence[str], classifiers: Sequence[str], score: str = "balanced_accuracy"
+    splits: Sequence[Split],
+    *,
+    arms: Sequence[str],
+    classifiers: Sequence[str],
+    score: str = "balanced_accuracy",
+    baseline: str | None = None,
+    three_one_one: bool | None = None,
 ) -> Analysis:
-    """Compare the arms of a benchmark with ``Orig``, or with the first arm where ``Orig`` was not asked for.
+    """Compare the arms of a benchmark with one of them.
 
     Parameters
     ----------
     splits : contents of the split files.
     arms, classifiers : in the order of the tables. An arm that some split left out is left out.
     score : name of a score of `syncgan.evaluation.statistics`.
+    baseline : the arm to compare with; None for ``Orig``, or the first arm where ``Orig`` was not asked for.
+    three_one_one : whether the splits are 3 : 1 : 1; None guesses so where nothing is held back.
 
     Returns
     -------
     The analysis. Test items are independent where no groups are known, but an image that several splits test is one
-    image. The oracle is the unit only where it added as many real images as the others synthetic ones. The corrected
-    resampled t-test is there for 3 : 1 : 1 splits, which alone it is made for.
+    image, and exact copies are one. The oracle is the unit only where it added as many real images as the others
+    synthetic ones. The corrected resampled t-test is there for 3 : 1 : 1 splits, which alone it is made for.
     """
-    baseline = _BASELINE if _BASELINE in arms else arms[0]
+    if baseline is None:
+        baseline = _BASELINE if _BASELINE in arms else arms[0]
     outcomes = {name: _outcomes(splits, name, arms) for name in classifiers}
     outcomes = {name: one for name, one in outcomes.items() if baseline in one.probabilities}
     train, test = (int(np.median([len(split["items"][side]) for split in splits])) for side in ("train", "test"))
     held_back = [len(split["items"]["held_back"]) for split in splits]
+    if three_one_one is None:
+        three_one_one = not any(held_back)
+    oracle = _TRADITIONAL_ORACLE if baseline == _TRADITIONAL else _ORACLE
     oracle_is_fair = all(split["added"]["equal"] for split in splits)
     return analyse(
         outcomes,
         score=score,
         baseline=baseline,
-        oracle=_ORACLE if oracle_is_fair else None,
+        oracle=oracle if oracle_is_fair else None,
         oracle_images_per_class=float(np.mean(held_back)) / len(splits[0]["classes"]) if oracle_is_fair else None,
-        t_test_items=None if any(held_back) else (train, test),
+        t_test_items=(train, test) if three_one_one else None,
     )
+
+
+def beyond_traditional(
+    splits: Sequence[Split], *, arms: Sequence[str], classifiers: Sequence[str], **how: Any
+) -> Analysis | None:
+    """Compare what adds images to traditional augmentation with traditional augmentation alone.
+
+    Against ``Orig`` the gain of ``Orig+Trad+Prop`` may be that of ``Orig+Trad``.
+
+    Parameters
+    ----------
+    splits, arms, classifiers : as for `analysis_of`.
+    how : its other parameters.
+
+    Returns
+    -------
+    The analysis, None where there are no such arms or they are compared with ``Orig+Trad`` anyway.
+    """
+    own = [arm for arm in _BEYOND if arm in arms]
+    if (_BASELINE not in arms and arms[0] == _TRADITIONAL) or _TRADITIONAL not in own:
+        return None
+    found = analysis_of(splits, arms=own, classifiers=classifiers, baseline=_TRADITIONAL, **how)
+    return found if found.comparisons else None
 
 
 def _outcomes(splits: Sequence[Split], classifier: str, arms: Sequence[str]) -> Outcomes:
@@ -56,5 +93,5 @@ def _outcomes(splits: Sequence[Split], classifier: str, arms: Sequence[str]) -> 
     return Outcomes(
         labels=[split["labels"] for split in splits],
         probabilities={arm: [own[arm] for own in found] for arm in arms if all(arm in own for own in found)},
-        groups=[split["groups"] or split["items"]["test"] for split in splits],
+        groups=[split.get("test_groups") or split["groups"] or split["items"]["test"] for split in splits],
     )

@@ -89,10 +89,12 @@ def tune_ratio(
     Raises
     ------
     ConfigError
-        No ratios, or one that is negative or given twice.
+        No ratios, or one that is negative or given twice; fewer than 2 folds.
     DataError
         Too few images or groups of a class for inner splits.
     """
+    if folds < 2:
+        raise ConfigError(f"expected at least 2 folds, got {folds}: one score has no standard error")
     wanted = sorted(float(ratio) for ratio in ratios)
     if not wanted or wanted[0] < 0 or len(set(wanted)) < len(wanted) or not np.isfinite(wanted).all():
         raise ConfigError(f"expected ratios of at least 0, each once, got {list(ratios)}")

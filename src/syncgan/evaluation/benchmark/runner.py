@@ -87,7 +87,7 @@ def run_benchmark(
     Raises
     ------
     ConfigError, UnknownNameError
-        A name, shard or setting that makes no sense.
+        A name, shard or setting that makes no sense; masks that are given.
     DataError
         Too few images or groups for such splits.
     RunExistsError
@@ -96,12 +96,18 @@ def run_benchmark(
         A result in `out` is damaged.
     """
     config, settings = checked(config), settings or BenchmarkConfig()
+    if isinstance(data, RunData) and data.masks is not None:
+        raise ConfigError(
+            "expected data without masks, got some: a benchmark extracts masks in every split, from its training "
+            "images alone; leave them out"
+        )
     check_names(config, arms, classifiers, shard)
     where = resolve_device(device)
     read = _read(data, out, config, groups, progress)
     same = read.same_images()
     joined = joined_groups(read.groups, [found.members for found in same if found.exact], len(read))
     splits = make_splits(read.labels, joined, repeats=repeats, per_class=per_class, seed=seed, held_back=settings.ratio)
+    points = features_for(classifiers, features, where)
     store = BenchmarkStore(out)
     store.begin(
         {
@@ -112,6 +118,7 @@ def run_benchmark(
             "classifiers": list(classifiers),
             "per_class": per_class,
             "seed": seed,
+            "features": None if points is None else points.name,
         },
         {
             "classes": list(read.classes),
@@ -130,7 +137,7 @@ def run_benchmark(
         arms=tuple(arms),
         classifiers=tuple(classifiers),
         store=store,
-        features=features_for(classifiers, features, where),
+        features=points,
         seed=seed,
         device=where,
         callbacks=tuple(callbacks),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from syncgan.config import ConfigSection
 
@@ -50,7 +50,10 @@ class BenchmarkConfig(ConfigSection):
         2.0, gt=0, le=100, allow_inf_nan=False, description="Synthetic : real images of an arm (Table 1)."
     )
     tuning_folds: int = Field(
-        0, ge=0, le=100, description="Inner splits by which each split chooses its own ratio; 0 takes `ratio`."
+        0,
+        ge=0,
+        le=100,
+        description="Inner splits, at least 2, by which each split chooses its own ratio; 0 takes `ratio`.",
     )
     steps: int = Field(300, ge=1, description="Optimiser steps of a network, in every arm alike.")
     batch_size: int = Field(16, ge=2, le=4096, description="Images in one step.")
@@ -69,6 +72,13 @@ class BenchmarkConfig(ConfigSection):
     passes: int = Field(
         4, ge=1, le=100, description="How often a classifier that fits itself gets images that change at random."
     )
+
+    @field_validator("tuning_folds")
+    @classmethod
+    def _enough_folds(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("expected at least 2 inner splits, or 0 for none: one score has no standard error")
+        return value
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two benchmarks the same one; what is turned off is left out."""

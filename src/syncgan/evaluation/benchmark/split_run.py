@@ -16,7 +16,7 @@ from syncgan import rng
 from syncgan.config import SynCGANConfig
 from syncgan.errors import DataError
 from syncgan.evaluation.arms import ArmPlan, plan_of
-from syncgan.evaluation.benchmark.data import BenchmarkData, Guard, ImageSet, across
+from syncgan.evaluation.benchmark.data import BenchmarkData, Guard, ImageSet, across, unique_names
 from syncgan.evaluation.benchmark.ratio import RATIOS, RatioChoice, RatioSearch, choice_of, inner_splits
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 from syncgan.evaluation.benchmark.sources import SplitSources
@@ -89,6 +89,7 @@ def run_split(bench: Bench, split: Split, tell: Callable[[str], None] | None = N
     parts = {name: data.part(indices) for name, indices in split.parts().items()}
     choice = _choose_ratio(bench, split, sources, seed, tell) if bench.settings.tuning_folds else None
     ratio = bench.settings.ratio if choice is None else choice.ratio
+    names = unique_names(data.names)
     results: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     for result in _trainings(bench, split, parts, sources, ratio, seed):
@@ -100,13 +101,14 @@ def run_split(bench: Bench, split: Split, tell: Callable[[str], None] | None = N
     return {
         "split": split.number,
         "classes": list(data.classes),
-        "items": {name: [data.names[index] for index in part.tolist()] for name, part in split.parts().items()},
+        "items": {name: [names[index] for index in part.tolist()] for name, part in split.parts().items()},
         "labels": parts["test"].targets,
         "groups": None if data.groups is None else [data.groups[index] for index in test],
+        "test_groups": _group_names(bench.joined, data.groups or names, test),
         "counts": {name: _counts(part) for name, part in parts.items()},
         **({} if choice is None else {"ratio": choice.as_dict()}),
         "added": _added(parts, ratio),
-        "near_duplicates": across(split, bench.same, data.names),
+        "near_duplicates": across(split, bench.same, names),
         "results": results,
         "skipped": skipped,
     }
@@ -154,17 +156,20 @@ def _choose_ratio(
 def _trainings(
     bench: Bench, split: Split, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int
 ) -> Iterator[dict[str, Any]]:
+    weights = bench.store.initial_weights()
     for place, arm in enumerate(bench.arms):
         plan: ArmPlan | None = None
         for other, classifier in enumerate(bench.classifiers):
             known = bench.store.training(split.number, place, other)
             if known is not None:
+                if "initial_weights" in known["training"]:
+                    weights.setdefault(classifier, known["training"]["initial_weights"])
                 yield known["training"]
                 continue
             reason = _unserved(arm, parts)
             if reason is None:
                 plan = plan or _plan(arm, bench, parts, sources, ratio, seed)
-                result = _train(bench, arm, classifier, plan, parts, seed)
+                result = _train(bench, arm, classifier, plan, parts, seed, weights)
             else:
                 result = {"arm": arm, "classifier": classifier, "reason": reason}
             bench.store.keep_training(split.number, place, other, {"training": result})
@@ -206,7 +211,13 @@ def _is_empty(plan: ArmPlan) -> bool:
 
 
 def _train(
-    bench: Bench, arm: str, classifier: str, plan: ArmPlan, parts: dict[str, ImageSet], seed: int
+    bench: Bench,
+    arm: str,
+    classifier: str,
+    plan: ArmPlan,
+    parts: dict[str, ImageSet],
+    seed: int,
+    weights: dict[str, str],
 ) -> dict[str, Any]:
     started, own = time.monotonic(), rng.seed_for(seed, "classifier")
     made = make_classifier(
@@ -217,6 +228,8 @@ def _train(
         device=bench.device,
         seed=own,
     )
+    bench.store.require_weights(classifier, initial_weights(made), weights)
+    weights.setdefault(classifier, initial_weights(made))
     if plan.pretrain is not None and not isinstance(made, torch.nn.Module):
         reason = "a classifier that fits itself has no first stage"
         return {"arm": arm, "classifier": classifier, "reason": reason}
@@ -263,6 +276,14 @@ def _require_no_copies(data: BenchmarkData, split: Split) -> None:
             guard.seen.update(zip(data.digests(indices), (data.names[at] for at in indices), strict=True))
     test = split.test.tolist()
     guard.require_unseen([data.names[at] for at in test], data.digests(test))
+
+
+def _group_names(joined: Sequence[int], names: Sequence[str], items: Sequence[int]) -> list[str]:
+    """Return the joined group of some items by the name of its first member: the same in every split."""
+    first: dict[int, str] = {}
+    for code, name in zip(joined, names, strict=True):
+        first.setdefault(code, name)
+    return [first[joined[index]] for index in items]
 
 
 def _counts(part: ImageSet) -> dict[str, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = ["BenchmarkStore"]
 _FORMAT = "syncgan-benchmark"
 _FORMAT_VERSION = 1
 _BENCHMARK = "benchmark.json"
+_LATER = (("features",), ("versions", "scikit-learn"))  # parts of an identity that the first benchmarks lack
 
 
 class BenchmarkStore:
@@ -52,7 +54,7 @@ class BenchmarkStore:
         ArtefactError
             It cannot be written.
         """
-        identity = {**identity, "versions": library_versions()}
+        identity = {**identity, "versions": {**library_versions(), "scikit-learn": metadata.version("scikit-learn")}}
         path = self.folder / _BENCHMARK
         if not path.exists():
             if self.folder.exists() and not self._is_free():
@@ -62,12 +64,29 @@ class BenchmarkStore:
             write_json_once(path, _sealed({"kind": "benchmark", "identity": identity, "record": dict(record)}))
         elif not resume:
             raise RunExistsError(f"{self.folder}: already holds a benchmark; go on with it, or choose another folder")
-        found = differences(self.description()["identity"], json.loads(json.dumps(identity)))
-        if found:
-            raise RunExistsError(
-                f"{self.folder}: holds another benchmark ({'; '.join(found[:5])}); "
-                "go on with what it was started with, or choose another folder"
-            )
+        stored = self.description()["identity"]
+        self._refuse(differences(stored, _as_old_as(stored, json.loads(json.dumps(identity)))))
+
+    def require_weights(self, classifier: str, weights: str, known: Mapping[str, str]) -> None:
+        """Refuse a classifier that starts from other weights or features than in the finished splits.
+
+        Parameters
+        ----------
+        classifier, weights : its name, and what it starts from here.
+        known : as `initial_weights` returns.
+
+        Raises
+        ------
+        RunExistsError
+            They are others.
+        """
+        if known.get(classifier, weights) != weights:
+            self._refuse([f"initial weights of {classifier}: was {known[classifier]!r}, is {weights!r}"])
+
+    def initial_weights(self) -> dict[str, str]:
+        """Return classifier -> what it started from in the finished splits."""
+        entries = (entry for split in self.splits() for entry in split["results"] if "initial_weights" in entry)
+        return {entry["classifier"]: entry["initial_weights"] for entry in entries}
 
     @property
     def may_begin(self) -> bool:
@@ -144,6 +163,13 @@ class BenchmarkStore:
         self._write(self._fold_path(number, fold), "ratio", {"scores": {f"{at:g}": scores[at] for at in scores}})
         shutil.rmtree(self.fold_work(number, fold), ignore_errors=True)
 
+    def _refuse(self, found: Sequence[str]) -> None:
+        if found:
+            raise RunExistsError(
+                f"{self.folder}: holds another benchmark ({'; '.join(found[:5])}); "
+                "go on with what it was started with, or choose another folder"
+            )
+
     def _is_free(self) -> bool:
         # Another shard may be about to begin.
         return self.folder.is_dir() and all(is_temporary(entry.name) for entry in self.folder.iterdir())
@@ -169,6 +195,17 @@ class BenchmarkStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ArtefactError(f"{folder}: cannot be made ({error.strerror}); choose a writable folder") from error
+
+
+def _as_old_as(stored: Mapping[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity without what the stored one, of an older syncgan, does not tell."""
+    for *path, key in _LATER:
+        old, new = stored, identity
+        for step in path:
+            old, new = old[step], new[step]
+        if key not in old:
+            new.pop(key, None)
+    return identity
 
 
 def _in_lines(content: Mapping[str, Any]) -> str:

@@ -111,20 +111,34 @@ def arm_table(analysis: Analysis, score: Score | None = None) -> FactTable:
     return FactTable(means.title, header, tuple(rows), f"{means.explanation} {detectable}")
 
 
-def markdown_tables(analysis: Analysis, score: Score | None = None) -> str:
-    """Return both tables as Markdown; names from data are shown as they are, never read as markup."""
-    return "\n".join(_markdown(table) for table in (mean_table(analysis, score), difference_table(analysis, score)))
+def markdown_tables(
+    analysis: Analysis, score: Score | None = None, *, beyond: Analysis | None = None, notes: Sequence[str] = ()
+) -> str:
+    """Return the tables as Markdown; names from data are shown as they are, never read as markup.
+
+    Parameters
+    ----------
+    score : the score of the analysis, if it is one of your own.
+    beyond : the same arms against another baseline, for a second table of differences.
+    notes : sentences to stand below.
+    """
+    tables = [_markdown(table) for table in _tables(analysis, score, beyond)]
+    return "\n".join([*tables, *(f"- {_in_markdown(note)}" for note in notes)])
 
 
-def latex_tables(analysis: Analysis, score: Score | None = None) -> str:
-    """Return both tables as LaTeX that needs no package; names from data are escaped."""
-    return "\n".join(_latex(table) for table in (mean_table(analysis, score), difference_table(analysis, score)))
+def latex_tables(analysis: Analysis, score: Score | None = None, *, beyond: Analysis | None = None) -> str:
+    """Return the tables as LaTeX that needs no package; names from data are escaped."""
+    return "\n".join(_latex(table) for table in _tables(analysis, score, beyond))
 
 
-def csv_table(analysis: Analysis) -> str:
-    """Return one line for each classifier and arm with its figures unrounded; spreadsheet formulas are defused."""
-    compared = {(one.classifier, one.arm): one for one in analysis.comparisons}
-    lines = [_flat(analysis, cell, compared.get((cell.classifier, cell.arm))) for cell in analysis.cells]
+def csv_table(analysis: Analysis, *, beyond: Analysis | None = None) -> str:
+    """Return one line for each classifier and arm with its figures unrounded; spreadsheet formulas are defused.
+
+    The comparisons of `beyond` follow, with another arm in the column ``baseline``.
+    """
+    lines = _csv_lines(analysis)
+    if beyond is not None:
+        lines += [line for line in _csv_lines(beyond) if "baseline" in line]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
@@ -132,12 +146,16 @@ def csv_table(analysis: Analysis) -> str:
     return buffer.getvalue()
 
 
-def json_table(analysis: Analysis) -> dict[str, Any]:
+def json_table(
+    analysis: Analysis, *, beyond: Analysis | None = None, notes: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Return every figure as what ``json.dumps`` writes by any reader's rules: what is not finite is null."""
     content: dict[str, Any] = _finite(dataclasses.asdict(analysis))
     content["number_of_comparisons"] = len(analysis.comparisons)
     content["false_alarms_expected"] = analysis.false_alarms_expected
-    return content
+    if beyond is not None:
+        content["beyond_traditional"] = json_table(beyond)
+    return content if notes is None else {**content, "notes": list(notes)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +163,16 @@ class _Column:
     title: str
     cell: Callable[[Comparison], str]
     is_needed: Callable[[Comparison], bool] | None = None
+
+
+def _tables(analysis: Analysis, score: Score | None, beyond: Analysis | None) -> list[FactTable]:
+    second = [] if beyond is None else [difference_table(beyond, score)]
+    return [mean_table(analysis, score), difference_table(analysis, score), *second]
+
+
+def _csv_lines(analysis: Analysis) -> list[dict[str, Any]]:
+    compared = {(one.classifier, one.arm): one for one in analysis.comparisons}
+    return [_flat(analysis, cell, compared.get((cell.classifier, cell.arm))) for cell in analysis.cells]
 
 
 def _columns(score: Score) -> tuple[_Column, ...]:

@@ -17,6 +17,7 @@ from syncgan.evaluation.statistics.scores import (
     Score,
     auc_classes,
     confidence_bins,
+    require_class,
 )
 
 __all__ = ["resampled_scores"]
@@ -38,6 +39,7 @@ def resampled_scores(score: Score, labels: Ints, probabilities: Floats, groups: 
         return _in_blocks(lambda part: _auc(labels, probabilities, part), counts, groups)
     if score.name.startswith("recall:"):
         index = int(score.name.removeprefix("recall:"))
+        require_class(index, probabilities.shape[1])
         return _recalls(_confusion(labels, probabilities, groups, counts))[:, index]
     finish = _FROM_CONFUSION.get(score.name)
     if finish is not None:

@@ -25,6 +25,7 @@ __all__ = [
     "Score",
     "calibration_of",
     "check_predictions",
+    "require_class",
     "score_named",
     "scores_of",
 ]
@@ -211,11 +212,16 @@ def auc_classes(classes: int) -> range:
     return range(1, 2) if classes == 2 else range(classes)
 
 
+def require_class(index: int, classes: int) -> None:
+    """Refuse the recall of a class that there is not."""
+    if index >= classes:
+        raise DataError(f"expected a class from 0 to {classes - 1}, got recall:{index}")
+
+
 def _recall(labels: Ints, chances: Floats, index: int) -> float:
     from sklearn.metrics import recall_score
 
-    if index >= chances.shape[1]:
-        raise DataError(f"expected a class from 0 to {chances.shape[1] - 1}, got recall:{index}")
+    require_class(index, chances.shape[1])
     predicted = chances.argmax(axis=1)
     found: Any = recall_score(labels, predicted, labels=[index], average=None, zero_division=np.nan)
     return float(found[0])
