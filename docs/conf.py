@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "myst_parser",
     "numpydoc",
+    "command_tables",
     "settings_tables",
 ]
 exclude_patterns = ["_build", "_extensions"]

@@ -15,7 +15,7 @@ from syncgan.registry import REGISTRIES
 PROJECT = Path(__file__).resolve().parent.parent
 README = PROJECT / "README.md"
 EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
-PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((PROJECT / "docs").glob("*.md")), *sorted((PROJECT / "docs" / "how-to").glob("*.md"))]
 OPTIONAL = ("datasets", "imblearn")
 
 

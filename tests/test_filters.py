@@ -74,11 +74,6 @@ def kept(one: Any, samples: Samples) -> Tensor:
 # --- the contract ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["dark_nuclei", *LEARNING])
-def test_built_in_filters_fulfil_the_contract(name: str) -> None:
-    check_sample_filter(name, levels=3)
-
-
 class Broken:
     """A filter that learns, correct until a subclass breaks one thing."""
 

@@ -1,4 +1,4 @@
-"""The example distribution in examples/plugin_segmenter, installed as a user would."""
+"""The example distributions in examples/, installed as a user would."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from syncgan import MaskExtractor, UnknownNameError
 
+PLUGINS = ("plugin_segmenter", "plugin_generator")
 USE_IT = """
 import json
 from syncgan import MaskExtractor, Phantom, UnknownNameError
@@ -33,19 +34,22 @@ print(json.dumps({"described": extractor.describe(), "dice": 2 * overlap / total
 
 
 @pytest.fixture(scope="module")
-def plugin(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the distribution, so that building leaves nothing in the checkout."""
-    copy = tmp_path_factory.mktemp("plugin") / "plugin_segmenter"
-    shutil.copytree(project / "examples" / "plugin_segmenter", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
+def plugins(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of copies of the distributions, so that building leaves nothing in the checkout."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for name in PLUGINS:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(project / "examples" / name, folder / name, ignore=ignored)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def environment(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the environment of processes that have the plug-in installed."""
+def environment(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment of processes that have the plug-ins installed."""
     site = tmp_path_factory.mktemp("site")
     flags = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--no-cache-dir", "--target", str(site))
-    subprocess.run([sys.executable, "-m", "pip", "install", *flags, str(plugin)], check=True, capture_output=True)
+    sources = [str(plugins / name) for name in PLUGINS]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, *sources], check=True, capture_output=True)
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
@@ -56,13 +60,14 @@ def output_of(*command: str, env: dict[str, str], cwd: Path) -> str:
     return done.stdout
 
 
-def test_it_is_listed_with_its_distribution(environment: dict[str, str], tmp_path: Path) -> None:
+def test_they_are_listed_with_their_distributions(environment: dict[str, str], tmp_path: Path) -> None:
     lines = output_of("-m", "syncgan", "plugins", "--json", env=environment, cwd=tmp_path).splitlines()
-    rows = {row["name"]: row for row in json.loads(lines[-1])["plugins"] if row["registry"] == "segmenter"}
-    assert rows["macenko"]["origin"] == "syncgan-macenko 1.0.0"
+    rows = {(row["registry"], row["name"]): row["origin"] for row in json.loads(lines[-1])["plugins"]}
+    assert rows["segmenter", "macenko"] == "syncgan-macenko 1.0.0"
+    assert rows["mask generator", "turned"] == rows["image generator", "residual"] == "syncgan-layers 1.0.0"
 
 
-def test_it_is_used_by_name_with_parameters_and_what_it_lacks_is_refused(
+def test_a_segmenter_is_used_by_name_with_parameters_and_what_it_lacks_is_refused(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     said = json.loads(output_of("-c", USE_IT, env=environment, cwd=tmp_path))
@@ -77,8 +82,9 @@ def test_it_is_used_by_name_with_parameters_and_what_it_lacks_is_refused(
     assert "greater than or equal to 1" in out_of_bounds
 
 
-def test_its_own_tests_pass(environment: dict[str, str], plugin: Path) -> None:
-    output_of("-m", "pytest", "-q", "-p", "no:cacheprovider", env=environment, cwd=plugin)
+@pytest.mark.parametrize("name", PLUGINS)
+def test_its_own_tests_pass(name: str, environment: dict[str, str], plugins: Path) -> None:
+    output_of("-m", "pytest", "-q", "-p", "no:cacheprovider", env=environment, cwd=plugins / name)
 
 
 def test_without_the_distribution_its_name_is_unknown() -> None:
@@ -86,9 +92,10 @@ def test_without_the_distribution_its_name_is_unknown() -> None:
         MaskExtractor("macenko")
 
 
-def test_its_readme_names_its_files(project: Path) -> None:
-    folder = project / "examples" / "plugin_segmenter"
+@pytest.mark.parametrize("name", PLUGINS)
+def test_its_readme_names_its_files(name: str, project: Path) -> None:
+    folder = project / "examples" / name
     text = (folder / "README.md").read_text(encoding="utf-8")
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in {".py", ".toml"}]
-    assert len(files) == 3
-    assert all(f"`{name}`" in text for name in files)
+    assert len(files) >= 3
+    assert all(f"`{file}`" in text for file in files)

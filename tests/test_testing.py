@@ -1,5 +1,7 @@
 import itertools
+import re
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +10,68 @@ from skimage import measure
 from torch import nn
 
 from syncgan import ContractError, UnknownNameError
-from syncgan.registry import IMAGE_GENERATORS, MASK_GENERATORS, SEGMENTERS
-from syncgan.testing import check_image_generator, check_mask_generator, check_segmenter
+from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, MASK_GENERATORS, SAMPLE_FILTERS, SEGMENTERS
+from syncgan.testing import (
+    Rule,
+    check_discriminator,
+    check_image_generator,
+    check_mask_generator,
+    check_segmenter,
+    discriminator_rules,
+    image_generator_rules,
+    mask_generator_rules,
+    sample_filter_rules,
+    segmenter_rules,
+)
+
+# --- every built-in, rule by rule ------------------------------------------------------------------------------------
+
+CONTRACTS = (
+    (SEGMENTERS, segmenter_rules),
+    (MASK_GENERATORS, mask_generator_rules),
+    (IMAGE_GENERATORS, image_generator_rules),
+    (DISCRIMINATORS, discriminator_rules),
+    (SAMPLE_FILTERS, partial(sample_filter_rules, levels=3)),
+)
+
+
+def rules_of_builtins():
+    for registry, rules_of in CONTRACTS:
+        for row in registry.describe():
+            if row.origin == "built-in":
+                for rule in rules_of(row.name):
+                    yield pytest.param(rule, id=f"{row.registry} {row.name}: {rule}")
+
+
+@pytest.mark.parametrize("rule", list(rules_of_builtins()))
+def test_a_built_in_keeps_its_contract(rule):
+    rule()
+
+
+def test_a_broken_rule_is_named_and_the_others_are_not():
+    broken = []
+    for rule in segmenter_rules(lambda image: dark(image) | True):
+        try:
+            rule()
+        except ContractError as error:
+            broken.append(str(error).rpartition("(rule: ")[2].rstrip(")"))
+    assert broken == ["background is no nucleus"]
+
+
+def test_a_rule_that_cannot_be_tried_names_the_one_that_is_broken_before_it():
+    first, *_, last = segmenter_rules(lambda image: None)
+    for rule in (first, last):
+        with pytest.raises(ContractError, match=rf"\(rule: {re.escape(str(first))}\)$"):
+            rule()
+
+
+def test_a_rule_lets_other_errors_through():
+    def unknown():
+        raise UnknownNameError("no such thing")
+
+    with pytest.raises(UnknownNameError, match=r"^no such thing$"):
+        Rule("anything", unknown)()
+
 
 # --- segmenters ------------------------------------------------------------------------------------------------------
 
@@ -45,7 +107,6 @@ def local_function(limit):
 @pytest.mark.parametrize(
     "segmenter",
     [
-        *(row.name for row in SEGMENTERS.describe() if row.origin == "built-in"),
         dark,
         Threshold,
         Threshold(80),
@@ -122,7 +183,7 @@ def darkest_fifth(image):
         (lambda image: dark(image)[..., None], r"returned shape \(64, 64, 1\).*drop the last axis"),
         (lambda image: dark(image)[None], r"returned shape \(1, 64, 64\).*drop the first axis"),
         (lambda image: dark(image).T, r"a smear of 40 rows and 64 columns: .*shape \(64, 40\).*looks transposed"),
-        (lambda image: dark(image)[::2, ::2], r"returned shape \(32, 32\).*one value a pixel$"),
+        (lambda image: dark(image)[::2, ::2], r"returned shape \(32, 32\).*one value a pixel \(rule"),
         (lambda image: dark(image) * -1, "negative values"),
         (lambda image: None, "returned NoneType.*is there a `return` missing"),
         (lambda image: {"mask": dark(image)}, "returned dict"),
@@ -207,7 +268,7 @@ class Floats(Draws):
         return super().sample(n, label, seed).astype(np.float32)
 
 
-@pytest.mark.parametrize("factory", ["decoder", "unet", Upscaler, Draws])
+@pytest.mark.parametrize("factory", [Upscaler, Draws])
 @pytest.mark.parametrize("levels", [2, 3])
 def test_mask_generators_that_keep_the_contract_pass(factory, levels):
     check_mask_generator(factory, levels=levels)
@@ -271,7 +332,7 @@ class Palette:
         self.grays = state["grays"]
 
 
-@pytest.mark.parametrize("factory", ["unet", Painter, Palette])
+@pytest.mark.parametrize("factory", [Painter, Palette])
 def test_image_generators_that_keep_the_contract_pass(factory):
     check_image_generator(factory, levels=3)
 
@@ -287,3 +348,103 @@ def test_image_generators_that_keep_the_contract_pass(factory):
 def test_what_an_image_generator_does_wrong_is_said(factory, message):
     with pytest.raises(ContractError, match=message):
         check_image_generator(factory)
+
+
+# --- discriminators --------------------------------------------------------------------------------------------------
+
+
+class Critic(nn.Module):
+    """The smallest network that keeps the contract of a discriminator, correct until a subclass breaks one thing."""
+
+    def __init__(self, in_channels):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, 4, 4, stride=2)
+        self.last = nn.Conv2d(4, 1, 3)
+
+    def forward(self, x, label=None):
+        return self.last(self.first(x).relu())
+
+
+class WithFeatures(Critic):
+    def features_and_logits(self, x, label=None):
+        features = self.first(x).relu()
+        return [features], self.last(features)
+
+
+class Whole(Critic):
+    def forward(self, x, label=None):
+        return super().forward(x).mean(dim=(1, 2, 3))
+
+
+class Infinite(Critic):
+    def forward(self, x, label=None):
+        return super().forward(x) / 0
+
+
+class NoLabel(Critic):
+    def forward(self, x):
+        return super().forward(x)
+
+
+class Detached(Critic):
+    def forward(self, x, label=None):
+        return super().forward(x.detach())
+
+
+class AlwaysDrops(Critic):
+    def forward(self, x, label=None):
+        return nn.functional.dropout(super().forward(x), 0.5)
+
+
+class OtherLogits(WithFeatures):
+    def features_and_logits(self, x, label=None):
+        features, logits = super().features_and_logits(x)
+        return features, logits + 1
+
+
+class OneFeature(WithFeatures):
+    def features_and_logits(self, x, label=None):
+        return super().features_and_logits(x)[0][0]
+
+
+class Hidden(Critic):
+    """Keeps a weight where no state reaches it."""
+
+    def __init__(self, in_channels):
+        super().__init__(in_channels)
+        self.hidden = torch.randn(1)
+
+    def forward(self, x, label=None):
+        return super().forward(x) * self.hidden
+
+
+class RefusesBatches(Critic):
+    def forward(self, x, label=None):
+        if len(x) == 2:  # a batch of training
+            raise RuntimeError("batches of three only")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("factory", [Critic, WithFeatures])
+def test_discriminators_that_keep_the_contract_pass(factory):
+    check_discriminator(factory, levels=3)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda: object(), "expected an nn.Module, got object"),
+        (Whole, r"expected logits \(3, 1, h, w\), got \(3,\).*rule: it gives finite logits"),
+        (Infinite, "expected finite logits"),
+        (NoLabel, "raised TypeError.*label"),
+        (Detached, "expected a finite gradient.*rule: a generator can learn"),
+        (AlwaysDrops, "judges one input in two ways.*rule: in evaluation mode"),
+        (OtherLogits, "gives other logits than forward.*rule: its features"),
+        (OneFeature, "a list of tensors and the logits, got Tensor"),
+        (Hidden, "judges otherwise after loading.*rule: its state"),
+        (RefusesBatches, "raised RuntimeError: batches of three only.*rule: both GANs train"),
+    ],
+)
+def test_what_a_discriminator_does_wrong_is_said(factory, message):
+    with pytest.raises(ContractError, match=message):
+        check_discriminator(factory)
