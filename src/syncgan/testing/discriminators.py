@@ -109,7 +109,7 @@ class _Discriminator:
                 x.requires_grad_()
                 logits = _require_logits(name, network(x, **told))
                 if logits.requires_grad:
-                    logits.square().mean().backward()
+                    logits.square().mean().backward()  # type: ignore[no-untyped-call]
                 if x.grad is None or not torch.isfinite(x.grad).all() or not x.grad.any():
                     raise ContractError(
                         f"discriminator {name!r}: expected a finite gradient that is not zero everywhere, got "
