@@ -92,8 +92,11 @@ def write_benchmark(folder: Path, classes: tuple[str, ...] = CLASSES, arms: tupl
     store, draws = BenchmarkStore(folder), np.random.default_rng(0)
     names = {"arms": list(arms), "classifiers": ["probe"]}
     store.begin(
-        {**names, "config": CONFIG.identity(), "per_class": 4}, {"classes": list(classes), "items": 60}, resume=False
+        {**names, "config": CONFIG.identity(), "per_class": 4, "settings": {"ratio": 2.0}},
+        {"classes": list(classes), "items": 60},
+        resume=False,
     )
+    rest = {"counts": {"train": dict.fromkeys(classes, 4)}, "near_duplicates": []}
     for number in range(3):
         labels = draws.integers(0, 2, 40)
         results = [
@@ -108,7 +111,7 @@ def write_benchmark(folder: Path, classes: tuple[str, ...] = CLASSES, arms: tupl
         ]
         items = {"train": list(range(8)), "test": list(range(40)), "held_back": []}
         split = {"split": number, "classes": list(classes), "labels": labels.tolist(), "groups": None, "items": items}
-        store.finish(number, {**split, "results": results, "skipped": [], "added": {"equal": True}})
+        store.finish(number, {**split, **rest, "results": results, "skipped": [], "added": {"equal": True}})
 
 
 @pytest.fixture
@@ -215,6 +218,7 @@ def test_the_benchmarks_tables_and_verdicts_stand_in_it(run, places):
     mean = next(cell.mean for cell in summary.analysis.cells if cell.arm == "Orig")
     assert f"{100 * mean.estimate:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})" in text
     assert "the models of the benchmark had the settings of this run" in text
+    assert all(shown(note) in text for note in summary.notes)
 
 
 @pytest.mark.parametrize(

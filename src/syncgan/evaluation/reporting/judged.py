@@ -49,7 +49,8 @@ def benchmark_section(subject: Subject, folder: str | PathLike[str]) -> Section:
         It is of other classes than the run.
     """
     from syncgan.evaluation.benchmark.difference_plots import draw_differences
-    from syncgan.evaluation.benchmark.judging import analysis_of
+    from syncgan.evaluation.benchmark.judging import analysis_of, beyond_traditional
+    from syncgan.evaluation.benchmark.notes import notes_of
     from syncgan.evaluation.benchmark.store import BenchmarkStore
     from syncgan.evaluation.benchmark.tables import difference_table, mean_table
 
@@ -60,11 +61,13 @@ def benchmark_section(subject: Subject, folder: str | PathLike[str]) -> Section:
     try:
         identity, record = description["identity"], description["record"]
         _require_classes(subject, record["classes"], folder)
-        analysis = analysis_of(splits, arms=identity["arms"], classifiers=identity["classifiers"])
-        skipped = _skipped(splits)
+        named = {"arms": identity["arms"], "classifiers": identity["classifiers"]}
+        three_one_one = identity["per_class"] is None
+        analysis = analysis_of(splits, **named, three_one_one=three_one_one)
+        beyond = beyond_traditional(splits, **named, three_one_one=three_one_one)
         setting = _benchmark_setting(analysis, identity, record, len(splits))
         same = (_same_settings(subject, identity["config"]),) if _fits_models(analysis) else ()
-        notes = (*same, *(f"not run: {reason}" for reason in skipped))
+        notes = (*same, *notes_of(identity, splits))
     except (KeyError, TypeError) as error:
         raise ArtefactError(
             f"{folder}: lacks {error}; it was written by another syncgan, run the benchmark anew"
@@ -74,7 +77,7 @@ def benchmark_section(subject: Subject, folder: str | PathLike[str]) -> Section:
         "Does it help a classifier?",
         verdict=_helps(analysis),
         text=(setting,),
-        tables=(mean_table(analysis), difference_table(analysis)),
+        tables=(mean_table(analysis), difference_table(analysis), *([difference_table(beyond)] if beyond else [])),
         figures=(
             FigureEntry(
                 section=BENCHMARK,
@@ -243,11 +246,6 @@ def _same_settings(subject: Subject, config: Mapping[str, Any]) -> str:
         return "the models of the benchmark had the settings of this run"
     more = f" and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
     return f"the models of the benchmark had other settings than this run: {', '.join(found[:_MOST_DIFFERENCES])}{more}"
-
-
-def _skipped(splits: Iterable[Mapping[str, Any]]) -> list[str]:
-    entries = (entry for split in splits for entry in split["skipped"])
-    return list(dict.fromkeys(f"{one['arm']} with {one['classifier']}: {one['reason']}" for one in entries))
 
 
 def _require_classes(subject: Subject, classes: Iterable[str], where: Any) -> None:
