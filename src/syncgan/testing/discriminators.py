@@ -108,12 +108,15 @@ class _Discriminator:
                 x, told = place.given()
                 x.requires_grad_()
                 logits = _require_logits(name, network(x, **told))
-                if logits.requires_grad:
-                    logits.square().mean().backward()  # type: ignore[no-untyped-call]
-                if x.grad is None or not torch.isfinite(x.grad).all() or not x.grad.any():
+                (gradient,) = (
+                    torch.autograd.grad(logits.square().mean(), x, allow_unused=True)
+                    if logits.requires_grad
+                    else (None,)
+                )
+                if gradient is None or not torch.isfinite(gradient).all() or not gradient.any():
                     raise ContractError(
                         f"discriminator {name!r}: expected a finite gradient that is not zero everywhere, got "
-                        f"{'none' if x.grad is None else 'another'}; detach nothing, and judge without thresholds"
+                        f"{'none' if gradient is None else 'another'}; detach nothing, and judge without thresholds"
                     )
 
     def repeats_itself(self) -> None:
