@@ -91,7 +91,12 @@ def run(data) -> Path:
 def test_fit_leaves_configuration_log_model_pictures_and_report(run):
     left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert {"config.json", "run.json", "stats.jsonl", "model/manifest.json", "report.html"} <= left
-    kinds = ("real-and-synthetic-benign", "real-and-synthetic-malignant", "mask-overlays", "mask-prior-benign")
+    classes = ("benign", "malignant")
+    kinds = (
+        "mask-overlays",
+        "mask-prior-benign",
+        *(f"{kind}-{name}" for kind in ("real", "samples") for name in classes),
+    )
     stages = ("mask-gan-benign", "mask-gan-malignant", "image-gan")
     figures = {*kinds, *(f"{kind}-{stage}" for kind in ("losses", "learning") for stage in stages)}
     assert {f"figures/{name}.png" for name in figures} == {name for name in left if name.startswith("figures/")}

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from syncgan.evaluation import run_report
 from syncgan.evaluation.progress import FitProgress, PlainDisplay
+from syncgan.evaluation.reporting.made import variety_section
 from syncgan.evaluation.training_figures import speed_and_memory, stopping_sentence, training_figures
 from syncgan.training.events import FitEvent
 
@@ -93,5 +93,7 @@ def test_progress_tells_only_of_stages_that_stopped_otherwise_than_planned():
 
 
 def test_a_report_without_the_variety_within_one_mask_is_better_than_none(caplog):
-    assert run_report._diversity(SimpleNamespace(config_=SimpleNamespace(image_size=32))) == ()
+    section = variety_section(SimpleNamespace(augmenter=SimpleNamespace(config_=SimpleNamespace(image_size=32))))
+    assert section.missing
+    assert not section.tables
     assert "could not be measured" in caplog.text
