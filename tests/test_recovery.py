@@ -272,6 +272,49 @@ def test_the_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("step-*"))
 
 
+# --- checkpoints that cannot be used ---------------------------------------------------------------------------------
+
+
+def _damage(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"{")
+
+
+def _steps(folder: Path) -> list[int]:
+    return [int(path.name.removeprefix("step-")) for path in sorted(folder.glob("step-*"))]
+
+
+def test_a_damaged_checkpoint_ahead_never_takes_the_place_of_a_good_one(tmp_path: Path) -> None:
+    run(*objective("mask"), steps=4, checkpoints=store(tmp_path, keep=3))
+    assert _steps(tmp_path) == [2, 3, 4]
+    _damage(tmp_path / "step-00000003")
+    _damage(tmp_path / "step-00000004")
+    state = TrainingState.start(*objective("mask"), Precision("fp32", CPU).scaler)
+    assert store(tmp_path, keep=1).restore(state)
+    store(tmp_path, keep=1).save(state)  # as a later run does whose checkpoints fall on other steps
+    assert state.step == 2
+    assert _steps(tmp_path) == [2, 3, 4]
+    resumed = run(*objective("mask"), checkpoints=store(tmp_path, keep=1))
+    assert _steps(tmp_path) == [6]
+    assert torch.equal(weights(resumed), weights(run(*objective("mask"))))
+
+
+def test_a_stage_without_a_usable_checkpoint_begins_again_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(*objective("mask"), steps=1, checkpoints=store(tmp_path))
+    _damage(tmp_path / "step-00000001")
+    resumed = run(*objective("mask"), checkpoints=store(tmp_path))
+    assert "no checkpoint here can be used; this stage begins again" in caplog.text
+    assert torch.equal(weights(resumed), weights(run(*objective("mask"))))
+
+
+def test_a_copy_that_somebody_made_of_a_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "step-00000001 copy").mkdir()
+    run(*objective("mask"), checkpoints=store(tmp_path, keep=1))
+    assert store(tmp_path).last_step() == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001 copy", "step-00000006"]
+
+
 # --- which weights are kept ------------------------------------------------------------------------------------------
 
 

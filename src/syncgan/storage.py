@@ -273,8 +273,12 @@ def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents; each is flushed into the one above, or its files could be lost with its name."""
     try:
+        new = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for one in new:
+            _fsync_folder(one.parent)
     except OSError as error:
         raise ArtefactError(
             f"{folder}: cannot be made ({error.strerror or error}); choose a writable folder"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +106,17 @@ DAMAGES = {
     "appended bytes": _append,
     "overwritten bytes": _overwrite,
 }
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Keep out of the table what the log says of every try."""
+    log = logging.getLogger(name)
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = False
 
 
 def seeds(tries: int, name: str) -> Iterator[random.Random]:

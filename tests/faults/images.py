@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from faults.corpus import Kind, bombs, kinds
 from faults.engine import Fault, Outcome, in_own_process
@@ -70,21 +72,23 @@ def _came_out(
 _MUTATIONS = """
 import logging, os, random, resource, signal, sys, time, warnings
 from pathlib import Path
-from faults.engine import random_damage
+import numpy as np
+from faults.engine import DAMAGES, random_damage
 from syncgan.data.images import image_kind, read_image, read_mask
 from syncgan.errors import ImageReadError
 
 logging.disable(logging.CRITICAL)
 warnings.simplefilter("error")
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
-source, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-content, scratch, refused = source.read_bytes(), source.with_name("scratch"), 0
+source, first, last, checked = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
+content, scratch = source.read_bytes(), source.with_name("scratch")
+expected = read_image(source) if checked else None
 for seed in range(first, last):
     print(seed, flush=True)
     signal.alarm(60)
     draw = random.Random(f"{source.name} {seed}")
-    damaged = random_damage("overwritten bytes", content, draw)
-    scratch.write_bytes(damaged if draw.random() < 0.8 else damaged[: draw.randrange(len(damaged))])
+    damaged = random_damage("overwritten bytes" if draw.random() < 0.5 else draw.choice(list(DAMAGES)), content, draw)
+    scratch.write_bytes(damaged if draw.random() < 0.8 else damaged[: draw.randrange(len(damaged) + 1)])
     for reader in (read_image, read_mask, image_kind):
         try:
             found = reader(scratch)
@@ -93,6 +97,7 @@ for seed in range(first, last):
         else:
             if reader is read_image:
                 assert found.dtype.name == "uint8" and found.ndim == 3 and found.shape[2] == 3, found.shape
+                assert expected is None or np.array_equal(found, expected), "other pixels"
             elif reader is read_mask:
                 assert found.dtype.name == "uint8" and found.ndim == 2, found.shape
 print("done")
@@ -104,7 +109,7 @@ def _mutated(which: str, place: Path, tries: int) -> Outcome:
     source, outcome, first = place / "source", Outcome(), 0
     source.write_bytes(_sources(place)[which])
     while first < tries:
-        done = in_own_process(_MUTATIONS, source, first, tries, seconds=3600)
+        done = in_own_process(_MUTATIONS, source, first, tries, which in _CHECKED, seconds=3600)
         *seen, last = done.stdout.split() or ["-1"]
         if last == "done":
             outcome.tries += tries - first
@@ -119,14 +124,32 @@ def _mutated(which: str, place: Path, tries: int) -> Outcome:
 
 def _sources(place: Path) -> dict[str, bytes]:
     found = dict(DAMAGEABLE)
-    for name, compression in (("tiff16", None), ("tiff16 deflate", "zlib")):
-        tifffile.imwrite(place / "deep.tif", RGB16, photometric="rgb", compression=compression)
-        found[name] = (place / "deep.tif").read_bytes()
+    for name, (values, options) in _TIFFS.items():
+        tifffile.imwrite(place / "made.tif", values, **options)
+        found[name] = (place / "made.tif").read_bytes()
+    exif, palette = Image.Exif(), Image.fromarray(RGB).quantize(8)
+    exif[274], exif[270] = 6, "turned"
     found["gif"] = encoded(RGB[..., 0], "GIF")
+    found["jpeg with exif"] = encoded(RGB, "JPEG", exif=exif)
+    found["cmyk jpeg"] = encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG")
+    found["palette png"] = encoded(palette, "PNG", transparency=3)
+    found["jpeg tiff"] = encoded(RGB, "TIFF", compression="jpeg")
+    found["tiff of several pages"] = encoded(palette, "TIFF", save_all=True, append_images=[palette])
     return found
 
 
-_FORMATS = (*DAMAGEABLE, "tiff16", "tiff16 deflate", "gif")
+_TIFFS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "tiff16": (RGB16, {"photometric": "rgb"}),
+    "tiff16 deflate": (RGB16, {"photometric": "rgb", "compression": "zlib"}),
+    "tiff16 in tiles": (RGB16, {"photometric": "rgb", "tile": (16, 16)}),
+    "tiff16 in planes": (np.moveaxis(RGB16, -1, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+    "big tiff": (RGB16[..., 0], {"bigtiff": True}),
+    "float tiff": ((RGB / 255).astype("f4"), {"photometric": "rgb"}),
+}
+_ENCODED = ("gif", "jpeg with exif", "cmyk jpeg", "palette png", "jpeg tiff", "tiff of several pages")
+_FORMATS = (*DAMAGEABLE, *_TIFFS, *_ENCODED)
+_CHECKED = ("png", "png16", "palette png")  # whose checksums cover every byte: what is read is what was written
+_IN_SHORT = (*DAMAGEABLE, "tiff16", "tiff16 deflate", "gif")
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -168,10 +191,10 @@ FAULTS = [
     *(
         Fault(
             "R8",
-            f"overwritten or cut {name}",
-            "pixels, or one reason; no crash, no hang",
+            f"damage to a {name}",
+            f"{'the right ' * (name in _CHECKED)}pixels, or one reason; no crash, no hang",
             partial(_mutated, name),
-            40,
+            40 if name in _IN_SHORT else 0,
             2000,
         )
         for name in _FORMATS

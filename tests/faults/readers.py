@@ -13,19 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faults import artefacts, writing
-from faults.engine import DAMAGES, Fault, Outcome, random_damage, seeds
-from image_files import RGB, encoded
-from syncgan import MaskGAN, MaskToImageCGAN, SynCGANAugmenter, SynCGANConfig
-from syncgan.data.export import merge_export
-from syncgan.data.folders import read_groups
+from faults.engine import DAMAGES, Fault, Outcome, quiet, random_damage, seeds
+from faults.readables import NOTHING, READERS, RESEALED
+from syncgan import SynCGANConfig
 from syncgan.errors import SyncganError
-from syncgan.evaluation.benchmark.store import BenchmarkStore
-from syncgan.evaluation.mask_rows import RowStore
-from syncgan.evaluation.runs import load_run_data
 from syncgan.registry import Registry
 from syncgan.storage import sha256
-from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FAULTS"]
 
@@ -61,112 +54,21 @@ def _resealed(data: bytes, draw: random.Random) -> bytes:
     return json.dumps({**content, "manifest_sha256": sha256(body)}).encode()
 
 
-# --- what is read ----------------------------------------------------------------------------------------------------
-
-
-def _file(name: str, content: str) -> Callable[[Path], Path]:
-    def make(place: Path) -> Path:
-        (place / name).write_text(content, encoding="utf-8")
-        return place / name
-
-    return make
-
-
-def _made(writer: str, pattern: str) -> Callable[[Path], Path]:
-    def make(place: Path) -> Path:
-        found = writing.WRITERS[writer]
-        found.before(place)
-        found.write(place)
-        return sorted(place.glob(pattern))[0]
-
-    return make
-
-
-def _shard(place: Path) -> Path:
-    writing._export(place, shard=(1, 2))
-    return next((place / "out" / "rows").iterdir())
-
-
-def _model(which: str) -> Callable[[Path], Path]:
-    def make(place: Path) -> Path:
-        artefacts.MODELS[which][0](0).save(place / "model")
-        return place / "model" / "manifest.json"
-
-    return make
-
-
-def _masks(place: Path) -> Path:
-    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
-        for folder in ("data", "masks"):
-            (place / folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / folder / name).write_bytes(encoded(RGB if folder == "data" else RGB[..., 0] // 255, "PNG"))
-    lines = [f"{name},{name}" for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png")]
-    return _file("masks/masks.csv", "\n".join(["file,mask", *lines, ""]))(place)
-
-
-def _read_run(place: Path) -> None:
-    with RunFolder(place / "run").claim({"seed": 1}, SynCGANConfig(), resume=True, record={}, items={"a": "1"}):
-        pass
-
-
-def _read_log(place: Path) -> None:
-    run = RunFolder(place / "run")
-    run.record({"stage": "s", "step": 5, "event": "validated"})
-    run.record({"stage": "s", "step": 2, "event": "rolled_back"})
-    if run.stats()[-1]["event"] != "rolled_back":
-        raise AssertionError("the last line is not the one just written")
-
-
-_GROUPS = 'file,patient\na/1.png,p1\na/2.png,"p,2"\nb/1.png,p3\n'
-_EXPORT = partial(_made, "an export")
-
-READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
-    "config.toml": (_file("c.toml", SynCGANConfig().to_toml()), lambda place: SynCGANConfig.load(place / "c.toml")),
-    "config.json": (_file("c.json", SynCGANConfig().to_json()), lambda place: SynCGANConfig.load(place / "c.json")),
-    "groups.csv": (
-        _file("groups.csv", _GROUPS),
-        lambda place: read_groups(place / "groups.csv", "patient", ["a/1.png", "b/1.png"]),
-    ),
-    "masks.csv": (_masks, lambda place: load_run_data(place / "data", masks=place / "masks")),
-    "run.json": (_made("the start of a run", "run/run.json"), _read_run),
-    "stats.jsonl": (_made("the start of a run", "run/stats.jsonl"), _read_log),
-    "export.json": (_EXPORT("out/export.json"), lambda place: merge_export(place / "out")),
-    "rows of an export": (_shard, writing._export),
-    "export.json of a resumed export": (_EXPORT("out/export.json"), writing._export),
-    "benchmark.json": (
-        _made("a split of a benchmark", "benchmark/benchmark.json"),
-        lambda place: BenchmarkStore(place / "benchmark").splits(),
-    ),
-    "split of a benchmark": (
-        _made("a split of a benchmark", "benchmark/splits/*.json"),
-        lambda place: BenchmarkStore(place / "benchmark").splits(),
-    ),
-    "rows of masks": (
-        _made("rows of masks", "masks/parts/[0-9a-f]*.json"),
-        lambda place: RowStore(place / "masks").rows(),
-    ),
-    "store.json": (_made("synthetic items", "items/store.json"), partial(writing._items, top=2)),
-    "numbers of synthetic items": (_made("synthetic items", "items/numbers.npy"), partial(writing._items, top=2)),
-    "pixels of synthetic items": (_made("synthetic items", "items/images.npy"), partial(writing._items, top=2)),
-    "mask in the cache": (_made("a mask in the cache", "cache/*.png"), partial(writing._cached, value=None)),
-}
-RESEALED = {
-    "mask GAN": lambda place: MaskGAN.load(place / "model", device="cpu"),
-    "renderer": lambda place: MaskToImageCGAN.load(place / "model", device="cpu"),
-    "whole model": lambda place: SynCGANAugmenter.load(place / "model", device="cpu"),
-}
-
-
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 
 def _try(name: str, place: Path, tries: int) -> Outcome:
-    make, read = READERS[name]
-    start = place / "start"
+    reader, start = READERS[name], place / "start"
     start.mkdir()
-    victim = make(start).relative_to(start)
+    victim = reader.make(start).relative_to(start)
     original = (start / victim).read_bytes()
-    read(_copy(start, place))  # undamaged it is read
+    expected = reader.read(_copy(start, place))
+
+    def read(folder: Path) -> None:
+        found = reader.read(folder)
+        if reader.sealed and found != expected and found != NOTHING:
+            raise AssertionError(f"was taken for what was written: {found}")
+
     outcome, kinds = Outcome(), [*DAMAGES, *(["another value"] if _is_json(original) else [])]
     for draw in seeds(tries, name):
         kind = draw.choice(kinds)
@@ -201,11 +103,13 @@ def _understood(read: Callable[[Path], Any], folder: Path, told: str) -> tuple[b
 
 
 def _reseal(which: str, place: Path, tries: int) -> Outcome:
-    path = _model(which)(place)
+    make, read = RESEALED[which]
+    path = make(place)
     original, outcome = path.read_bytes(), Outcome()
     for draw in seeds(tries, which):
         path.write_bytes(_resealed(original, draw))
-        outcome.record(*_understood(RESEALED[which], place, which))
+        with quiet("syncgan.training.checkpoint"):
+            outcome.record(*_understood(read, place, which))
     return outcome
 
 
@@ -254,7 +158,8 @@ def _plugins(place: Path, tries: int) -> Outcome:
             (folder / "entry_points.txt").write_text(points)
             (folder / victim).write_bytes(random_damage(draw.choice(list(DAMAGES)), content.encode(), draw))
             told = f"{victim}: {(folder / victim).read_bytes()!r}"[:200]
-            outcome.record(*_understood(_list_plugins, place, told))
+            with quiet("syncgan.registry"):
+                outcome.record(*_understood(_list_plugins, place, told))
             imported = (place / "imported").exists()
             if imported:
                 outcome.lost.append(f"{told}: was imported")
@@ -276,14 +181,18 @@ def _list_plugins(_: Path) -> None:
     registry.get("otsu")
 
 
+_NOTICED = "refused, or exactly what was written"
 _KEPT = "understood, or refused by an error of ours"
 
 FAULTS = [
-    *(Fault("R6", f"damage to {name}", _KEPT, partial(_try, name), 20, 500) for name in READERS),
+    *(
+        Fault("R6", f"damage to {name}", _NOTICED if reader.sealed else _KEPT, partial(_try, name), reader.short, 500)
+        for name, reader in READERS.items()
+    ),
     *(
         Fault(
             "R6",
-            f"other values in a manifest of a {which} that are sealed anew",
+            f"other values in the manifest of a {which}, sealed anew",
             _KEPT,
             partial(_reseal, which),
             20,

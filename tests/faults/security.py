@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import os
 import pickle
+import re
 import shutil
 import socket
 import warnings
@@ -19,12 +21,14 @@ import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 
-from faults import artefacts, readers
-from faults.engine import Fault, Outcome
+from faults import artefacts
+from faults.engine import Fault, Outcome, quiet
+from faults.readables import READERS
 from faults.writing import WRITERS
 from small_games import objective, run, store
-from syncgan import Phantom, SynCGANConfig
+from syncgan import MaskExtractor, Phantom, SynCGANConfig
 from syncgan.data.images import read_image
+from syncgan.evaluation.mask_folder import extract_folder
 from syncgan.evaluation.runs import fit_run
 from syncgan.training.precision import Precision
 from syncgan.training.state import TrainingState
@@ -73,13 +77,13 @@ def _payloads(mark: Path) -> dict[str, bytes]:
     return {"a pickle": bomb, "an array of objects": packed.getvalue(), "a torch file": archive.getvalue()}
 
 
-def _slots(place: Path) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
+def _slots(place: Path) -> Iterator[_Slot]:
     """Yield every file that syncgan reads of its own, with what reads it."""
-    for name, (make, read) in readers.READERS.items():
+    for name, reader in READERS.items():
         folder = place / f"reader {name}"
         folder.mkdir()
-        make(folder)
-        yield from _each_file(name, folder, read)
+        reader.make(folder)
+        yield from _each_file(name, folder, reader.read)
     for name, writer in WRITERS.items():
         folder = place / f"writer {name}"
         folder.mkdir()
@@ -100,13 +104,14 @@ def _slots(place: Path) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
     yield from _each_file("an image", picture, lambda at: read_image(at / "image.png"))
 
 
-def _each_file(name: str, folder: Path, read: Callable[[Path], Any]) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
+_Slot = tuple[str, Path, Path, Callable[[Path], Any]]
+
+
+def _each_file(name: str, folder: Path, read: Callable[[Path], Any]) -> Iterator[_Slot]:
+    """Yield what it is, the folder that is read, one file in it, and the reader."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != ".lock":
-            copy = folder.with_name(f"{folder.name} copy")
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(folder, copy)
-            yield f"{name}: {path.name}", copy / path.relative_to(folder), lambda copy=copy: read(copy)
+            yield f"{name}: {path.name}", folder, path.relative_to(folder), read
 
 
 def _pickles(place: Path, tries: int) -> Outcome:
@@ -114,15 +119,18 @@ def _pickles(place: Path, tries: int) -> Outcome:
     payloads = _payloads(mark)
     pickle.loads(payloads["a pickle"])  # noqa: S301 - the bomb works
     mark.rmdir()
-    for number, (told, path, read) in enumerate(_slots(place)):
+    for number, (told, folder, file, read) in enumerate(_slots(place)):
         for kind, payload in list(payloads.items())[: tries or None]:
-            path.write_bytes(payload)
-            with warnings.catch_warnings(), suppress(Exception):
+            copy = place / "copy"
+            shutil.copytree(folder, copy)
+            (copy / file).write_bytes(payload)
+            with quiet("syncgan.training.checkpoint"), warnings.catch_warnings(), suppress(Exception):
                 warnings.simplefilter("ignore")
-                read()
+                read(copy)
             outcome.record(not mark.exists(), f"{number} {told}: {kind} ran")
             if mark.exists():
                 mark.rmdir()
+            shutil.rmtree(copy)
     return outcome
 
 
@@ -134,10 +142,9 @@ def _hostile_data(data: Path) -> None:
     phantom = Phantom(len(HOSTILE), image_size=32)
     for index, name in enumerate(HOSTILE):
         (data / name).mkdir(parents=True)
+        file = HOSTILE[-1 - index][:60].lstrip(".")  # a hidden file would not be read
         for number in range(2):
-            _marked(
-                phantom.image(index * 2 % len(phantom) + number), data / name / f"{HOSTILE[-1 - index][:60]}{number}"
-            )
+            _marked(phantom.image(index * 2 % len(phantom) + number), data / name / f"{file}{number}")
 
 
 def _marked(pixels: Any, path: Path) -> None:
@@ -176,7 +183,7 @@ def _no_network() -> Iterator[list[Any]]:
 
 
 def _whole_run(place: Path, _: int) -> Outcome:
-    """Fit, sample and report on hostile data; look at every file that is left."""
+    """Fit, report, export and segment hostile data; look at every file that is left."""
     _hostile_data(place / "data")
     before = set(place.rglob("*"))
     config = SynCGANConfig.preset("tiny").updated(
@@ -186,13 +193,15 @@ def _whole_run(place: Path, _: int) -> Outcome:
         warnings.simplefilter("ignore")
         result = fit_run(place / "data", place / "run", config=config, device="cpu")
         result.augmenter.export(place / "out", 1)
+        extract_folder(place / "data", place / "masks", extractor=MaskExtractor("otsu"))
     outcome = Outcome()
     outcome.record(not asked, f"asked for {asked[:3]}")
-    outcome.record(result.report is not None, "there is no report")
+    page = "" if result.report is None else result.report.read_text(encoding="utf-8")
+    outcome.record(len(_EMBEDDED.findall(page)) > len(HOSTILE), "there is no report with pictures")
     visible = sorted(name for name in HOSTILE if not name.startswith("."))
     outcome.record(sorted(result.classes) == visible, f"the classes are {result.classes}")
     for path in sorted(set(place.rglob("*")) - before):
-        inside = path.is_relative_to(place / "run") or path.is_relative_to(place / "out")
+        inside = any(path.is_relative_to(place / name) for name in ("run", "out", "masks"))
         outcome.record(inside, f"{path} is outside")
         if path.is_file():
             outcome.record(*_harmless(path, place))
@@ -215,9 +224,24 @@ def _harmless(path: Path, place: Path) -> tuple[bool, str]:
         return not formulas, f"{told}: holds the cells {formulas}"
     if path.suffix == ".html":
         text = data.decode()
+        marked = [name for name, picture in _pictures(text) if picture.info.keys() - {"dpi", *_OF_JFIF}]
+        if marked or _CANARY.encode() in b"".join(map(base64.b64decode, _EMBEDDED.findall(text))):
+            return False, f"{told}: holds metadata in pictures {marked}"
         bad = [tag for tag in ("<script", "<img src=x", "://", "javascript:") if tag in text]
         return not bad and "default-src 'none'" in text, f"{told}: holds {bad}"
     return not zipfile.is_zipfile(path) and not data.startswith(b"\x80"), f"{told}: may be a pickle"
+
+
+_EMBEDDED = re.compile(r"data:[a-z/]+;base64,([A-Za-z0-9+/=]+)")
+_OF_JFIF = ("jfif", "jfif_version", "jfif_unit", "jfif_density")
+
+
+def _pictures(text: str) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the pictures inside a page; what is none is an error."""
+    for number, content in enumerate(_EMBEDDED.findall(text)):
+        with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+            picture.load()
+            yield number, picture
 
 
 def _is_number(cell: str) -> bool:

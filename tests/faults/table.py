@@ -63,9 +63,12 @@ def main() -> None:
 
 
 def tried(fault: Fault, tries: int) -> Outcome:
-    """Inject a fault into a new folder."""
+    """Inject a fault into a new folder; an injection that fails itself counts as lost."""
     with tempfile.TemporaryDirectory() as place:
-        return fault.inject(Path(place), tries)
+        try:
+            return fault.inject(Path(place), tries)
+        except Exception as error:
+            return Outcome(1, [f"the injection failed: {error!r}"])
 
 
 def line_of(fault: Fault, outcome: Outcome) -> str:

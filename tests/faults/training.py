@@ -27,6 +27,7 @@ import torch._dynamo  # what every optimiser imports when it is made; here once 
 from faults.engine import Fault, Outcome, limit_file_size, seeds
 from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.errors import ArtefactError
+from syncgan.storage import sha256
 
 __all__ = ["FAULTS", "Watched"]
 
@@ -51,6 +52,7 @@ SETTINGS = [
 ]
 MEASURED = ("images_per_second", "seconds", "peak_memory_mb")
 _TOO_LONG = 250.0
+_MANY = 20  # signals, of which surely some come while the one and the other GAN is trained
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -138,12 +140,16 @@ def outcome_of(folder: Path) -> dict[str, Any]:
         checkpoint = sorted(stage.glob("step-*"))[-1]
         manifest = json.loads((checkpoint / "manifest.json").read_text("utf-8"))
         found[f"{stage.name}: state"] = manifest["state"]
-        found |= {f"{stage.name}: {group}": entry["sha256"] for group, entry in manifest["files"].items()}
-    model = json.loads((folder / "model" / "manifest.json").read_text("utf-8"))
-    found |= {f"model: {group}": entry["sha256"] for group, entry in model["files"].items()}
+        found |= _digests(f"{stage.name}: ", checkpoint)
+    found |= _digests("model: ", folder / "model")
     lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text("utf-8").splitlines()]
     found["stats.jsonl"] = [{key: line[key] for key in line if key not in MEASURED} for line in lines]
     return found
+
+
+def _digests(prefix: str, folder: Path) -> dict[str, str]:
+    """Return what the files of tensors hold, whatever their manifest says; their names end in their digest."""
+    return {f"{prefix}{path.name}": sha256(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))}
 
 
 def _differences(expected: dict[str, Any], folder: Path) -> list[str]:
@@ -173,7 +179,7 @@ def _disturb(numbers: tuple[int, ...], place: Path, tries: int, per_run: int = 5
     """
     data = _images(place / "data")
     expected, seconds = _undisturbed(place, lambda folder: _as_command(_command(data, folder), lambda: None))
-    outcome, runs = Outcome(), 0
+    outcome, runs, reached = Outcome(), 0, set()
     while outcome.tries < tries:
         folder, draw = place / f"run {runs}", random.Random(f"{numbers} {runs}")
         command, sent, lost = _command(data, folder), 0, []
@@ -183,6 +189,7 @@ def _disturb(numbers: tuple[int, ...], place: Path, tries: int, per_run: int = 5
             if process.ended_within(draw.uniform(0, 2 * seconds / per_run)):
                 break
             sent += 1
+            reached.add(_stage(folder))
             command, wrong = _sent(process, numbers, command)
             lost += wrong
         code, told = Watched(partial(_as_command, command), place / "told").close()
@@ -190,7 +197,15 @@ def _disturb(numbers: tuple[int, ...], place: Path, tries: int, per_run: int = 5
         for _ in range(sent):
             outcome.record(not lost, f"run {runs}: {'; '.join(lost)[:600]}")
         runs += 1
+    if tries >= _MANY and not {"mask", "image"} <= reached:
+        raise RuntimeError(f"no signal came while one of the GANs was trained, only in {reached}")
     return outcome
+
+
+def _stage(folder: Path) -> str:
+    """Return what is being trained, by the newest checkpoint: "mask" or "image"; empty before there is one."""
+    checkpoints = sorted(folder.glob("checkpoints/*/step-*"), key=lambda path: path.stat().st_mtime_ns)
+    return checkpoints[-1].parent.name.partition("_")[0] if checkpoints else ""
 
 
 def _sent(process: Watched, numbers: tuple[int, ...], command: list[str]) -> tuple[list[str], list[str]]:

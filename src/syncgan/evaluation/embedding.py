@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from syncgan.errors import ArtefactError
+from syncgan.data.images import read_image
+from syncgan.errors import ArtefactError, ImageReadError
 
 __all__ = ["MOST_BYTES", "embedded", "read_picture"]
 
@@ -47,10 +48,11 @@ def read_picture(path: Path) -> bytes:
         It cannot be read, or is damaged.
     """
     try:
+        read_image(path)
         png = path.read_bytes()
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
-            picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
+        if not png.startswith(_PNG):
+            raise ValueError("no PNG")
+    except (OSError, ValueError, ImageReadError) as error:
         raise ArtefactError(f"{path}: expected a picture, got a damaged or missing file; delete it") from error
     return png
 

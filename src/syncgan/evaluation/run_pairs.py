@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syncgan.errors import DataError
+from syncgan.errors import ArtefactError, DataError
 from syncgan.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -96,7 +96,12 @@ def _identity_of(run: str | PathLike[str], fingerprint: str) -> dict[str, Any]:
     """Return what the run folder of a model tells of its fit; nothing where there is none."""
     path = Path(run)
     for folder in (path, path.parent):
-        identity = RunFolder(folder).identity
+        try:
+            identity = RunFolder(folder).identity
+        except ArtefactError:
+            if folder == path:
+                raise
+            identity = {}  # above a saved model may lie anything
         if identity.get("data") == fingerprint:
             return identity
     return {}

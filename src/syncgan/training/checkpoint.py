@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from syncgan.errors import ArtefactError
-from syncgan.storage import read_folder, write_folder
+from syncgan.storage import needed_content, read_folder, write_folder
 from syncgan.training.state import TrainingState
 
 __all__ = ["CheckpointStore"]
@@ -70,7 +71,7 @@ class CheckpointStore:
         folder = self._folder / _name(state.step)
         manifest = {"identity": self._identity, "state": state.numbers()}
         write_folder(folder, kind=self._kind, tensors=state.tensors(), manifest=manifest)
-        self._prune()
+        self._prune(state.step)
         self._saved_at = time.monotonic()
 
     def restore(self, state: TrainingState) -> bool:
@@ -79,28 +80,36 @@ class CheckpointStore:
         Raises
         ------
         ArtefactError
-            A checkpoint was made with other settings or data.
+            A checkpoint was made with other settings or data, or does not hold what this version needs.
         """
-        for folder in reversed(self._existing()):
+        existing = self._existing()
+        for folder in reversed(existing):
             try:
                 tensors, manifest = read_folder(folder, kind=self._kind)
-                _require_same_step(folder, manifest["state"]["step"])
+                with needed_content(folder, self._kind):
+                    _require_same_step(folder, manifest["state"]["step"])
+                    identity = {**manifest["identity"]}
             except ArtefactError as error:
                 _log.warning("%s; trying the checkpoint before it", error)
                 continue
-            self._require_same_identity(folder, manifest["identity"])
-            state.load(tensors, manifest["state"])
+            self._require_same_identity(folder, identity)
+            with needed_content(folder, self._kind):
+                state.load(tensors, manifest["state"])
             _log.info("resumed from %s", folder.name)
-            self._prune()  # who was killed between the two halves of `save` has one too many
+            self._prune(state.step)  # who was killed between the two halves of `save` has one too many
             return True
+        if existing:
+            _log.warning("%s: no checkpoint here can be used; this stage begins again", self._folder)
         return False
 
-    def _prune(self) -> None:
-        for old in self._existing()[: -self._keep]:
+    def _prune(self, step: int) -> None:
+        """Delete all but the last few until `step`; later ones were passed over as damaged and count for nothing."""
+        until = [folder for folder in self._existing() if folder.name <= _name(step)]
+        for old in until[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _existing(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*"))
+        return sorted(path for path in self._folder.glob("step-*") if re.fullmatch(r"step-\d{8}", path.name))
 
     def _require_same_identity(self, folder: Path, saved: dict[str, Any]) -> None:
         changed = sorted(key for key in {*saved, *self._identity} if saved.get(key) != self._identity.get(key))

@@ -26,6 +26,7 @@ _LOCK, _OWNER = ".lock", ".owner"
 _RUN = "run.json"
 _STATS = "stats.jsonl"
 _SHOWN = 3
+_MOST = 2**53  # whole numbers beyond it are no numbers of ours, and no plot can show them
 # Runs that were started before these were recorded go on without them, and so do their checkpoints.
 _RECORDED_LATER = ("groups", "validation")
 
@@ -51,7 +52,17 @@ class RunFolder:
     @property
     def identity(self) -> dict[str, Any]:
         """What makes the run here the run that it is; empty where none was started."""
-        return dict(read_json(self.path / _RUN).get("identity", {})) if self.holds_run else {}
+        return dict(self.description().get("identity", {}))
+
+    def description(self) -> dict[str, Any]:
+        """Return what `claim` recorded of the run here; empty where none was started.
+
+        Raises
+        ------
+        ArtefactError
+            ``run.json`` is damaged.
+        """
+        return _read_run(self.path / _RUN) if self.holds_run else {}
 
     def require_free(self) -> None:
         """Refuse a folder that holds a run or anything else.
@@ -167,6 +178,9 @@ class RunFolder:
 
     def stats(self) -> list[dict[str, Any]]:
         """Return the lines of ``stats.jsonl``; torn and damaged ones are left out."""
+        return [line for line in self._lines() if _is_as_written(line)]
+
+    def _lines(self) -> list[dict[str, Any]]:
         path = self.path / _STATS
         if not path.exists():
             return []
@@ -179,7 +193,7 @@ class RunFolder:
         return [line for line in lines if _is_line(line)]
 
     def _keep_lines(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
-        kept = [line for line in self.stats() if wanted(line)]
+        kept = [line for line in self._lines() if wanted(line)]
         write_text(self.path / _STATS, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     @contextlib.contextmanager
@@ -218,7 +232,8 @@ class RunFolder:
 
 def _read_run(path: Path) -> dict[str, Any]:
     content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("identity", "items")):
+    parts = [content.get(key) for key in ("identity", "items")] if isinstance(content, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(one, str) for one in parts[1].values()):
         raise ArtefactError(f"{path}: is damaged, expected the identity and items of a run; restore it from a copy")
     return content
 
@@ -229,7 +244,27 @@ def _is_of_a_start(name: str) -> bool:
 
 
 def _is_line(line: Any) -> bool:
-    return isinstance(line, dict) and isinstance(line.get("stage"), str) and isinstance(line.get("step"), int)
+    return isinstance(line, dict) and isinstance(line.get("stage"), str) and _is_count(line.get("step"))
+
+
+def _is_as_written(line: Mapping[str, Any]) -> bool:
+    """Tell whether a line holds what whoever reads the log relies on."""
+    if "event" not in line:
+        return all(_is_number(value) for key, value in line.items() if key not in ("stage", "step", "total"))
+    if line["event"] == "stopped":
+        return isinstance(line.get("reason"), str) and _is_count(line.get("kept_step"))
+    if line["event"] == "validated":
+        scores = line.get("validation")
+        return isinstance(scores, dict) and all(value is None or _is_number(value) for value in scores.values())
+    return isinstance(line["event"], str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST)
 
 
 def _changed_items(saved: Mapping[str, str], now: Mapping[str, str]) -> str:

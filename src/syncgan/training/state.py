@@ -177,11 +177,13 @@ class TrainingState:
         self.best = None if best is None else {name: value.to(device) for name, value in best.items()}
         self.step = int(numbers["step"])
         self.history = [float(value) for value in numbers["history"]]
-        self.best_value, self.best_step = numbers["best_value"], numbers["best_step"]
-        self.stop_reason = numbers["stop_reason"]
-        self.loss_sums = {name: torch.tensor(value, device=device) for name, value in numbers["loss_sums"].items()}
+        value, step, reason = numbers["best_value"], numbers["best_step"], numbers["stop_reason"]
+        self.best_value, self.best_step = None if value is None else float(value), None if step is None else int(step)
+        self.stop_reason = None if reason is None else str(reason)
+        sums = {name: float(value) for name, value in numbers["loss_sums"].items()}
+        self.loss_sums = {name: torch.tensor(value, device=device) for name, value in sums.items()}
         self.loss_count = torch.tensor(float(numbers["loss_count"]), device=device)
-        self.skips = torch.tensor(numbers["skips"], device=device)
+        self.skips = torch.tensor(numbers["skips"], dtype=torch.int64, device=device).reshape(3)
         self.attempt = int(numbers["attempt"])
         self.accumulation = max(self.accumulation, int(numbers["accumulation"]))
         if numbers["scaler"]:

@@ -31,7 +31,7 @@ from syncgan.evaluation.reporting.measured import (
     unseen_of,
 )
 from syncgan.evaluation.reporting.subject import Subject
-from syncgan.storage import read_json, sha256
+from syncgan.storage import sha256
 from syncgan.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -205,9 +205,7 @@ def _subject(
     if source is not None and not hasattr(augmenter, "pairs_"):
         augmenter.pairs_ = fitted_pairs(augmenter, source, where)
     run = RunFolder(folder)
-    record: Mapping[str, Any] = read_json(folder / "run.json") if run.holds_run else {}
-    lines = [line for line in run.stats() if isinstance(line, dict) and "stage" in line]
-    return Subject(augmenter, folder, source, lines, record, seed)
+    return Subject(augmenter, folder, source, run.stats(), run.description(), seed)
 
 
 def _unseen(subject: Subject, held_out: Place | None, groups: tuple[Path, str] | None) -> Unseen | None:
