@@ -29,15 +29,17 @@ _FORK = multiprocessing.get_context("fork")
 
 _REFUSED = """
 import contextlib, io, sys
+from pathlib import Path
 from syncgan.cli import app
 for arguments in sys.argv[1:]:
-    told = io.StringIO()
+    told, out = io.StringIO(), Path(arguments.split("|")[-1])
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
         try:
             app(arguments.split("|"))
         except SystemExit as stop:
             code = stop.code
-    print(code, "torch" in sys.modules, told.getvalue().count("\\n"), told.getvalue()[:7])
+    text = told.getvalue()
+    print(code, "torch" in sys.modules, text.count("\\n"), str(out) in text or str(out.parent) in text, text[:7])
 """
 
 
@@ -53,22 +55,24 @@ def _unwritable(place: Path, _: int) -> Outcome:
     folders = [place / "no" / "run", place / "taken", place / "file", place / "data" / "run", place / "file" / "run"]
     folders += [place / "closed" / "run"] if os.geteuid() else []
     folders += [Path("/sys/run")] if Path("/sys").is_dir() else []  # where not even root may write
+    data, run = str(place / "data"), place / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "manifest.json").write_text("{}")
+    starts = [["fit", data], ["masks", data], ["benchmark", data], ["doctor", data], ["demo"]]
+    starts += [["sample", str(run), "--per-class=1"], ["audit", str(run), "--data", data, "--leave-one-out"]]
     commands = [
         "|".join([*start, "--out", str(folder)])
-        for start in (
-            ["fit", str(place / "data")],
-            ["masks", str(place / "data")],
-            ["benchmark", str(place / "data")],
-            ["demo"],
-        )
+        for start in starts
         for folder in folders
-        if start != ["demo"] or folder.parent != place / "data"
+        if data in start or folder.parent != place / "data"
     ]
+    pages = [place / "no" / "page.html", place / "taken", place / "file" / "page.html", *folders[5:]]
+    commands += ["|".join(["report", str(run), "--out", str(page)]) for page in pages]
     done = in_own_process(_REFUSED, *commands)
     outcome, lines = Outcome(), done.stdout.splitlines()
     for at, command in enumerate(commands):
         line = lines[at] if at < len(lines) else done.stderr[-300:]
-        outcome.record(line == "2 False 1 error: ", f"{command}: {line!r}")
+        outcome.record(line == "2 False 1 True error: ", f"{command}: {line!r}")
     return outcome
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "RunData",
     "RunResult",
     "check_model",
+    "check_output_file",
     "check_output_folder",
     "check_plugins",
     "check_run_folder",
@@ -290,6 +291,22 @@ def check_output_folder(out: str | PathLike[str], *, resume: bool = False) -> No
     if out.is_dir() and not resume and any(out.iterdir()):
         raise RunExistsError(f"{out}: expected a new or empty folder, it holds files; choose another folder")
     _require_writable(out)
+
+
+def check_output_file(file: str | PathLike[str]) -> None:
+    """Refuse an output file that cannot be written; changes nothing.
+
+    Raises
+    ------
+    ArtefactError
+        It is a folder, or the folder that it should lie in is missing or cannot be written.
+    """
+    file = Path(file)
+    if file.is_dir():
+        raise ArtefactError(f"{file}: is a folder, expected the name of a file; give one in it")
+    if not file.absolute().parent.is_dir():
+        raise ArtefactError(f"{file}: cannot be written, {file.parent} is no folder; make it first")
+    _require_writable(file.absolute().parent)
 
 
 def _require_writable(out: Path) -> None:

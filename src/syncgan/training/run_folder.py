@@ -232,10 +232,14 @@ class RunFolder:
 
 def _read_run(path: Path) -> dict[str, Any]:
     content = read_json(path)
-    parts = [content.get(key) for key in ("identity", "items")] if isinstance(content, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(one, str) for one in parts[1].values()):
+    if not (isinstance(content, dict) and isinstance(content.get("identity"), dict) and _are_digests(content)):
         raise ArtefactError(f"{path}: is damaged, expected the identity and items of a run; restore it from a copy")
     return content
+
+
+def _are_digests(content: Mapping[str, Any]) -> bool:
+    items = content.get("items")
+    return isinstance(items, dict) and all(isinstance(digest, str) for digest in items.values())
 
 
 def _is_of_a_start(name: str) -> bool:

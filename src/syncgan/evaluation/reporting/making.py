@@ -151,15 +151,17 @@ def make_report(
     DataError
         `data` is not what the run was fitted on, or what else is given does not belong to it.
     ArtefactError
-        The model, the benchmark or the audit is missing or damaged. The old report stays as it is.
+        The model, the benchmark or the audit is missing or damaged, or the file cannot be written. The old report
+        stays as it is.
     """
-    from syncgan.evaluation.runs import check_model, load_run_data
+    from syncgan.evaluation.runs import check_model, check_output_file, load_run_data
 
     if (groups is None) != (group_column is None):
         raise ConfigError("expected a table of groups together with the name of its column, got only one of them")
     folder, model = Path(run), check_model(run)
     if model == folder and out is None:
         raise ConfigError(f"{folder}: is a saved model and no run folder; say with --out FILE where the report goes")
+    check_output_file(folder / _PAGE if out is None else out)
     from syncgan.augmenter import SynCGANAugmenter
 
     augmenter = SynCGANAugmenter.load(model, device=device)
