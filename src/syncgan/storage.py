@@ -25,6 +25,7 @@ __all__ = [
     "FORMAT_VERSION",
     "is_temporary",
     "library_versions",
+    "make_folder",
     "needed_content",
     "read_folder",
     "read_json",
@@ -42,6 +43,25 @@ FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
 _TEMPORARY_PREFIX = ".syncgan-"
 _TEMPORARY_SUFFIX = ".tmp"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents; each is flushed into the one above, or its files could be lost with its name.
+
+    Raises
+    ------
+    ArtefactError
+        It cannot be made.
+    """
+    try:
+        new = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in new:
+            _fsync_folder(one.parent)
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder}: cannot be made ({error.strerror or error}); choose a writable folder"
+        ) from error
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -142,7 +162,7 @@ def write_folder(
     from safetensors.torch import save
 
     folder = Path(folder)
-    _make_folder(folder)
+    make_folder(folder)
     files: dict[str, dict[str, Any]] = {}
     for group, members in tensors.items():
         data = save(
@@ -270,19 +290,6 @@ def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     if manifest.get("kind") != kind:
         raise ArtefactError(f"{path}: is a {manifest.get('kind')}, expected a {kind}; check the path")
     return manifest
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents; each is flushed into the one above, or its files could be lost with its name."""
-    try:
-        new = [one for one in (folder, *folder.parents) if not one.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for one in new:
-            _fsync_folder(one.parent)
-    except OSError as error:
-        raise ArtefactError(
-            f"{folder}: cannot be made ({error.strerror or error}); choose a writable folder"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -37,7 +37,6 @@ from syncgan.data.export_files import (
     ExportChunk,
     Exported,
     ExportFiles,
-    made,
     undamaged,
 )
 from syncgan.data.rejections import Rejections
@@ -303,7 +302,7 @@ def _claim(folder: Path, description: Mapping[str, Any], resume: bool, *, alone:
     """Refuse a folder that holds something else; the shards of one export may find each other's files."""
     if folder.exists() and not folder.is_dir():
         raise RunExistsError(f"{folder}: is a file, expected a folder; choose another name")
-    made(folder)
+    storage.make_folder(folder)
     if alone:
         storage.sweep_temporaries(folder)
     if any(not storage.is_temporary(entry.name) for entry in folder.iterdir()):

@@ -36,7 +36,6 @@ __all__ = [
     "ExportChunk",
     "ExportFiles",
     "Exported",
-    "made",
     "undamaged",
 ]
 
@@ -145,18 +144,18 @@ class ExportFiles:
 
     def begin(self) -> None:
         """Make the folders."""
-        made(self._folder / ROWS)
+        storage.make_folder(self._folder / ROWS)
         self.withdraw()
 
     def withdraw(self) -> None:
         """Take images and masks out of sight, where a check refuses them or not all of them came into sight."""
-        (self._folder / MANIFEST).unlink(missing_ok=True)
+        _remove(self._folder / MANIFEST)
         self.root = self._folder / UNFINISHED
-        made(self.root)
+        storage.make_folder(self.root)
         for kind in _KINDS:
             if (self._folder / kind).is_dir():
                 _move(self._folder / kind, self.root / kind)
-            made(self.root / kind)
+            storage.make_folder(self.root / kind)
 
     def release(self) -> None:
         """Bring images and masks into sight, then write the manifest."""
@@ -209,7 +208,7 @@ class ExportFiles:
         _check_arrays(request, chunk, self._levels)
         # A folder without an image would be a class that image-folder readers refuse.
         for kind in ("images", "masks"):
-            made(self.root / kind / self._folders[request.class_name])
+            storage.make_folder(self.root / kind / self._folders[request.class_name])
         rows = []
         for offset, (image, mask) in enumerate(self._places(request)):
             pixels = {image: chunk.images[offset], mask: self._gray_of_level[chunk.masks[offset]]}
@@ -293,18 +292,11 @@ def undamaged(path: Path) -> Iterator[None]:
         raise ArtefactError(f"{path}: is damaged ({type(error).__name__}: {error}); delete it and run again") from error
 
 
-def made(folder: Path) -> None:
-    """Make a folder.
-
-    Raises
-    ------
-    ArtefactError
-        It cannot be made.
-    """
+def _remove(path: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
     except OSError as error:
-        raise ArtefactError(f"{folder}: cannot be made ({error.strerror}); choose a writable folder") from error
+        raise ArtefactError(f"{path}: cannot be removed ({error.strerror}); choose a writable folder") from error
 
 
 def _move(folder: Path, target: Path) -> None:

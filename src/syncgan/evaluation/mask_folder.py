@@ -20,7 +20,6 @@ from syncgan.data.images import decode_image, encode_png
 from syncgan.data.safe_names import safe_folder_names
 from syncgan.data.scan import ClassFolders, scan_images, some
 from syncgan.errors import (
-    ArtefactError,
     ConfigError,
     ContractError,
     DataError,
@@ -34,7 +33,7 @@ from syncgan.extractor import MaskDiagnoses, MaskExtractor
 from syncgan.segmentation.diagnosis import diagnose_mask
 from syncgan.segmentation.parallel import map_in_groups
 from syncgan.segmentation.recipe import Recipe
-from syncgan.storage import sha256, write_bytes, write_text
+from syncgan.storage import make_folder, sha256, write_bytes, write_text
 
 __all__ = ["MaskFolderResult", "ShardResult", "extract_folder", "extract_shard", "merge_folder"]
 
@@ -264,10 +263,7 @@ def _extract(root: Path, out: Path, recipe: Recipe, item: _Item) -> MaskRow:
 def _write_mask(path: Path, mask: Pixels, levels: int) -> str:
     """Write a mask and return the sha256 of its file."""
     grays = np.round(np.arange(levels) * 255 / (levels - 1)).astype(np.uint8)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtefactError(f"{path.parent}: cannot be made ({error.strerror}); choose a writable folder") from error
+    make_folder(path.parent)
     png = encode_png(grays[mask])
     write_bytes(path, png)
     return sha256(png)

@@ -17,7 +17,7 @@ from typing import Any
 
 from syncgan.errors import ArtefactError, RunExistsError
 from syncgan.segmentation.diagnosis import MaskDiagnosis
-from syncgan.storage import is_temporary, read_json, sha256, write_json, write_json_once
+from syncgan.storage import is_temporary, make_folder, read_json, sha256, write_json, write_json_once
 
 __all__ = ["MaskRow", "RowStore", "file_sha256"]
 
@@ -95,12 +95,7 @@ class RowStore:
             raise RunExistsError(
                 f"{self.out}: expected an empty folder, or one with masks to go on with; choose another folder"
             )
-        try:
-            self._parts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArtefactError(
-                f"{self._parts}: cannot be made ({error.strerror or error}); choose a writable folder"
-            ) from error
+        make_folder(self._parts)
         write_json_once(self._settings, settings)
         if self.settings() != json.loads(json.dumps(settings)):
             raise RunExistsError(

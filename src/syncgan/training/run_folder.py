@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from syncgan.config import SynCGANConfig
 from syncgan.errors import ArtefactError, RunExistsError
-from syncgan.storage import is_temporary, read_json, sweep_temporaries, write_json, write_text
+from syncgan.storage import is_temporary, make_folder, read_json, sweep_temporaries, write_json, write_text
 
 if TYPE_CHECKING:
     from syncgan.training.checkpoint import CheckpointStore
@@ -111,10 +111,7 @@ class RunFolder:
         self._identity = {key: value for key, value in identity.items() if key not in left_out}
         if not (resume and self.holds_run):
             self.require_free()  # before the lock, so that a refused folder stays as it is
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArtefactError(f"{self.path}: cannot be made ({error.strerror}); choose a writable folder") from error
+        make_folder(self.path)
         with self._locked():
             if resume and self.holds_run:
                 self._require_same(_read_run(self.path / _RUN), items or {})

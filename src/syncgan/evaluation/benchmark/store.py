@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from syncgan.errors import ArtefactError, RunExistsError
-from syncgan.storage import is_temporary, library_versions, read_json, sha256, write_json_once, write_text
+from syncgan.storage import is_temporary, library_versions, make_folder, read_json, sha256, write_json_once, write_text
 from syncgan.training.run_folder import differences
 
 __all__ = ["BenchmarkStore"]
@@ -59,7 +59,7 @@ class BenchmarkStore:
         if not path.exists():
             if self.folder.exists() and not self._is_free():
                 raise RunExistsError(f"{self.folder}: is not empty and holds no benchmark; choose another folder")
-            self._make(self.folder)
+            make_folder(self.folder)
             # Of shards that begin together one writes; all compare.
             write_json_once(path, _sealed({"kind": "benchmark", "identity": identity, "record": dict(record)}))
         elif not resume:
@@ -181,7 +181,7 @@ class BenchmarkStore:
         return self.work(number) / "results" / f"ratio-{fold:03d}.json"
 
     def _write(self, path: Path, kind: str, result: Mapping[str, Any]) -> None:
-        self._make(path.parent)
+        make_folder(path.parent)
         write_text(path, _in_lines(_sealed({"kind": kind, "benchmark": self.fingerprint, **result})))
 
     def _read(self, path: Path, kind: str) -> dict[str, Any]:
@@ -189,12 +189,6 @@ class BenchmarkStore:
         if content["benchmark"] != self.fingerprint:
             raise ArtefactError(f"{path}: belongs to another benchmark than {_BENCHMARK} beside it; move it away")
         return content
-
-    def _make(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArtefactError(f"{folder}: cannot be made ({error.strerror}); choose a writable folder") from error
 
 
 def _as_old_as(stored: Mapping[str, Any], identity: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from syncgan.errors import ArtefactError
 from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.report import FactTable, FigureEntry, Reasons, Section
-from syncgan.storage import read_json, write_bytes, write_json
+from syncgan.storage import make_folder, read_json, write_bytes, write_json
 
 __all__ = ["FIGURES", "keep", "kept_sections", "write_figures"]
 
@@ -43,7 +43,7 @@ def write_figures(folder: Path, sections: Iterable[Section], strips: Mapping[str
     pictures = {figure.file: figure.png for section in sections for figure in section.figures if figure.file} | dict(
         strips
     )
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / FIGURES)
     for name, png in pictures.items():
         write_bytes(folder / FIGURES / name, png)
 
