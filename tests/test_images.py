@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import struct
 import subprocess
 import sys
 import warnings
@@ -310,6 +311,21 @@ def test_truncated_16_bit_tiff_is_refused(tmp_path: Path, compression: str | Non
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2 if cut == "half" else -int(cut)])
     with pytest.raises(ImageReadError, match="truncated"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "options", [{"tile": (16, 16)}, {"tile": (16, 16), "compression": "zlib"}, {"rowsperstrip": 1}]
+)
+@pytest.mark.parametrize("tag", [256, 257])
+def test_a_tiff_with_fewer_parts_than_its_size_needs_is_refused(tmp_path: Path, tag: int, options: dict[str, object]):
+    path = tiff(tmp_path, RGB16, photometric="rgb", **options)
+    content = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    entries = {struct.unpack_from("<H", content, at)[0]: at for at in range(first + 2, first + 2 + 12 * 20, 12)}
+    struct.pack_into("<HIHH", content, entries[tag] + 2, 3, 1, 400, 0)
+    path.write_bytes(content)
+    with pytest.raises(ImageReadError, match="damaged or truncated"):
         read_image(path)
 
 

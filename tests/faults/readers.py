@@ -201,5 +201,5 @@ FAULTS = [
         for which in RESEALED
     ),
     Fault("S", "odd values to --set", "taken, or refused by an error of ours", _assignments, 60, 2000),
-    Fault("S", "damage to a plug-in's metadata", "built-ins work; nothing is imported", _plugins, 40, 500),
+    Fault("S", "damage to a plug-in's metadata", "built-ins work; nothing is imported", _plugins, 15, 500),
 ]

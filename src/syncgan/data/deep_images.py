@@ -6,6 +6,7 @@ Used by `syncgan.data.images` alone, which opens files and turns a `Refusal` int
 from __future__ import annotations
 
 import io
+import math
 import re
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -194,7 +195,9 @@ def _channels_stored_as_pages(tiff: tifffile.TiffFile, page: tifffile.TiffPage) 
 def _check_segments(page: tifffile.TiffPage, file_bytes: int) -> None:
     """Refuse strips or tiles that are missing or cut; tifffile would fill them with zeros."""
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    if not segments or any(count <= 0 or offset + count > file_bytes for offset, count in segments):
+    if len(segments) < math.prod(page.chunked) or any(
+        count <= 0 or offset + count > file_bytes for offset, count in segments
+    ):
         raise Refusal("is damaged or truncated (its pixel data end before they should)")
     is_plain = page.compression == 1 and not page.is_tiled
     if is_plain and sum(page.databytecounts) * 8 < page.size * page.bitspersample:
