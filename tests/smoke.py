@@ -1,7 +1,7 @@
-"""Try an installed syncgan from end to end in a minute: ``python tests/smoke.py``, in an environment with the wheel alone.
+"""Try an installed syncgan from end to end in a minute: ``python tests/smoke.py``, where only the wheel is installed.
 
-Needs nothing but what the wheel brings. Tells by its exit code whether masks, training, saving, sampling, wrapping and every command
-work with the versions that are installed; what they give is judged by the tests.
+Needs nothing but what the wheel brings. Tells by its exit code whether masks, training, saving, sampling, wrapping and
+every command work with the versions that are installed; what they give is judged by the tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ FEW = ("mask_gan.warm_start_steps=1", "mask_gan.steps=2", "image_gan.steps=2", "
 
 
 def main() -> None:
-    names = ("syncgan", "torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "opencv-python-headless")
+    names = (
+        "syncgan",
+        "torch",
+        "torchvision",
+        "numpy",
+        "scipy",
+        "scikit-image",
+        "scikit-learn",
+        "opencv-python-headless",
+    )
     print(f"python {sys.version.split()[0]},", ", ".join(f"{name} {metadata.version(name)}" for name in names))
     # What the oldest versions say of themselves is not ours; what syncgan's own lines cause is.
     warnings.filterwarnings("error", module="syncgan")
@@ -102,7 +111,7 @@ def commands() -> None:
 
 def syncgan(*words: str, codes: tuple[int, ...] = (0,)) -> dict:
     """Run a command in a process of its own and return the JSON of its last line."""
-    command = [sys.executable, "-m", "syncgan", *words, *(["--json"])]
+    command = [sys.executable, "-m", "syncgan", *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in codes, f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     print("syncgan", words[0], "- exit code", done.returncode)
