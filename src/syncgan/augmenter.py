@@ -239,8 +239,8 @@ class SynCGANAugmenter:
     def sample_masks(self, class_name: str | int, n: int, *, seed: int = 0) -> Tensor:
         """Draw the masks of `sample` without rendering them: (n, S, S) uint8, values 0 .. L-1.
 
-        `class_name`, `n` and `seed` are as for `sample`. Where a sample filter is set (``filters.samples``), `sample` may
-        have drawn some of them again.
+        `class_name`, `n` and `seed` are as for `sample`. Where a sample filter is set (``filters.samples``), `sample`
+        may have drawn some of them again.
         """
         index = self._class_index(class_name)
         sampler, n, seed = self._sampler(), _whole_number(n), _whole_seed(seed)
