@@ -1,6 +1,6 @@
 """Draw real | mask | synthetic of a run: the picture in the README and in the tutorial.
 
-    python benchmarks/picture.py RUN DATA [--out docs/images/samples.png] [--count 3] [--seed 0] [--side 96]
+    python benchmarks/picture.py RUN DATA [--out docs/images/samples.png] [--count 3] [--seed 0] [--side 86]
 
 Nothing is chosen: a row a class shows the first images of its folder in DATA, and the first samples of `--seed` with
 the masks that they were rendered from. The palette is cut to 256 colours, so that the picture stays small.
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("samples.png"))
     parser.add_argument("--count", type=int, default=3, help="images of each kind in a row")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--side", type=int, default=96, help="of one image in the picture, in pixels")
+    parser.add_argument("--side", type=int, default=86, help="of one image in the picture, in pixels")
     options = parser.parse_args()
     augmenter = SynCGANAugmenter.load(options.run, device="cpu")
     folders, _ = load_class_folders(options.data)
