@@ -40,4 +40,4 @@ for row, name in zip((0, 3), augmenter.classes_, strict=True):
 for axes in grid.flat:
     axes.axis("off")
 figure.savefig(options.out)
-print(options.out, "shows real images, drawn masks and synthetic images of", ", ".join(augmenter.classes_))
+print("drawn: real images, masks and synthetic images of", ", ".join(augmenter.classes_))
