@@ -95,6 +95,8 @@ def commands() -> None:
                 phantom[index][0].save(path)
     few = [word for setting in (*FEW, "mask_gan.generator=mosaic") for word in ("--set", setting)]
     trains = ["--preset", "tiny", *few]
+    for words in ((), ("fit",)):
+        subprocess.run([sys.executable, "-m", "syncgan", *words, "--help"], capture_output=True, check=True)
     told = syncgan("plugins")
     assert any(row["name"] == "mosaic" for row in told["plugins"])
     syncgan("doctor", "data", *trains)
