@@ -17,6 +17,8 @@ extensions = [
     "sphinx.ext.autosummary",
     "myst_parser",
     "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "gallery",
     "command_tables",
     "settings_tables",
 ]
@@ -38,3 +40,17 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 templates_path = ["_templates"]
+
+# Scripts are shown as they are; only the quick start is run while the site is built, for its picture. The tests run
+# all of them.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/quickstart\.py",
+    "reset_argv": "gallery.arguments",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}

@@ -1,7 +1,10 @@
-"""Ask whether samples are copies of training images, and refuse to write them if they are.
+"""Audit samples for copies
+========================
 
-python examples/audit.py                        (fits on the built-in phantom, writes the folder `audited`)
-python examples/audit.py --quick                (a few steps only)
+Ask whether samples are copies of training images, and refuse to write them if they are::
+
+    python examples/audit.py                        (fits on the built-in phantom, writes the folder `audited`)
+    python examples/audit.py --quick                (a few steps only)
 """
 
 import argparse

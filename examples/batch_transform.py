@@ -1,7 +1,10 @@
-"""Draw fresh synthetic images for every batch, on the device, inside the training loop, and blend after that.
+"""Draw fresh samples for every batch
+==================================
 
-python examples/batch_transform.py              (the built-in phantom)
-python examples/batch_transform.py --quick      (a few steps only)
+Draw fresh synthetic images for every batch, on the device, inside the training loop, and blend after that::
+
+    python examples/batch_transform.py              (the built-in phantom)
+    python examples/batch_transform.py --quick      (a few steps only)
 """
 
 import argparse

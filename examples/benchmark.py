@@ -1,7 +1,10 @@
-"""Ask whether synthetic images help a classifier: splits, arms, intervals and a verdict in words.
+"""Benchmark an arm of your own
+============================
 
-python examples/benchmark.py DATA               (DATA: one folder a class; hours on a CPU)
-python examples/benchmark.py --quick            (the built-in phantom, far too short for a verdict)
+Ask whether synthetic images help a classifier: splits, arms, intervals and a verdict in words::
+
+    python examples/benchmark.py DATA               (DATA: one folder a class; hours on a CPU)
+    python examples/benchmark.py --quick            (the built-in phantom, far too short for a verdict)
 """
 
 import argparse

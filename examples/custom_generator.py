@@ -1,7 +1,9 @@
-"""Bring your own generators: masks that are drawn by rule, and a small renderer that syncgan trains.
+"""Bring your own generators
+=========================
 
-python examples/custom_generator.py             (fits on the built-in phantom, writes samples.png)
-python examples/custom_generator.py --quick     (a few steps only)
+Bring your own generators: masks that are drawn by rule, and a small renderer that syncgan trains::
+
+    python examples/custom_generator.py [--quick]       (fits on the built-in phantom, writes samples.png)
 """
 
 import argparse
@@ -11,12 +13,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-import syncgan
-from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan import IMAGE_GENERATORS, MASK_GENERATORS, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.testing import check_image_generator, check_mask_generator
 
 
-@syncgan.MASK_GENERATORS.register("turned")
+@MASK_GENERATORS.register("turned")
 class Turned:
     """An object that learns by itself: it keeps real masks and turns them by quarters."""
 
@@ -24,9 +25,8 @@ class Turned:
         self.masks = torch.from_numpy(masks)
 
     def sample(self, n, label=None, seed=0):
-        draws = [np.random.default_rng([seed, position]) for position in range(n)]
-        chosen = [self.masks[draw.integers(len(self.masks))].numpy() for draw in draws]
-        return np.stack([np.rot90(mask, draw.integers(4)) for mask, draw in zip(chosen, draws, strict=True)])
+        draws = (np.random.default_rng([seed, position]) for position in range(n))
+        return np.stack([np.rot90(self.masks[draw.integers(len(self.masks))], draw.integers(4)) for draw in draws])
 
     def state_dict(self):
         return {"masks": self.masks}
@@ -35,7 +35,7 @@ class Turned:
         self.masks = state["masks"]
 
 
-@syncgan.IMAGE_GENERATORS.register("dilated")
+@IMAGE_GENERATORS.register("dilated")
 class Dilated(nn.Module):
     """A network that syncgan trains: one-hot maps (N, L, S, S) to images (N, 3, S, S) before tanh."""
 

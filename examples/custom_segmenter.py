@@ -1,6 +1,9 @@
-"""Bring your own segmenter: a function of one image, registered under a name.
+"""Bring your own segmenter
+========================
 
-python examples/custom_segmenter.py             (writes overlays of two segmenters to the folder `overlays`)
+Bring your own segmenter: a function of one image, registered under a name::
+
+    python examples/custom_segmenter.py             (writes overlays of two segmenters to the folder `overlays`)
 """
 
 import argparse

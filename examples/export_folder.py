@@ -1,7 +1,10 @@
-"""Write synthetic images as an image folder with masks and a manifest, and read them back.
+"""Write an image folder
+=====================
 
-python examples/export_folder.py                (fits on the built-in phantom)
-python examples/export_folder.py --model RUN    (samples the model of a run folder)
+Write synthetic images as an image folder with masks and a manifest, and read them back::
+
+    python examples/export_folder.py                (fits on the built-in phantom)
+    python examples/export_folder.py --model RUN    (samples the model of a run folder)
 """
 
 import argparse

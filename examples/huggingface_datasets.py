@@ -1,8 +1,11 @@
-"""Fit on a Hugging Face dataset, train with it, and read exported images back as one.
+"""Use Hugging Face datasets
+=========================
 
-pip install datasets
-python examples/huggingface_datasets.py             (the built-in phantom; nothing is downloaded)
-python examples/huggingface_datasets.py --quick     (a few steps only)
+Fit on a Hugging Face dataset, train with it, and read exported images back as one::
+
+    pip install datasets
+    python examples/huggingface_datasets.py             (the built-in phantom; nothing is downloaded)
+    python examples/huggingface_datasets.py --quick     (a few steps only)
 """
 
 import argparse

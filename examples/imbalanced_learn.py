@@ -1,8 +1,11 @@
-"""Balance classes by synthetic images inside a pipeline of imbalanced-learn.
+"""Balance classes in imbalanced-learn
+===================================
 
-pip install 'syncgan[imbalanced]'
-python examples/imbalanced_learn.py             (a few minutes on a laptop)
-python examples/imbalanced_learn.py --quick     (a few steps only)
+Balance classes by synthetic images inside a pipeline of imbalanced-learn::
+
+    pip install 'syncgan[imbalanced]'
+    python examples/imbalanced_learn.py             (a few minutes on a laptop)
+    python examples/imbalanced_learn.py --quick     (a few steps only)
 """
 
 import argparse

@@ -1,7 +1,10 @@
-"""Interrupt a training and go on with it: the same weights, bit for bit, as without the interruption.
+"""Resume a training
+=================
 
-python examples/resume.py                       (the built-in phantom, about a minute)
-python examples/resume.py --quick               (a few steps only)
+Interrupt a training and go on with it: the same weights, bit for bit, as without the interruption::
+
+    python examples/resume.py                       (the built-in phantom, about a minute)
+    python examples/resume.py --quick               (a few steps only)
 """
 
 import argparse

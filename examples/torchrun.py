@@ -1,7 +1,10 @@
-"""Fit on several GPUs, or in several processes: the same script, started by torchrun.
+"""Train in several processes
+==========================
 
-torchrun --nproc-per-node 2 examples/torchrun.py            (each process takes half of every batch)
-python examples/torchrun.py --quick                         (one process, a few steps)
+Fit on several GPUs, or in several processes: the same script, started by torchrun::
+
+    torchrun --nproc-per-node 2 examples/torchrun.py            (each process takes half of every batch)
+    python examples/torchrun.py --quick                         (one process, a few steps)
 """
 
 import argparse

@@ -1,7 +1,10 @@
-"""Train a torchvision ResNet-18 on real and synthetic images together.
+"""Train on real and synthetic images
+==================================
 
-python examples/train_with_wrap.py DATA         (DATA: one folder a class)
-python examples/train_with_wrap.py --quick      (the built-in phantom, a few steps)
+Train a torchvision ResNet-18 on real and synthetic images together::
+
+    python examples/train_with_wrap.py DATA         (DATA: one folder a class)
+    python examples/train_with_wrap.py --quick      (the built-in phantom, a few steps)
 """
 
 import argparse

@@ -239,7 +239,8 @@ class SynCGANAugmenter:
     def sample_masks(self, class_name: str | int, n: int, *, seed: int = 0) -> Tensor:
         """Draw the masks of `sample` without rendering them: (n, S, S) uint8, values 0 .. L-1.
 
-        Where a sample filter is set (``filters.samples``), `sample` may have drawn some of them again.
+        `class_name`, `n` and `seed` are as for `sample`. Where a sample filter is set (``filters.samples``), `sample`
+        may have drawn some of them again.
         """
         index = self._class_index(class_name)
         sampler, n, seed = self._sampler(), _whole_number(n), _whole_seed(seed)
@@ -438,7 +439,7 @@ class SynCGANAugmenter:
         return self
 
     def save(self, folder: Path | str) -> None:
-        """Write everything needed to sample as safetensors and manifest, without any image; see `load`."""
+        """Write all that sampling needs into a folder, as safetensors and manifest, without any image; see `load`."""
         self._require_fitted()
         # A mask GAN that all classes share is written once.
         models = {f"mask_gan-{index:03d}": model.state() for index, model in enumerate(dict.fromkeys(self.mask_gans_))}

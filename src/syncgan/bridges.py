@@ -67,7 +67,7 @@ class SynCGANSampler(BaseEstimator):  # type: ignore[misc]
         self.augmenter = augmenter
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
-        """Decide how many images each class gets, and learn to draw them; see `fit_resample`."""
+        """Decide how many images each class of `X`, `y` gets, and learn to draw them; see `fit_resample`."""
         self._learn(*_checked(X, y))
         return self
 

@@ -133,6 +133,11 @@ class MaskExtractor:
         config : segmenter, its parameters and clean-up.
         levels : as for the constructor.
         segmenter : used instead of the configuration's, without that one's parameters.
+
+        Raises
+        ------
+        ConfigError
+            A parameter that is set twice, that the segmenter does not take, or that is out of bounds.
         """
         parameters = config.parameters if segmenter is None else {}
         twice = sorted(set(config.changed) & set(parameters))

@@ -199,10 +199,12 @@ class MaskToImageCGAN:
     def render(
         self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int], *, stain_seeds: Sequence[int] | None = None
     ) -> Tensor:
-        """Render maps (n, S, S) of class indices (n,), each under its own seed; see `generate`.
+        """Render maps, each under its own seed; see `generate`.
 
         Parameters
         ----------
+        maps, classes : (n, S, S) uint8 and (n,) int64.
+        item_seeds : the seed of each image's noise.
         stain_seeds : seeds of the stain's colours alone; None takes `item_seeds`.
         """
         self._require_fitted()
@@ -215,13 +217,13 @@ class MaskToImageCGAN:
         return torch.cat(parts)
 
     def save(self, folder: Path | str) -> None:
-        """Write the model as safetensors and manifest; see `load`."""
+        """Write the model into a folder, as safetensors and manifest; see `load`."""
         tensors, manifest = self.state()
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> MaskToImageCGAN:
-        """Read a model that `save` wrote, whatever device it was fitted on.
+        """Read a model from the folder that `save` wrote, whatever device it was fitted on.
 
         Raises
         ------
@@ -233,7 +235,7 @@ class MaskToImageCGAN:
             return cls.from_state(tensors, manifest, device=device)
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """Return tensors by group and a JSON-compatible description: all that `from_state` needs."""
+        """Return tensors, of any shape, by group and name, and a JSON-compatible description, for `from_state`."""
         self._require_fitted()
         tensors = {"generator": {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}}
         if self.stain_prior_ is not None:
@@ -257,7 +259,7 @@ class MaskToImageCGAN:
         *,
         device: str | torch.device = "auto",
     ) -> MaskToImageCGAN:
-        """Make a fitted model from what `state` returned."""
+        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device."""
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         model._start(manifest["levels"], tuple(manifest["label_values"]))
         model.generator_.load_state_dict(tensors["generator"])
@@ -290,7 +292,7 @@ class MaskToImageCGAN:
         return pairs, replace(held_out, classes=torch.tensor(classes))
 
     def is_network(self, levels: int) -> bool:
-        """Tell whether the configured generator is a network for our loop, not an object that fits itself."""
+        """Tell whether the generator for so many `levels` is a network for our loop, not an object that fits itself."""
         self._start(levels, ())
         return isinstance(self.generator_, nn.Module)
 

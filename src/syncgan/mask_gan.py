@@ -139,6 +139,8 @@ class MaskGAN:
             Before `fit` or `load`.
         UnknownNameError
             A label that it was not fitted on.
+        ConfigError
+            A negative `n`.
         """
         self._require_fitted()
         if n < 0:
@@ -156,6 +158,11 @@ class MaskGAN:
     def draw(self, item_seeds: Sequence[int], classes: Sequence[int] | None = None) -> Tensor:
         """Draw one mask per seed; each depends on its own seed (and class index) alone.
 
+        Parameters
+        ----------
+        item_seeds : the seed of each mask.
+        classes : the class index of each, (n,) int64; None for a GAN of one class.
+
         Returns
         -------
         (n, S, S) uint8 tensor on the model's device.
@@ -171,13 +178,13 @@ class MaskGAN:
         return torch.cat(parts)
 
     def save(self, folder: Path | str) -> None:
-        """Write the model as safetensors and manifest; see `load`."""
+        """Write the model into a folder, as safetensors and manifest; see `load`."""
         tensors, manifest = self.state()
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> MaskGAN:
-        """Read a model that `save` wrote, whatever device it was fitted on.
+        """Read a model from the folder that `save` wrote, whatever device it was fitted on.
 
         Raises
         ------
@@ -189,7 +196,7 @@ class MaskGAN:
             return cls.from_state(tensors, manifest, device=device)
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """Return tensors by group and a JSON-compatible description: all that `from_state` needs."""
+        """Return tensors, of any shape, by group and name, and a JSON-compatible description, for `from_state`."""
         self._require_fitted()
         tensors = {name: torch.as_tensor(value) for name, value in self.generator_.state_dict().items()}
         manifest = {
@@ -210,7 +217,7 @@ class MaskGAN:
         *,
         device: str | torch.device = "auto",
     ) -> MaskGAN:
-        """Make a fitted model from what `state` returned."""
+        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device."""
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         model._start(manifest["levels"], tuple(manifest["label_values"]))
         model.generator_.load_state_dict(tensors["generator"])
@@ -220,7 +227,7 @@ class MaskGAN:
         return model
 
     def is_network(self, levels: int) -> bool:
-        """Tell whether the configured generator is a network for our loop, not an object that fits itself."""
+        """Tell whether the generator for so many `levels` is a network for our loop, not an object that fits itself."""
         self._start(levels, ())
         return isinstance(self.generator_, nn.Module)
 

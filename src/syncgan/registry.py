@@ -42,7 +42,14 @@ Plugin = TypeVar("Plugin", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """One row of a registry's listing: where a name comes from. Nothing has been imported to make it."""
+    """One row of a registry's listing: where a name comes from. Nothing has been imported to make it.
+
+    Attributes
+    ----------
+    registry, name : such as "segmenter" and "gmm".
+    origin : "built-in", "registered" here, or the distribution with its version.
+    target : where the plug-in is, as module:name.
+    """
 
     registry: str
     name: str
@@ -129,7 +136,13 @@ class Registry:
         return self._load_entry_point(candidates[0])
 
     def require(self, name: str) -> None:
-        """Refuse an unknown name, without importing a known one."""
+        """Refuse an unknown name, without importing a known one.
+
+        Raises
+        ------
+        UnknownNameError
+            Lists what exists and the nearest match.
+        """
         if name not in self:
             raise UnknownNameError(self._unknown(name))
 

@@ -76,7 +76,7 @@ class SynCGANConfig(ConfigSection):
 
     @classmethod
     def preset(cls, name: str) -> SynCGANConfig:
-        """Return a preset: ``"paper"`` (256 px), ``"default"`` (128 px) or ``"tiny"`` (32 px).
+        """Return the preset `name`: ``"paper"`` (256 px), ``"default"`` (128 px) or ``"tiny"`` (32 px).
 
         Raises
         ------
@@ -89,7 +89,7 @@ class SynCGANConfig(ConfigSection):
 
     @classmethod
     def load(cls, path: Path | str, *, preset: str = "default") -> SynCGANConfig:
-        """Read a ``.toml`` or ``.json`` file; keys that it leaves out have the preset's values.
+        """Read the ``.toml`` or ``.json`` file `path`; keys that it leaves out have the preset's values.
 
         Raises
         ------
@@ -105,7 +105,13 @@ class SynCGANConfig(ConfigSection):
             raise ConfigError(f"{path}: {error}") from None
 
     def save(self, path: Path | str) -> None:
-        """Write ``.toml`` or ``.json`` by the suffix; settings that are None are left out of TOML."""
+        """Write ``.toml`` or ``.json`` by the suffix of `path`; settings that are None are left out of TOML.
+
+        Raises
+        ------
+        ConfigError
+            Another suffix.
+        """
         from syncgan.storage import write_text
 
         path = Path(path)

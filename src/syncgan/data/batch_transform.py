@@ -111,17 +111,17 @@ class BatchTransform(nn.Module):
         return images, labels
 
     def set_step(self, step: int) -> None:
-        """Go to a step: the next batch is treated as number `step`, counted from 0."""
+        """Go to a step: the next batch is treated as number `step`, counted from 0; a negative one is a ConfigError."""
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
             raise ConfigError(f"expected a whole number of at least 0 as step, got {step!r}")
         self.step = int(step)
 
     def get_extra_state(self) -> Tensor:
-        """Return the step for the ``state_dict``."""
+        """Return the step for the ``state_dict``, a scalar."""
         return torch.tensor(self.step, dtype=torch.int64)
 
     def set_extra_state(self, state: Any) -> None:
-        """Take the step from a ``state_dict``."""
+        """Take the step from `state`, that of a ``state_dict``."""
         self.set_step(int(state))
 
     def extra_repr(self) -> str:

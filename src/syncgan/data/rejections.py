@@ -99,7 +99,7 @@ class Rejections:
 
     @classmethod
     def from_dict(cls, counts: Mapping[str, Mapping[str, Any]]) -> Rejections:
-        """Return what `as_dict` described."""
+        """Return what `as_dict` described by `counts`."""
         return cls({name: ClassRejections(**one) for name, one in counts.items()})
 
     def lines(self) -> list[str]:

@@ -60,7 +60,7 @@ class Samples:
 
     @classmethod
     def of(cls, images: Tensor, masks: Tensor, labels: Tensor) -> Samples:
-        """Wrap plain tensors as torchvision's ``tv_tensors``."""
+        """Wrap plain tensors `images`, `masks` and `labels` as torchvision's ``tv_tensors``."""
         from torchvision import tv_tensors
 
         return cls(tv_tensors.Image(images), tv_tensors.Mask(masks), labels)

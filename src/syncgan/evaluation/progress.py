@@ -193,7 +193,10 @@ def _plan(event: FitEvent) -> list[str]:
     if augmenter.excluded_:
         lines += reasons(f"images left out because their mask failed: {len(augmenter.excluded_)}", augmenter.excluded_)
     masks = f"a mask GAN for each of {len(counts)} classes"
-    if "mask_gan" in event.stages and not any(stage.startswith("mask_gan/") for stage in event.stages):
+    one_each = any(stage.startswith("mask_gan/") for stage in event.stages)
+    if not one_each and "mask_gan" not in event.stages:
+        masks = f"a mask generator for each of {len(counts)} classes, which fits itself"
+    elif not one_each:
         masks = f"one mask GAN for all {len(counts)} classes"
     elif "mask_gan" in event.stages:
         masks = f"one mask GAN on all masks as a start, {masks}"

@@ -56,7 +56,7 @@ def check_discriminator(factory: Plugin, *, levels: int = 2) -> None:
 
 
 def discriminator_rules(factory: Plugin, *, levels: int = 2) -> list[Rule]:
-    """Return the rules of `check_discriminator` one by one."""
+    """Return the rules, see `check_discriminator`, one by one."""
     trial = _Discriminator(factory, levels)
     return [
         Rule("it gives finite logits (N, 1, h, w), told the class or not", trial.gives_logits),

@@ -52,7 +52,7 @@ def check_sample_filter(plugin: Plugin, *, levels: int = 2, **parameters: Any) -
 
 
 def sample_filter_rules(plugin: Plugin, *, levels: int = 2, **parameters: Any) -> list[Rule]:
-    """Return the rules of `check_sample_filter` one by one; the filter is fitted when one of them is called."""
+    """Return the rules, see `check_sample_filter`, one by one; the filter is fitted when one of them is called."""
     trial = _Filter(plugin, levels, parameters)
     return [
         Rule(_LEARNS, trial.gives_verdicts),

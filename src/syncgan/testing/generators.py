@@ -61,12 +61,12 @@ def check_image_generator(factory: Plugin, *, levels: int = 2) -> None:
 
 
 def mask_generator_rules(factory: Plugin, *, levels: int = 2) -> list[Rule]:
-    """Return the rules of `check_mask_generator` one by one; nothing is fitted before one is called."""
+    """Return the rules, see `check_mask_generator`, one by one; nothing is fitted before one is called."""
     return _Generator("mask generator", lambda: _mask_games(factory, levels), _LEARNS_MASKS).rules()
 
 
 def image_generator_rules(factory: Plugin, *, levels: int = 2) -> list[Rule]:
-    """Return the rules of `check_image_generator` one by one; nothing is fitted before one is called."""
+    """Return the rules, see `check_image_generator`, one by one; nothing is fitted before one is called."""
     return _Generator("image generator", lambda: _image_games(factory, levels), _LEARNS_IMAGES).rules()
 
 

@@ -56,7 +56,7 @@ def check_segmenter(segmenter: str | Callable[..., Any], **parameters: Any) -> N
 
 
 def segmenter_rules(segmenter: str | Callable[..., Any], **parameters: Any) -> list[Rule]:
-    """Return the rules of `check_segmenter` one by one; the segmenter is made and called when one of them is.
+    """Return the rules, see `check_segmenter`, one by one; the segmenter is made and called when one of them is.
 
     Examples
     --------

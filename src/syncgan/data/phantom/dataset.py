@@ -140,11 +140,11 @@ class Phantom:
         return photograph(concentration, absorbance(stain, stream), self.image_size, stream)
 
     def mask(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return the exact nucleus mask of one item, (H, W) uint8 in {0, 1}."""
+        """Return the exact nucleus mask of item `index`, (H, W) uint8 in {0, 1}."""
         return (self.instances(index) > 0).astype(np.uint8)
 
     def instances(self, index: int) -> npt.NDArray[np.int32]:
-        """Return the labels of one item's nuclei, (H, W) int32: 0 background, 1..n the visible nuclei."""
+        """Return the labels of the nuclei of item `index`, (H, W) int32: 0 background, 1..n the visible nuclei."""
         return label_nuclei(self._scene(index), self.image_size)
 
     def _place(self, index: int) -> tuple[int, int]:

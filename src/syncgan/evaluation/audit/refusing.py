@@ -92,6 +92,8 @@ def copy_check(
     ------
     ConfigError
         A share that is none.
+    DataError
+        From the check: too many copies, an audit that cannot see copies, or samples of another model.
     """
     if not 0 <= most <= 1:
         raise ConfigError(f"expected a share of copies from 0 to 1, got {most}; 0.05 lets 5 % pass")

@@ -48,7 +48,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with the names of their classes, and their groups and names where these are known."""
+    """Images with the names of their classes, and their groups and names where these are known.
+
+    Attributes
+    ----------
+    images : (N, 3, H, W) uint8 tensor, or a list of (H, W, 3) uint8 arrays.
+    labels, groups, names : one an image.
+    """
 
     images: Any
     labels: tuple[str, ...]

@@ -72,7 +72,7 @@ class Duplicates:
     def of(
         cls, same: SameImages, files: Sequence[str], classes: Sequence[str], groups: Sequence[str] | None
     ) -> Duplicates:
-        """Name the members of a set; `files`, `classes` and `groups` are aligned with the images."""
+        """Name the members of the set `same`; `files`, `classes` and `groups` are aligned with the images."""
         return cls(
             files=tuple(files[at] for at in same.members),
             classes=tuple(dict.fromkeys(classes[at] for at in same.members)),

@@ -106,7 +106,13 @@ class ImageComparison:
     mask_priors: Mapping[Any, PriorComparison] = field(default_factory=dict)
 
     def row(self, metric: str, features: str | None = None) -> MetricRow:
-        """Return the row of a metric in a feature space, or in the first that has it."""
+        """Return the row of a metric in the space `features`, or in the first that has it.
+
+        Raises
+        ------
+        DataError
+            There is no such row; the message lists those there are.
+        """
         for row in self.rows:
             if row.metric == metric and features in (None, row.features):
                 return row
@@ -195,6 +201,12 @@ def compare_features(
     ----------
     synthetic, real : (N, D) and (M, D).
     name : of the features. "FID" and "KID" are said only where it is `features.INCEPTION`.
+    labels, groups, repeats, seed : see `compare_images`.
+
+    Raises
+    ------
+    DataError
+        As for `compare_images`, or features that are not finite.
     """
     kinds = _labels(labels, len(synthetic), len(real))
     draws = _usable(draw_alike(kinds[1], kinds[0], group_of_each(real, groups), repeats=repeats, seed=seed))

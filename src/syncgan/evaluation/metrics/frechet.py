@@ -28,6 +28,11 @@ def frechet_distance(first: Features, second: Features) -> float:
     ----------
     first, second : (N, D) and (M, D), at least two images each.
 
+    Raises
+    ------
+    DataError
+        Fewer than two images on a side.
+
     References
     ----------
     Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017.

@@ -50,6 +50,11 @@ def kernel_distance(first: Features, second: Features) -> float:
     -------
     About 0 for sets from one distribution (it may be negative), larger the more they differ.
 
+    Raises
+    ------
+    DataError
+        Fewer than two images on a side.
+
     References
     ----------
     Binkowski et al., "Demystifying MMD GANs", ICLR 2018: ``k(x, y) = (x . y / D + 1) ** 3``.
@@ -82,7 +87,9 @@ def kernel_distance_interval(
 
     Parameters
     ----------
+    first, second : (N, D) and (M, D).
     groups : the group of each image of `second`; groups are then resampled whole.
+    repeats, seed : halves that are drawn, and their seed.
 
     Raises
     ------
@@ -124,6 +131,7 @@ def real_against_real(
     size : images wanted in each set; less where there are not twice as many.
     groups : one an image; no group comes to lie on both sides.
     labels : one an image; both sides then have equally many images of each class, as nearly equal in all as can be.
+    repeats, seed : pairs of sets that are drawn, and their seed.
 
     Raises
     ------

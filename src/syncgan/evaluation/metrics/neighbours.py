@@ -35,7 +35,7 @@ class Distances:
 
     @classmethod
     def of(cls, synthetic: Matrix, real: Matrix) -> Distances:
-        """Measure them between features (M, D) and (N, D)."""
+        """Measure them between features `synthetic` (M, D) and `real` (N, D)."""
         from scipy.spatial.distance import cdist
 
         return cls(cdist(real, real), cdist(synthetic, synthetic), cdist(synthetic, real))
@@ -43,6 +43,16 @@ class Distances:
 
 def precision(distances: Distances, *, neighbours: int = 3) -> float:
     """Return the share of synthetic images that lie within a real image's distance to its k-th nearest real one.
+
+    Parameters
+    ----------
+    distances : see `Distances`.
+    neighbours : k.
+
+    Raises
+    ------
+    DataError
+        No more than k images.
 
     References
     ----------
@@ -52,13 +62,38 @@ def precision(distances: Distances, *, neighbours: int = 3) -> float:
 
 
 def recall(distances: Distances, *, neighbours: int = 3) -> float:
-    """Return the share of real images within the distance of a synthetic image to its k-th nearest synthetic one."""
+    """Return the share of real images within the distance of a synthetic image to its k-th nearest synthetic one.
+
+    Parameters
+    ----------
+    distances : see `Distances`.
+    neighbours : k.
+
+    Raises
+    ------
+    DataError
+        No more than k images.
+
+    References
+    ----------
+    Kynkaanniemi et al., as for `precision`.
+    """
     within = distances.between <= _radii(distances.synthetic, neighbours)[:, None]
     return float(within.any(axis=0).mean())
 
 
 def density(distances: Distances, *, neighbours: int = 5) -> float:
     """Return how many real neighbourhoods a synthetic image lies in, in units of k; 1 is expected for real images.
+
+    Parameters
+    ----------
+    distances : see `Distances`.
+    neighbours : k.
+
+    Raises
+    ------
+    DataError
+        No more than k images.
 
     References
     ----------
@@ -69,14 +104,41 @@ def density(distances: Distances, *, neighbours: int = 5) -> float:
 
 
 def coverage(distances: Distances, *, neighbours: int = 5) -> float:
-    """Return the share of real images with a synthetic image nearer than their k-th nearest real one (Naeem et al.)."""
+    """Return the share of real images with a synthetic image nearer than their k-th nearest real one.
+
+    Parameters
+    ----------
+    distances : see `Distances`.
+    neighbours : k.
+
+    Raises
+    ------
+    DataError
+        No more than k images.
+
+    References
+    ----------
+    Naeem et al., as for `density`.
+    """
     return float((distances.between.min(axis=0) <= _radii(distances.real, neighbours)).mean())
 
 
 def label_agreement(
     distances: Distances, synthetic_labels: NDArray[Any], real_labels: NDArray[Any], *, neighbours: int = 5
 ) -> float:
-    """Return the mean share of an image's k nearest real images that bear its own label."""
+    """Return the mean share of an image's k nearest real images that bear its own label.
+
+    Parameters
+    ----------
+    distances : see `Distances`.
+    neighbours : k.
+    synthetic_labels, real_labels : (M,) and (N,).
+
+    Raises
+    ------
+    DataError
+        No more than k images.
+    """
     _enough(len(real_labels), neighbours - 1)
     nearest = np.argpartition(distances.between, neighbours - 1, axis=1)[:, :neighbours]
     return float((real_labels[nearest] == synthetic_labels[:, None]).mean())

@@ -11,7 +11,7 @@ Features = NDArray[np.float64]
 
 
 def mean_pairwise_distance(features: Features) -> float:
-    """Return the mean Euclidean distance between all pairs of rows; 0 for fewer than two."""
+    """Return the mean Euclidean distance between all pairs of rows of `features` (N, D); 0 for fewer than two."""
     from scipy.spatial.distance import pdist
 
     return float(pdist(features).mean()) if len(features) > 1 else 0.0
@@ -20,7 +20,7 @@ def mean_pairwise_distance(features: Features) -> float:
 def vendi_score(features: Features) -> float:
     """Return the Vendi score: the effective number of different images, 1 when all are the same and N at most.
 
-    The exponential of the entropy of the eigenvalues of the cosine similarities, divided by N.
+    The exponential of the entropy of the eigenvalues of the cosine similarities of `features` (N, D), divided by N.
 
     References
     ----------

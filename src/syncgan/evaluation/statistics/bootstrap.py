@@ -97,7 +97,7 @@ class Interval:
     splits: int
 
     def within(self, least: float, most: float) -> Interval:
-        """Return the interval without what lies outside of the values that are possible.
+        """Return the interval without what lies outside of the values that are possible, `least` to `most`.
 
         Examples
         --------
