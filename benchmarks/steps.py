@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from syncgan import SynCGANConfig, rng
+from syncgan.networks.folding import folded
 from syncgan.networks.image_generators import unet
 from syncgan.networks.patchgan import patchgan
 from syncgan.training.distributed import Ranks
@@ -37,7 +38,7 @@ def forward(kind: str, *, batch: int, size: int, width: int, precision: str, dev
     if kind == "syncgan":
         network = _config(size, width).image_gan
         generator = unet(config=network, levels=LEVELS, image_size=size, classes=0).eval()
-        generator.to(device, memory_format=torch.channels_last)
+        generator = folded(generator.to(device, memory_format=torch.channels_last))
     else:
         generator = UNet256(LEVELS, 3, up=_UP[kind], width=width, size=size).eval().to(device)
     automatic = Precision(precision, torch.device(device))

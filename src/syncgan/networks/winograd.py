@@ -26,7 +26,10 @@ __all__ = ["Conv4x4", "minimal_convolution"]
 # backward, with 64 to 512 channels and sides of 16 to 128. Forward alone, a strided convolution gains nothing.
 _WORTH_OUTPUTS = {1: 500, 2: 2000}
 _WORTH_CHANNELS = 64
-_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0)
+_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
+
+# Outputs of a tile along each axis: sides are mostly multiples of four. A larger tile would round too coarsely.
+_TILE = 4
 
 
 class Conv4x4(nn.Conv2d):
@@ -57,10 +60,10 @@ def minimal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     n, _, height, width = x.shape
     height_out, width_out = (height - 2) // stride + 1, (width - 2) // stride + 1
     taps = 4 // stride
-    to_outputs, of_weights, of_inputs = (matrix.to(x.dtype) for matrix in _transforms(3, taps))
+    to_outputs, of_weights, of_inputs = (matrix.to(x.dtype) for matrix in _transforms(_TILE, taps))
     out, channels = weight.shape[0], weight.shape[1] * stride**2
-    tile = 3 + taps - 1
-    rows, columns = -(-height_out // 3), -(-width_out // 3)
+    tile = _TILE + taps - 1
+    rows, columns = -(-height_out // _TILE), -(-width_out // _TILE)
 
     tiles = _Tiles.apply(x.permute(0, 2, 3, 1), rows, columns, tile, stride)  # (tile^2, n * rows * columns * channels)
     inputs = (of_inputs @ tiles).view(tile**2, -1, channels)
@@ -68,8 +71,8 @@ def minimal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     filters = weight.reshape(out, -1, taps, stride, taps, stride).permute(2, 4, 0, 3, 5, 1)
     filters = (of_weights @ filters.reshape(taps**2, -1)).view(tile**2, out, channels)
     products = torch.bmm(inputs, filters.transpose(1, 2))
-    y = (to_outputs @ products.view(tile**2, -1)).view(3, 3, n, rows, columns, out)
-    y = y.permute(2, 3, 0, 4, 1, 5).reshape(n, 3 * rows, 3 * columns, out)[:, :height_out, :width_out]
+    y = (to_outputs @ products.view(tile**2, -1)).view(_TILE, _TILE, n, rows, columns, out)
+    y = y.permute(2, 3, 0, 4, 1, 5).reshape(n, _TILE * rows, _TILE * columns, out)[:, :height_out, :width_out]
     y = y.contiguous() if bias is None else y + bias
     return y.permute(0, 3, 1, 2)
 
@@ -143,9 +146,10 @@ class _Untiled(torch.autograd.Function):
 
 
 def _padded(rows: int, columns: int, tile: int, stride: int) -> tuple[int, int]:
-    return stride * (3 * (rows - 1) + tile), stride * (3 * (columns - 1) + tile)
+    return stride * (_TILE * (rows - 1) + tile), stride * (_TILE * (columns - 1) + tile)
 
 
 def _places(offset: int, phase: int, count: int, stride: int) -> slice:
     first = stride * offset + phase
-    return slice(first, first + 3 * stride * (count - 1) + 1, 3 * stride)
+    step = _TILE * stride
+    return slice(first, first + step * (count - 1) + 1, step)
