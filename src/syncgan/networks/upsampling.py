@@ -50,7 +50,7 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def commuted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return what `plain` returns, up to rounding, as one matrix product and two passes over the output."""
     n, _, height, width = x.shape
-    taps = F.linear(x.permute(0, 2, 3, 1), _tap_rows(weight)).view(n, height, width, 3, 3, len(weight))
+    taps = _Mix.apply(x.permute(0, 2, 3, 1), weight).view(n, height, width, 3, 3, len(weight))
     laid_out = _LayOut.apply(taps).permute(0, 3, 1, 2)
     y: Tensor = _Blur.apply(laid_out, None if bias is None else bias.to(laid_out.dtype))
     return y
@@ -71,6 +71,26 @@ def commuted_for_compilers(x: Tensor, weight: Tensor, bias: Tensor | None) -> Te
 def _tap_rows(weight: Tensor) -> Tensor:
     """Return (9 D, C): the rows of tap (0, 0), of tap (0, 1), ..."""
     return weight.permute(2, 3, 0, 1).flatten(0, 2)
+
+
+class _Mix(torch.autograd.Function):
+    """(N, H, W, C) and (D, C, 3, 3) -> (N, H, W, 9 D); keeps the weights themselves, not their copy in other order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, _tap_rows(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = (gradient @ _tap_rows(weight).to(gradient.dtype)).to(x.dtype)
+        if ctx.needs_input_grad[1]:
+            rows = gradient.flatten(0, 2).T @ x.flatten(0, 2).to(gradient.dtype)
+            of_weight = rows.view(3, 3, *weight.shape[:2]).permute(2, 3, 0, 1).to(weight.dtype)
+        return of_x, of_weight
 
 
 def _moves(length: int) -> list[tuple[slice, int, slice, float]]:
