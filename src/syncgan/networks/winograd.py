@@ -28,8 +28,9 @@ _WORTH_OUTPUTS = {1: 500, 2: 2000}
 _WORTH_CHANNELS = 64
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
 
-# Outputs of a tile along each axis: sides are mostly multiples of four. A larger tile would round too coarsely.
-_TILE = 4
+# Outputs of a tile along each axis, by stride. Four divide most sides; with stride two the larger transforms cost what
+# they save. A still larger tile would round too coarsely.
+_TILE_OUTPUTS = {1: 4, 2: 3}
 
 
 class Conv4x4(nn.Conv2d):
@@ -59,13 +60,20 @@ def minimal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     """Return ``F.conv2d(x, weight, bias, stride, padding=1)`` for a 4 x 4 `weight`, up to rounding."""
     n, _, height, width = x.shape
     height_out, width_out = (height - 2) // stride + 1, (width - 2) // stride + 1
-    taps = 4 // stride
-    to_outputs, out = _transforms(_TILE, taps)[0].to(x.dtype), len(weight)
-    rows, columns = -(-height_out // _TILE), -(-width_out // _TILE)
+    taps, side = 4 // stride, _TILE_OUTPUTS[stride]
+    to_outputs, of_weights, of_inputs = (matrix.to(x.dtype) for matrix in _transforms(side, taps))
+    out, channels = weight.shape[0], weight.shape[1] * stride**2
+    tile = side + taps - 1
+    rows, columns = -(-height_out // side), -(-width_out // side)
 
-    products: Tensor = _Products.apply(x.permute(0, 2, 3, 1), weight, rows, columns, stride)
-    y = (to_outputs @ products.flatten(1)).view(_TILE, _TILE, n, rows, columns, out)
-    y = y.permute(2, 3, 0, 4, 1, 5).reshape(n, _TILE * rows, _TILE * columns, out)[:, :height_out, :width_out]
+    tiles = _Tiles.apply(x.permute(0, 2, 3, 1), rows, columns, tile, stride)  # (tile^2, n * rows * columns * channels)
+    inputs = (of_inputs @ tiles).view(tile**2, -1, channels)
+    # (D, C, taps, s, taps, s) -> (taps, taps, D, s, s, C), the order of the channels of a block of pixels
+    filters = weight.reshape(out, -1, taps, stride, taps, stride).permute(2, 4, 0, 3, 5, 1)
+    filters = (of_weights @ filters.reshape(taps**2, -1)).view(tile**2, out, channels)
+    products = torch.bmm(inputs, filters.transpose(1, 2))
+    y = (to_outputs @ products.view(tile**2, -1)).view(side, side, n, rows, columns, out)
+    y = y.permute(2, 3, 0, 4, 1, 5).reshape(n, side * rows, side * columns, out)[:, :height_out, :width_out]
     y = y.contiguous() if bias is None else y + bias
     return y.permute(0, 3, 1, 2)
 
@@ -86,62 +94,6 @@ def _transforms(outputs: int, taps: int) -> tuple[Tensor, Tensor, Tensor]:
 
     inverse = np.linalg.inv(values(count)).T
     return tuple(torch.from_numpy(np.kron(m, m)) for m in (values(outputs).T, values(taps), inverse))  # type: ignore[return-value]
-
-
-class _Products(torch.autograd.Function):
-    """(N, H, W, C) and (D, C, 4, 4) -> (t * t, N * rows * columns, D) products of transformed inputs and weights.
-
-    For its gradient it keeps inputs and weights as they were given and transforms them again: transformed they take
-    twice the memory, which limits the batch.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, rows: int, columns: int, stride: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.sizes = (rows, columns, stride)
-        return torch.bmm(_inputs(x, *ctx.sizes), _filters(weight, stride).transpose(1, 2))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        of_x = of_weight = None
-        if ctx.needs_input_grad[0]:
-            of_x = _inputs_transposed(torch.bmm(gradient, _filters(weight, ctx.sizes[2])), x.shape, *ctx.sizes)
-        if ctx.needs_input_grad[1]:
-            products = torch.bmm(gradient.transpose(1, 2), _inputs(x, *ctx.sizes))
-            of_weight = _filters_transposed(products, weight.shape, ctx.sizes[2])
-        return of_x, of_weight, None, None, None
-
-
-def _inputs(x: Tensor, rows: int, columns: int, stride: int) -> Tensor:
-    """Return (t * t, N * rows * columns, s * s * C): transformed tiles of (N, H, W, C)."""
-    taps = 4 // stride
-    tile = _TILE + taps - 1
-    tiles: Tensor = _Tiles.apply(x, rows, columns, tile, stride)
-    transform = _transforms(_TILE, taps)[2].to(x.dtype)
-    return (transform @ tiles).view(tile**2, -1, stride**2 * x.shape[3])
-
-
-def _inputs_transposed(gradient: Tensor, shape: torch.Size, rows: int, columns: int, stride: int) -> Tensor:
-    taps = 4 // stride
-    transform = _transforms(_TILE, taps)[2].to(gradient.dtype)
-    tiles: Tensor = _Untiled.apply(transform.T @ gradient.flatten(1), *shape, rows, columns, _TILE + taps - 1, stride)
-    return tiles
-
-
-def _filters(weight: Tensor, stride: int) -> Tensor:
-    """Return (t * t, D, s * s * C): transformed weights, in the order of the channels of a block of pixels."""
-    taps = 4 // stride
-    blocks = weight.reshape(len(weight), -1, taps, stride, taps, stride).permute(2, 4, 0, 3, 5, 1)
-    transform = _transforms(_TILE, taps)[1].to(weight.dtype)
-    return (transform @ blocks.reshape(taps**2, -1)).view(len(transform), len(weight), -1)
-
-
-def _filters_transposed(gradient: Tensor, shape: torch.Size, stride: int) -> Tensor:
-    taps = 4 // stride
-    transform = _transforms(_TILE, taps)[1].to(gradient.dtype)
-    blocks = (transform.T @ gradient.flatten(1)).view(taps, taps, shape[0], stride, stride, shape[1])
-    return blocks.permute(2, 5, 0, 3, 1, 4).reshape(shape)
 
 
 class _Tiles(torch.autograd.Function):
@@ -195,10 +147,11 @@ class _Untiled(torch.autograd.Function):
 
 
 def _padded(rows: int, columns: int, tile: int, stride: int) -> tuple[int, int]:
-    return stride * (_TILE * (rows - 1) + tile), stride * (_TILE * (columns - 1) + tile)
+    side = _TILE_OUTPUTS[stride]
+    return stride * (side * (rows - 1) + tile), stride * (side * (columns - 1) + tile)
 
 
 def _places(offset: int, phase: int, count: int, stride: int) -> slice:
     first = stride * offset + phase
-    step = _TILE * stride
+    step = _TILE_OUTPUTS[stride] * stride
     return slice(first, first + step * (count - 1) + 1, step)

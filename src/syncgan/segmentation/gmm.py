@@ -221,7 +221,7 @@ def _bin_centres(bins: NDArray[np.integer[Any]], bits: int) -> Floats:
 
 def _centres(levels: NDArray[np.integer[Any]], bits: int) -> Floats:
     width = 256 / (1 << bits)
-    return levels * width + (width - 1) / 2
+    return levels.astype(np.float64) * width + (width - 1) / 2
 
 
 def _levels_of_bins(bins: NDArray[np.integer[Any]], bits: int) -> tuple[NDArray[np.integer[Any]], ...]:

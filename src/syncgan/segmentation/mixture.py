@@ -56,7 +56,7 @@ class Mixture:
         joint += third[:, None]
         return joint
 
-    def _coefficients(self) -> tuple[Floats, Floats, Floats]:
+    def _coefficients(self) -> tuple[Features, Features, Features]:
         """Return (K,), (K, 3) and (K, 3, 3): what the log of weight times density multiplies 1, x and x x^T by."""
         precisions = np.linalg.inv(self.covariances)
         linear = (precisions @ self.means[:, :, None])[..., 0]
