@@ -131,6 +131,9 @@ def draw(curves: dict[str, tuple[Curve, Callable[[int], float]]], file: Path) ->
         axes.set(title=what, xlabel=grows, ylabel="ms")
         axes.set_xticks(list(measured), [str(value) for value in measured], minor=False)
         axes.minorticks_off()
+        low, high = axes.get_ylim()
+        if high < 10 * low:  # less than a decade would make noise look like growth
+            axes.set_ylim(low / 2, high * 2)
     figure.axes[0].legend()
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
