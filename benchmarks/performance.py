@@ -26,7 +26,9 @@ from typing import Any
 import mask_speed
 import torch
 from measuring import Paired, in_child, paired, peak_growth
-from steps import forward, step
+from steps import forward, sample, step
+
+from syncgan import SynCGANConfig
 
 THREADS = 1
 
@@ -183,15 +185,24 @@ def gpu(options: Options) -> Iterator[Row]:
 
 
 def sampling(options: Options) -> Iterator[Row]:
-    """Compare rendering on the CPU."""
+    """Compare rendering on the CPU, in the chunks in which samples are rendered."""
+    chunk = SynCGANConfig().sampling.chunk_size
     for precision, goal in (("fp32", 1.6), ("bf16", 3.2)):
         figure = f"rendering, {precision}, against {NAMES['pix2pix']}"
         if precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
             yield Row(figure, goal, None, remark="this CPU does not multiply bf16")
             continue
-        sizes = {"batch": 4, "size": options.size, "width": options.width, "device": "cpu"}
+        sizes = {"batch": chunk, "size": options.size, "width": options.width, "device": "cpu"}
         tasks = (forward("syncgan", precision=precision, **sizes), forward("pix2pix", precision="fp32", **sizes))
-        yield compared(figure, goal, paired(*tasks, pairs=options.pairs), remark="4 images each")
+        found = paired(*tasks, pairs=options.pairs)
+        yield compared(figure, goal, found, remark=f"{chunk} images each")
+        whole = (sample(precision=precision, **sizes), tasks[1])
+        yield compared(
+            f"{figure}, masks of a decoder included",
+            goal,
+            paired(*whole, pairs=options.pairs),
+            remark="the same images",
+        )
 
 
 def memory(options: Options) -> Iterator[Row]:

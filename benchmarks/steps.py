@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from syncgan import SynCGANConfig, rng
+from syncgan.data.tensors import binarise, one_hot, to_uint8
+from syncgan.networks.folding import folded
 from syncgan.networks.image_generators import unet
+from syncgan.networks.mask_generators import decoder
 from syncgan.networks.patchgan import patchgan
 from syncgan.training.distributed import Ranks
 from syncgan.training.objectives import ImageBatch, ImageObjective
@@ -19,9 +22,10 @@ from syncgan.training.precision import Precision, memory_format
 from syncgan.training.state import TrainingState
 from syncgan.training.step import Stepper
 
-__all__ = ["STEPS", "forward", "step"]
+__all__ = ["STEPS", "forward", "sample", "step"]
 
 LEVELS = 2
+_MASK_SIDE = 64
 Task = Callable[[], object]
 
 
@@ -31,23 +35,37 @@ def step(kind: str, *, batch: int, size: int, width: int, precision: str, device
     return STEPS[kind](maps, images, width=width, precision=precision, device=device, compiled=compiled)
 
 
-def forward(kind: str, *, batch: int, size: int, width: int, precision: str, device: str) -> Task:
+def forward(kind: str, *, batch: int, size: int, width: int, precision: str, device: str) -> Callable[..., Tensor]:
     """Return one rendering of a batch, as each would sample."""
     maps, _ = _batch(batch, size, device)
     if kind == "syncgan":
         network = _config(size, width).image_gan
         generator = unet(config=network, levels=LEVELS, image_size=size, classes=0).eval()
-        generator.to(device, memory_format=torch.channels_last)
+        generator = folded(generator.to(device, memory_format=torch.channels_last))
     else:
         generator = UNet256(LEVELS, 3, up=_UP[kind], width=width, size=size).eval().to(device)
     automatic = Precision(precision, torch.device(device))
 
     @torch.inference_mode()
-    def render() -> Tensor:
+    def render(of: Tensor = maps) -> Tensor:
         with automatic.autocast():
-            return torch.tanh(generator(maps).float())
+            return torch.tanh(generator(of).float())
 
     return render
+
+
+def sample(*, batch: int, size: int, width: int, precision: str, device: str) -> Task:
+    """Return the drawing of a batch: noise to masks by the mask generator "decoder", masks to uint8 images."""
+    config = SynCGANConfig().mask_gan
+    masks = folded(decoder(config=config, levels=LEVELS, resolution=_MASK_SIDE, classes=0).eval().to(device))
+    render = forward("syncgan", batch=batch, size=size, width=width, precision=precision, device=device)
+    noise = torch.randn((batch, *masks.noise_shape), generator=torch.Generator().manual_seed(0)).to(device)
+
+    @torch.inference_mode()
+    def draw() -> Tensor:
+        return to_uint8(render(one_hot(binarise(masks(noise), size), LEVELS)))
+
+    return draw
 
 
 def _ours(maps: Tensor, images: Tensor, *, width: int, precision: str, device: str, compiled: bool) -> Task:

@@ -248,3 +248,12 @@ def test_mean_dice_on_real_images_is_above_the_floor(real_data, name, floor):
         image = np.array(Image.open(path).convert("RGB"))
         scores.append(dice(GMMSegmenter()(image), np.array(Image.open(folder / "masks" / path.name))))
     assert np.mean(scores) > floor
+
+
+def test_the_densities_of_all_colours_of_a_grid_are_those_of_each_colour():
+    levels = np.arange(8) * 32 + 15.5
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij")).reshape(3, -1)
+    counts = np.random.default_rng(0).random(grid.shape[1])
+    mixture = fit_mixture(grid, counts**8, components=3, bin_width=32, iterations=5)
+    expected = mixture.log_joint(quadratic_features(grid))
+    np.testing.assert_allclose(mixture.log_joint_of_grid(levels).reshape(3, -1), expected, rtol=1e-5, atol=1e-4)

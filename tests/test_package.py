@@ -36,6 +36,11 @@ def test_extracting_a_mask_from_an_array_does_not_import_torch():
     assert not {"torch", "torchvision"} & modules_after(used)
 
 
+def test_training_imports_little_besides_torch():
+    unneeded = {"torchvision", "sklearn", "skimage", "scipy", "matplotlib", "pandas", "joblib"}
+    assert not unneeded & modules_after("import syncgan.training.loop, syncgan.image_cgan, syncgan.mask_gan")
+
+
 @pytest.mark.parametrize("name", syncgan.__all__)
 def test_every_public_name_exists(name):
     assert getattr(syncgan, name) is not None

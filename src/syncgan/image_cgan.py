@@ -26,6 +26,7 @@ from syncgan.data.image_pairs import (
 from syncgan.data.stain import StainPrior
 from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError, warn_user
+from syncgan.networks.folding import FoldedCopy
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import needed_content, read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
@@ -268,7 +269,7 @@ class MaskToImageCGAN:
         model.history_, model.stop_reason_ = manifest["history"], manifest["stop_reason"]
         model.best_step_ = manifest["best_step"]
         if isinstance(model.generator_, nn.Module):
-            model.generator_.to(model.device_).eval()
+            model.generator_.to(model.device_).to(memory_format=memory_format(model.config_.training)).eval()
         return model
 
     def _collect(self, images: Any, masks: Any, labels: Any, levels: int) -> tuple[ImagePairs, int, tuple[int, ...]]:
@@ -304,6 +305,7 @@ class MaskToImageCGAN:
         self.label_values_ = label_values
         self.stain_prior_ = None
         self.history_, self.stop_reason_, self.best_step_ = [], None, None
+        self._sampling = FoldedCopy()
         factory = IMAGE_GENERATORS.get(self.config.image_gan.generator)
         offered = {
             "config": self.config.image_gan,
@@ -381,7 +383,7 @@ class MaskToImageCGAN:
             else partial(self._show, preview, stage, shown, gan.total_steps(len(pairs))),
         )
         self.generator_.load_state_dict(state.chosen_weights())
-        self.generator_.eval()
+        self.generator_.eval().zero_grad(set_to_none=True)
         self.history_, self.stop_reason_ = state.history, state.stop_reason
         self.best_step_ = state.best_step
 
@@ -446,7 +448,7 @@ class MaskToImageCGAN:
             return pairs
         return replace(pairs, codes=self.stain_prior_.encode(pairs.images, pairs.maps, self.levels_))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _render_chunk(
         self, maps: Tensor, classes: Tensor, seeds: list[tuple[int, int]], network: nn.Module | None = None
     ) -> Tensor:
@@ -470,7 +472,9 @@ class MaskToImageCGAN:
         if self.stain_prior_ is not None:
             told = classes if self.label_values_ else None
             conditions["style"] = self._moved(self.stain_prior_.sample([seed for _, seed in seeds], told))
-        rendered = (self.generator_ if network is None else network)(one_hot(maps, self.levels_), **conditions)
+        rendered = (self._sampling.of(self.generator_) if network is None else network)(
+            one_hot(maps, self.levels_), **conditions
+        )
         return to_uint8(torch.tanh(rendered[:count].float()))
 
     def _render_by_plugin(self, maps: Tensor, classes: Tensor, seeds: list[int]) -> Tensor:

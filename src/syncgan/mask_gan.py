@@ -15,6 +15,7 @@ from syncgan import rng
 from syncgan.config import MaskGANConfig, SynCGANConfig, checked
 from syncgan.data.tensors import binarise, collect_masks, index_labels, level_shares
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
+from syncgan.networks.folding import FoldedCopy
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
 from syncgan.storage import needed_content, read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
@@ -223,7 +224,7 @@ class MaskGAN:
         model.generator_.load_state_dict(tensors["generator"])
         model.history_, model.stop_reason_ = manifest["history"], manifest["stop_reason"]
         if isinstance(model.generator_, nn.Module):
-            model.generator_.to(model.device_).eval()
+            model.generator_.to(model.device_).to(memory_format=memory_format(model.config_.training)).eval()
         return model
 
     def is_network(self, levels: int) -> bool:
@@ -238,6 +239,7 @@ class MaskGAN:
         self.levels_ = levels
         self.label_values_ = label_values
         self.history_, self.stop_reason_ = [], None
+        self._sampling = FoldedCopy()
         factory = MASK_GENERATORS.get(self.config.mask_gan.generator)
         offered = {
             "config": self.config.mask_gan,
@@ -301,7 +303,7 @@ class MaskGAN:
             preview=None if preview is None else partial(self._show, preview, stage, gan.total_steps(len(maps))),
         )
         self.generator_.load_state_dict(state.chosen_weights())
-        self.generator_.eval()
+        self.generator_.eval().zero_grad(set_to_none=True)
         self.discriminator_ = discriminator
         self.history_, self.stop_reason_ = state.history, state.stop_reason
 
@@ -340,7 +342,7 @@ class MaskGAN:
             maps = self._draw_chunk(seeds, classes, network)
         preview(Preview(stage, step, total, maps.cpu(), self.levels_))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _draw_chunk(self, seeds: list[int], classes: list[int] | None, network: nn.Module | None = None) -> Tensor:
         """Draw up to one chunk, padded to its fixed size so that a result does not depend on how many were asked."""
         if not isinstance(self.generator_, nn.Module):
@@ -352,7 +354,7 @@ class MaskGAN:
         told = {}
         if classes is not None:
             told["label"] = rng.moved(torch.tensor([*classes, *[0] * padding]), self.device_)
-        scores = (self.generator_ if network is None else network)(noise, **told)
+        scores = (self._sampling.of(self.generator_) if network is None else network)(noise, **told)
         return binarise(scores[:count], self.config_.image_size)
 
     def _draw_by_plugin(self, seeds: list[int], classes: list[int] | None) -> Tensor:

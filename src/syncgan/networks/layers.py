@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from syncgan.networks.upsampling import enlarge_and_convolve
 
-__all__ = ["ConditionalNorm", "InstanceNorm", "NoiseInjection", "UpsampleConv", "init_weights"]
+__all__ = ["BatchNorm", "ConditionalNorm", "InstanceNorm", "NoiseInjection", "UpsampleConv", "init_weights"]
 
 
 class UpsampleConv(nn.Module):
@@ -51,6 +51,28 @@ class InstanceNorm(nn.Module):
         return torch.addcmul(-mean * scale, x, scale)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Normalise each channel by the batch in training, by running statistics after it; scale and shift are given.
+
+    They go into the same pass over the pixels, and nothing between is kept for the gradient.
+
+    Parameters
+    ----------
+    channels : channels of the input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=False)
+
+    def forward(self, input: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """Normalise `input` (N, C, H, W), then multiply by `scale` (C,) and add `shift` (C,)."""
+        if self.training:
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        return F.batch_norm(
+            input, self.running_mean, self.running_var, scale, shift, self.training, self.momentum or 0.0, self.eps
+        )
+
+
 class ConditionalNorm(nn.Module):
     """Normalise, then scale and shift each channel, as learned or as a condition vector says (FiLM).
 
@@ -69,7 +91,7 @@ class ConditionalNorm(nn.Module):
 
     def __init__(self, channels: int, *, kind: Literal["batch", "instance"], condition_dim: int = 0) -> None:
         super().__init__()
-        self.norm: nn.Module = nn.BatchNorm2d(channels, affine=False) if kind == "batch" else InstanceNorm()
+        self.norm: nn.Module = BatchNorm(channels) if kind == "batch" else InstanceNorm()
         self.film = nn.Linear(condition_dim, 2 * channels) if condition_dim else None
         if self.film is None:
             self.scale = nn.Parameter(torch.zeros(channels))
@@ -77,7 +99,11 @@ class ConditionalNorm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Normalise `x` (N, C, H, W) under `condition` (N, condition_dim)."""
-        normalised: Tensor = self.norm(x)
+        normalised: Tensor
+        if self.film is None and isinstance(self.norm, BatchNorm):
+            normalised = self.norm(x, 1 + self.scale, self.shift)
+            return normalised
+        normalised = self.norm(x)
         if self.film is None:
             scale, shift = self.scale[None, :, None, None], self.shift[None, :, None, None]
         else:

@@ -57,7 +57,7 @@ class PatchGAN(nn.Module):
         """Return the activations of every layer beside the logits."""
         features = []
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.leaky_relu(norm(convolution(x)), 0.2)
+            x = F.leaky_relu(norm(convolution(x)), 0.2, inplace=True)  # what is behind needs its output alone
             features.append(x)
         logits: Tensor = self.out(x)
         if self.embedding is not None and label is not None:

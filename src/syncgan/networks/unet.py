@@ -84,13 +84,12 @@ class UNet(nn.Module):
         skips = []
         for depth, (convolution, norm) in enumerate(zip(self.down, self.down_norm, strict=True)):
             x = convolution(x if depth == 0 else F.leaky_relu(x, 0.2))
-            if isinstance(norm, ConditionalNorm):
-                x = norm(x, condition)
+            x = _normalised(norm, x, condition)
             skips.append(x)
         skips.pop()
         joined = False  # what `cat` made is needed nowhere else
         for scale, (convolution, norm) in enumerate(zip(self.up, self.up_norm, strict=True)):
-            x = norm(convolution(F.relu(x, inplace=joined)), condition)
+            x = _normalised(norm, convolution(F.relu(x, inplace=joined)), condition)
             joined = True
             if scale in self.dropout:
                 x = F.dropout(x, self.dropout[scale], training=self.training)
@@ -104,6 +103,11 @@ class UNet(nn.Module):
             x = self.noise[-1](x, noise)
         out: Tensor = self.head(torch.cat([F.leaky_relu(x, 0.2), given], dim=1))
         return out
+
+
+def _normalised(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
+    out: Tensor = norm(x, condition) if isinstance(norm, ConditionalNorm) else norm(x)
+    return out
 
 
 def halvings(side: int) -> int:

@@ -50,10 +50,10 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def commuted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return what `plain` returns, up to rounding, as one matrix product and two passes over the output."""
     n, _, height, width = x.shape
-    taps = F.linear(x.permute(0, 2, 3, 1), _tap_rows(weight)).view(n, height, width, 3, 3, len(weight))
+    taps = _Mix.apply(x.permute(0, 2, 3, 1), weight).view(n, height, width, 3, 3, len(weight))
     laid_out = _LayOut.apply(taps).permute(0, 3, 1, 2)
-    y: Tensor = _Blur.apply(laid_out)
-    return y if bias is None else y + bias.to(y.dtype)[:, None, None]
+    y: Tensor = _Blur.apply(laid_out, None if bias is None else bias.to(laid_out.dtype))
+    return y
 
 
 def commuted_for_compilers(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -71,6 +71,26 @@ def commuted_for_compilers(x: Tensor, weight: Tensor, bias: Tensor | None) -> Te
 def _tap_rows(weight: Tensor) -> Tensor:
     """Return (9 D, C): the rows of tap (0, 0), of tap (0, 1), ..."""
     return weight.permute(2, 3, 0, 1).flatten(0, 2)
+
+
+class _Mix(torch.autograd.Function):
+    """(N, H, W, C) and (D, C, 3, 3) -> (N, H, W, 9 D); keeps the weights themselves, not their copy in other order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, _tap_rows(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = (gradient @ _tap_rows(weight).to(gradient.dtype)).to(x.dtype)
+        if ctx.needs_input_grad[1]:
+            rows = gradient.flatten(0, 2).T @ x.flatten(0, 2).to(gradient.dtype)
+            of_weight = rows.view(3, 3, *weight.shape[:2]).permute(2, 3, 0, 1).to(weight.dtype)
+        return of_x, of_weight
 
 
 def _moves(length: int) -> list[tuple[slice, int, slice, float]]:
@@ -131,28 +151,29 @@ class _Collect(torch.autograd.Function):
 
 
 class _Blur(torch.autograd.Function):
-    """(N, D, H + 3, W + 3) -> (N, D, H, W) by (1, 3, 3, 1) / 4 along both axes; keeps nothing for its gradient."""
+    """(N, D, H + 3, W + 3) -> (N, D, H, W) by (1, 3, 3, 1) / 4 by axis, plus a bias; keeps nothing for gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _depthwise(x, padding=0)
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+        return _depthwise(x, bias, padding=0)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _BlurGradient.apply(gradient)
+        of_bias = gradient.sum(dim=(0, 2, 3)) if ctx.needs_input_grad[1] else None
+        return _BlurGradient.apply(gradient), of_bias
 
 
 class _BlurGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _depthwise(gradient, padding=3)  # the kernel is symmetric
+        return _depthwise(gradient, None, padding=3)  # the kernel is symmetric
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Blur.apply(gradient)
+        return _Blur.apply(gradient, None)
 
 
-def _depthwise(x: Tensor, *, padding: int) -> Tensor:
+def _depthwise(x: Tensor, bias: Tensor | None, *, padding: int) -> Tensor:
     line = torch.tensor(_BLUR, dtype=x.dtype, device=x.device)
     kernel = (line[:, None] * line).expand(x.shape[1], 1, 4, 4).contiguous()
-    return F.conv2d(x, kernel, padding=padding, groups=x.shape[1])
+    return F.conv2d(x, kernel, bias, padding=padding, groups=x.shape[1])

@@ -23,10 +23,15 @@ from torch import Tensor, nn
 __all__ = ["Conv4x4", "minimal_convolution"]
 
 # What the transform of the weights costs is paid back by so many outputs, by stride; measured on one core, forward and
-# backward, with 64 to 512 channels and sides of 16 to 128. Forward alone, a strided convolution gains nothing.
+# backward, with 64 to 512 channels and sides of 16 to 128. Forward alone, a strided convolution gains from twice
+# the channels on.
 _WORTH_OUTPUTS = {1: 500, 2: 2000}
 _WORTH_CHANNELS = 64
-_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0)
+_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
+
+# Outputs of a tile along each axis, by stride. Four divide most sides; with stride two the larger transforms cost what
+# they save. A still larger tile would round too coarsely.
+_TILE_OUTPUTS = {1: 4, 2: 3}
 
 
 class Conv4x4(nn.Conv2d):
@@ -47,7 +52,7 @@ class Conv4x4(nn.Conv2d):
             return False
         if torch.is_autocast_enabled("cpu") or min(self.in_channels, self.out_channels) < _WORTH_CHANNELS:
             return False
-        if self.stride[0] == 2 and not torch.is_grad_enabled():
+        if self.stride[0] == 2 and self.in_channels < 2 * _WORTH_CHANNELS and not torch.is_grad_enabled():
             return False
         return x.shape[0] * x.shape[2] * x.shape[3] // self.stride[0] ** 2 >= _WORTH_OUTPUTS[self.stride[0]]
 
@@ -56,11 +61,11 @@ def minimal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     """Return ``F.conv2d(x, weight, bias, stride, padding=1)`` for a 4 x 4 `weight`, up to rounding."""
     n, _, height, width = x.shape
     height_out, width_out = (height - 2) // stride + 1, (width - 2) // stride + 1
-    taps = 4 // stride
-    to_outputs, of_weights, of_inputs = (matrix.to(x.dtype) for matrix in _transforms(3, taps))
+    taps, side = 4 // stride, _TILE_OUTPUTS[stride]
+    to_outputs, of_weights, of_inputs = (matrix.to(x.dtype) for matrix in _transforms(side, taps))
     out, channels = weight.shape[0], weight.shape[1] * stride**2
-    tile = 3 + taps - 1
-    rows, columns = -(-height_out // 3), -(-width_out // 3)
+    tile = side + taps - 1
+    rows, columns = -(-height_out // side), -(-width_out // side)
 
     tiles = _Tiles.apply(x.permute(0, 2, 3, 1), rows, columns, tile, stride)  # (tile^2, n * rows * columns * channels)
     inputs = (of_inputs @ tiles).view(tile**2, -1, channels)
@@ -68,8 +73,8 @@ def minimal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     filters = weight.reshape(out, -1, taps, stride, taps, stride).permute(2, 4, 0, 3, 5, 1)
     filters = (of_weights @ filters.reshape(taps**2, -1)).view(tile**2, out, channels)
     products = torch.bmm(inputs, filters.transpose(1, 2))
-    y = (to_outputs @ products.view(tile**2, -1)).view(3, 3, n, rows, columns, out)
-    y = y.permute(2, 3, 0, 4, 1, 5).reshape(n, 3 * rows, 3 * columns, out)[:, :height_out, :width_out]
+    y = (to_outputs @ products.view(tile**2, -1)).view(side, side, n, rows, columns, out)
+    y = y.permute(2, 3, 0, 4, 1, 5).reshape(n, side * rows, side * columns, out)[:, :height_out, :width_out]
     y = y.contiguous() if bias is None else y + bias
     return y.permute(0, 3, 1, 2)
 
@@ -143,9 +148,11 @@ class _Untiled(torch.autograd.Function):
 
 
 def _padded(rows: int, columns: int, tile: int, stride: int) -> tuple[int, int]:
-    return stride * (3 * (rows - 1) + tile), stride * (3 * (columns - 1) + tile)
+    side = _TILE_OUTPUTS[stride]
+    return stride * (side * (rows - 1) + tile), stride * (side * (columns - 1) + tile)
 
 
 def _places(offset: int, phase: int, count: int, stride: int) -> slice:
     first = stride * offset + phase
-    return slice(first, first + 3 * stride * (count - 1) + 1, 3 * stride)
+    step = _TILE_OUTPUTS[stride] * stride
+    return slice(first, first + step * (count - 1) + 1, step)

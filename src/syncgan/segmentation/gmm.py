@@ -20,7 +20,7 @@ from pydantic import Field
 
 from syncgan.segmentation.borders import content_box
 from syncgan.segmentation.classic import CleanedSegmenter
-from syncgan.segmentation.mixture import Mixture, fit_mixture, quadratic_features
+from syncgan.segmentation.mixture import Mixture, fit_mixture
 
 __all__ = ["GMMSegmenter"]
 
@@ -188,8 +188,9 @@ def _nuclear_table(bins: NDArray[np.uint16], settings: GMMSegmenter) -> Mask:
     """Return (32768,) uint8 {0, 1}: whether the most probable component of each colour bin is nuclear."""
     mixture = _fitted(_sampled_rows(bins), settings)
     nuclear = _nuclear_components(mixture, settings)
-    joint = mixture.log_joint(_features_of_bins())
-    return np.asarray(joint[nuclear].max(axis=0) > joint[~nuclear].max(axis=0)).view(np.uint8)
+    joint = mixture.log_joint_of_grid(_centres(np.arange(1 << _BITS), _BITS))
+    inside, outside = (functools.reduce(np.maximum, joint[chosen]) for chosen in (nuclear, ~nuclear))
+    return np.asarray(inside > outside).view(np.uint8).ravel()
 
 
 def _fitted(bins: NDArray[np.uint16], settings: GMMSegmenter) -> Mixture:
@@ -215,19 +216,17 @@ def _nuclear_components(mixture: Mixture, settings: GMMSegmenter) -> NDArray[np.
 
 def _bin_centres(bins: NDArray[np.integer[Any]], bits: int) -> Floats:
     """Return (3, N) gray levels."""
+    return _centres(np.stack(_levels_of_bins(bins, bits)), bits)
+
+
+def _centres(levels: NDArray[np.integer[Any]], bits: int) -> Floats:
     width = 256 / (1 << bits)
-    return np.stack(_levels_of_bins(bins, bits)) * width + (width - 1) / 2
+    return levels.astype(np.float64) * width + (width - 1) / 2
 
 
 def _levels_of_bins(bins: NDArray[np.integer[Any]], bits: int) -> tuple[NDArray[np.integer[Any]], ...]:
     last = (1 << bits) - 1
     return bins >> 2 * bits, bins >> bits & last, bins & last
-
-
-@functools.cache
-def _features_of_bins() -> NDArray[np.float32]:
-    """Return (13, 32768): the quadratic features of every colour bin."""
-    return quadratic_features(_bin_centres(_ALL_BINS, _BITS)).astype(np.float32)
 
 
 @functools.cache
@@ -240,5 +239,6 @@ def _coarse_of_bins() -> NDArray[np.uint16]:
 def _looked_up(table: Mask, bins: NDArray[np.uint16], *, within: Mask) -> Mask:
     """Return {0, 1}: the table's value of each pixel where `within` is 255; written into `within`."""
     for rows in _strips(*bins.shape):
-        np.bitwise_and(within[rows], table.take(bins[rows]), out=within[rows])
+        chosen = np.flatnonzero(within[rows] != 0)
+        within[rows].reshape(-1)[chosen] = table.take(bins[rows].reshape(-1).take(chosen))
     return within

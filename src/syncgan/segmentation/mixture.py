@@ -36,12 +36,33 @@ class Mixture:
 
     def log_joint(self, features: Features) -> Features:
         """Return (K, N): log of weight times density, up to one constant, of the `quadratic_features` of N colours."""
+        constant, linear, quadratic = self._coefficients()
+        coefficients = np.concatenate([constant[:, None], linear, quadratic.reshape(-1, 9)], axis=1)
+        return np.asarray(np.matmul(coefficients.astype(features.dtype), features))
+
+    def log_joint_of_grid(self, levels: Floats) -> NDArray[np.float32]:
+        """Return (K, n, n, n): `log_joint` of all colours with red, green and blue in `levels` (n,).
+
+        A quadratic function of three numbers is a sum of three of two numbers each, which are small tables.
+        """
+        constant, linear, quadratic = self._coefficients()
+        own = linear[:, :, None] * levels + np.einsum("kdd->kd", quadratic)[:, :, None] * levels**2
+        mixed = 2 * quadratic[..., None, None] * (levels[:, None] * levels)
+        red_green = constant[:, None, None] + own[:, 0, :, None] + own[:, 1, None] + mixed[:, 0, 1]
+        red_blue = own[:, 2, None] + mixed[:, 0, 2]
+        green_blue = mixed[:, 1, 2]
+        first, second, third = (table.astype(np.float32) for table in (red_green, red_blue, green_blue))
+        joint = first[..., None] + second[:, :, None]
+        joint += third[:, None]
+        return joint
+
+    def _coefficients(self) -> tuple[Features, Features, Features]:
+        """Return (K,), (K, 3) and (K, 3, 3): what the log of weight times density multiplies 1, x and x x^T by."""
         precisions = np.linalg.inv(self.covariances)
         linear = (precisions @ self.means[:, :, None])[..., 0]
         _, log_determinants = np.linalg.slogdet(self.covariances)
         constant = np.log(self.weights) - 0.5 * (log_determinants + (linear * self.means).sum(axis=1))
-        coefficients = np.concatenate([constant[:, None], linear, -0.5 * precisions.reshape(-1, 9)], axis=1)
-        return np.asarray(np.matmul(coefficients.astype(features.dtype), features))
+        return constant, linear, -0.5 * precisions
 
     def posteriors(self, features: Features) -> Floats:
         """Return (K, N) posterior probabilities, given the `quadratic_features` of N colours."""
