@@ -9,6 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, place
 from syncgan.data.mask_priors.stored import StoredMasks, warped
@@ -19,6 +20,7 @@ _FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and whe
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
+_BODY = 1.0  # of the nucleus' radius: how far what surrounds it comes from the same mask
 _TRIES = 4
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
@@ -49,20 +51,23 @@ class MosaicMasks(StoredMasks):
         side = self._masks.shape[-1]
         wanted = _FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE)
         sources = generator.permutation(members)[: round(wanted)]
+        symmetries = generator.integers(8, size=len(sources)).tolist()
         parts = _parts(side, len(sources), generator)
+        found = [
+            (_carried(nucleus, symmetry, side), number)
+            for number, (source, symmetry) in enumerate(zip(sources.tolist(), symmetries, strict=True))
+            for nucleus in self._nuclei_of(source)
+        ]
+        # Where each mask has its nuclei in another's part there would be none.
+        kept = [(nucleus, number) for nucleus, number in found if _lies_in(nucleus.centre, parts == number)] or found[
+            :1
+        ]
+        _keep_bodies(parts, kept)
         drawn = np.zeros((side, side), np.uint8)
-        nuclei: list[Nucleus] = []
-        others: list[Nucleus] = []
-        for number, source in enumerate(sources.tolist()):
-            symmetry, part = int(generator.integers(8)), parts == number
-            for nucleus in self._nuclei_of(source):
-                turned = _carried(nucleus, symmetry, side)
-                (nuclei if _lies_in(turned.centre, part) else others).append(turned)
-            drawn = np.maximum(drawn, _taken(dihedral(self._without_nuclei(source), symmetry), part))
-        # Where each mask has its nucleus in another's part there would be none.
-        nuclei = nuclei or others[:1]
-        for at in generator.permutation(len(nuclei)).tolist():
-            drawn = self._put(drawn, nuclei[at], spread, generator)
+        for number, (source, symmetry) in enumerate(zip(sources.tolist(), symmetries, strict=True)):
+            drawn = np.maximum(drawn, _taken(dihedral(self._without_nuclei(source), symmetry), parts == number))
+        for at in generator.permutation(len(kept)).tolist():
+            drawn = self._put(drawn, kept[at][0], spread, generator)
         return warped(drawn, self._levels, spread, generator)
 
     def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
@@ -87,6 +92,22 @@ def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.
         rough = cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
         distances.append(np.hypot(rows - row, columns - column) + rough)
     return np.asarray(np.argmin(distances, axis=0))
+
+
+def _keep_bodies(parts: NDArray[np.int64], kept: list[tuple[Nucleus, int]]) -> None:
+    """Give what surrounds each nucleus to the part whose mask it comes from: a cell is not put together of two."""
+    nearest = np.full(parts.shape, -1)
+    radii = []
+    for at, (nucleus, _) in enumerate(kept):
+        rows, columns = np.nonzero(nucleus.nucleus)
+        nearest[rows + nucleus.top, columns + nucleus.left] = at
+        radii.append(np.sqrt(nucleus.area_px / np.pi))
+    if not kept:
+        return
+    distances, (rows, columns) = ndimage.distance_transform_edt(nearest < 0, return_indices=True)
+    nearest = nearest[rows, columns]
+    own = distances <= _BODY * np.array(radii)[nearest]
+    parts[own] = np.array([number for _, number in kept])[nearest[own]]
 
 
 def _taken(bare: Map, part: NDArray[np.bool_]) -> Map:
