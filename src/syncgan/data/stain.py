@@ -56,6 +56,7 @@ class StainPrior:
         self.codes = codes
         self.classes = classes
         self._known: dict[tuple[torch.device, bool], tuple[Tensor, Tensor, Tensor]] = {}
+        self._scales: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
@@ -91,9 +92,31 @@ class StainPrior:
         base, one, other = codes[first[own, None] + chosen].unbind(dim=1)
         return base + _SPREAD * draws[:, 3:] * (one - other)
 
+    def paint(self, codes: Tensor, onehot: Tensor) -> Tensor:
+        """Return maps in the colours of their codes.
+
+        Parameters
+        ----------
+        codes : (N, 3L) standardised codes.
+        onehot : (N, L, S, S) one-hot maps.
+
+        Returns
+        -------
+        (N, 3, S, S) float in [-1, 1].
+        """
+        centre, scale = self._moved(codes.device)
+        colours = (codes * scale + centre).reshape(len(codes), -1, 3)
+        return torch.einsum("nlhw,nlc->nchw", onehot, colours).clamp(-1, 1)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what must be saved."""
         return {"centre": self.centre, "scale": self.scale, "codes": self.codes, "classes": self.classes}
+
+    def _moved(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return `centre` and `scale` on the device, moved there once."""
+        if device not in self._scales:
+            self._scales[device] = self.centre.to(device), self.scale.to(device)
+        return self._scales[device]
 
     def _sorted(self, device: torch.device, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the codes sorted by class, and where each class begins and how many it has, on the device."""

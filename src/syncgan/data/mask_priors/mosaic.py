@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, place
+from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, disc, fits, place
 from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
@@ -20,7 +20,7 @@ _FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and whe
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
-_BODY = 1.0  # of the nucleus' radius: how far what surrounds it comes from the same mask
+_NECK = 0.03  # in sides of the image: half of the width below which a link does not make two objects one
 _TRIES = 4
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
@@ -46,40 +46,45 @@ class MosaicMasks(StoredMasks):
 
     address = "mosaic"
     joined = 0.03
+    rim = 1.0
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
         side = self._masks.shape[-1]
         wanted = _FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE)
-        sources = generator.permutation(members)[: round(wanted)]
+        sources = generator.permutation(members)[: round(wanted)].tolist()
         symmetries = generator.integers(8, size=len(sources)).tolist()
         parts = _parts(side, len(sources), generator)
-        found = [
+        cells = [
             (_carried(nucleus, symmetry, side), number)
-            for number, (source, symmetry) in enumerate(zip(sources.tolist(), symmetries, strict=True))
+            for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True))
             for nucleus in self._nuclei_of(source)
         ]
         # Where each mask has its nuclei in another's part there would be none.
-        kept = [(nucleus, number) for nucleus, number in found if _lies_in(nucleus.centre, parts == number)] or found[
-            :1
-        ]
-        _keep_bodies(parts, kept)
-        drawn = np.zeros((side, side), np.uint8)
-        for number, (source, symmetry) in enumerate(zip(sources.tolist(), symmetries, strict=True)):
-            drawn = np.maximum(drawn, _taken(dihedral(self._without_nuclei(source), symmetry), parts == number))
+        kept = [cell for cell, number in cells if _lies_in(cell.centre, parts == number)] or [c for c, _ in cells[:1]]
+        empty = self._emptiest(members)
+        drawn = np.full((side, side), empty, np.uint8)
+        for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True)):
+            taken = _taken(dihedral(self._without_nuclei(source), symmetry), parts == number, empty)
+            drawn = np.where(taken > empty, np.maximum(drawn, taken), np.where(parts == number, taken, drawn))
         for at in generator.permutation(len(kept)).tolist():
-            drawn = self._put(drawn, kept[at][0], spread, generator)
-        return warped(drawn, self._levels, spread, generator)
+            drawn = self._put(drawn.astype(np.uint8), kept[at], spread, generator)
+        return warped(drawn.astype(np.uint8), self._levels, spread, generator)
+
+    def _emptiest(self, members: NDArray[np.int64]) -> int:
+        """Return the commonest level, which is that of the background."""
+        counts = np.bincount(self._masks[members].ravel(), minlength=self._levels)
+        return int(counts[: self._levels - 1].argmax())
 
     def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
         """Return the map with a nucleus near its place, reshaped, or as it is when there is no room."""
         if not nucleus.inside:
-            return place(drawn, nucleus)
+            return place(drawn, nucleus, whole=True)
         for _ in range(_TRIES):
             rows, columns = np.rint(generator.normal(0, _STEP * spread * len(drawn), 2)).astype(int)
             moved = nucleus.reshaped(_linear_map(generator)).moved(int(rows), int(columns))
             if fits(drawn, moved, self._levels):
-                return place(drawn, moved)
-        return place(drawn, nucleus) if fits(drawn, nucleus, self._levels) else drawn
+                return place(drawn, moved, whole=True)
+        return place(drawn, nucleus, whole=True) if fits(drawn, nucleus, self._levels) else drawn
 
 
 def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -94,30 +99,30 @@ def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.
     return np.asarray(np.argmin(distances, axis=0))
 
 
-def _keep_bodies(parts: NDArray[np.int64], kept: list[tuple[Nucleus, int]]) -> None:
-    """Give what surrounds each nucleus to the part whose mask it comes from: a cell is not put together of two."""
-    nearest = np.full(parts.shape, -1)
-    radii = []
-    for at, (nucleus, _) in enumerate(kept):
-        rows, columns = np.nonzero(nucleus.nucleus)
-        nearest[rows + nucleus.top, columns + nucleus.left] = at
-        radii.append(np.sqrt(nucleus.area_px / np.pi))
-    if not kept:
-        return
-    distances, (rows, columns) = ndimage.distance_transform_edt(nearest < 0, return_indices=True)
-    nearest = nearest[rows, columns]
-    own = distances <= _BODY * np.array(radii)[nearest]
-    parts[own] = np.array([number for _, number in kept])[nearest[own]]
-
-
-def _taken(bare: Map, part: NDArray[np.bool_]) -> Map:
+def _taken(bare: Map, part: NDArray[np.bool_], empty: int) -> Map:
     """Return what a part takes of a map without nuclei: objects by their centre, larger ones as far as they reach."""
-    count, labels, stats, centres = cv2.connectedComponentsWithStats((bare > 0).astype(np.uint8), connectivity=4)
     kept = part.copy()
-    for number in range(1, count):
-        if stats[number, cv2.CC_STAT_AREA] <= _WHOLE_AREA * bare.size:
-            kept[labels == number] = _lies_in(centres[number][::-1], part)
-    return np.where(kept, bare, 0).astype(np.uint8)
+    labels = _objects(bare > empty)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        own = labels[box] == number
+        if np.count_nonzero(own) <= _WHOLE_AREA * bare.size:
+            centre = np.argwhere(own).mean(axis=0) + np.array([box[0].start, box[1].start])
+            kept[box][own] = _lies_in(centre, part)
+    return np.where(kept, bare, empty).astype(np.uint8)
+
+
+def _objects(stained: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the number of its object for each pixel (H, W), from 1 on; objects that touch by less than their width are parted."""
+    radius_px = max(1, round(_NECK * len(stained)))
+    cores = cv2.erode(ndimage.binary_fill_holes(stained).astype(np.uint8), disc(radius_px))
+    cores = np.where(cores > 0, ndimage.label(cores)[0], 0)
+    # What is thinner than that goes with the core that is nearest, or is an object by itself.
+    nearest = ndimage.distance_transform_edt(cores == 0, return_indices=True, return_distances=False)
+    labels, count = ndimage.label(stained)
+    near = cores[nearest[0], nearest[1]]
+    has_core = np.isin(labels, np.unique(labels[cores > 0]))
+    joined = np.where(has_core & stained, near + count, labels)
+    return np.asarray(np.unique(joined, return_inverse=True)[1].reshape(stained.shape), dtype=np.int32)
 
 
 def _lies_in(centre: NDArray[np.float64], part: NDArray[np.bool_]) -> bool:

@@ -16,7 +16,7 @@ Map = NDArray[np.uint8]
 Generator = np.random.Generator
 
 _REACH = 6  # standard deviations
-_RIM = 0.5  # of the nucleus' radius: how far the stained surroundings go with it
+RIM = 0.5  # of the nucleus' radius: how far the stained surroundings go with it
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def dihedral(array: NDArray[Any], symmetry: int) -> NDArray[Any]:
     return np.ascontiguousarray(turned[::-1] if symmetry >= 4 else turned)
 
 
-def nuclei_of(levels_map: Map, levels: int, *, joined: float = 0.0) -> list[Nucleus]:
+def nuclei_of(levels_map: Map, levels: int, *, joined: float = 0.0, rim: float = RIM) -> list[Nucleus]:
     """Cut an (H, W) map into its nuclei; each pixel of a rim belongs to the nucleus that is nearest.
 
     Parts with a gap of less than twice `joined`, in sides of the map, count as one nucleus, as the lobes of one do.
@@ -118,7 +118,7 @@ def nuclei_of(levels_map: Map, levels: int, *, joined: float = 0.0) -> list[Nucl
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         top, left = box[0].start, box[1].start
         box_height, box_width = box[0].stop - top, box[1].stop - left
-        radius = max(2.0, _RIM * np.sqrt(np.count_nonzero(labels[box] == number) / np.pi))
+        radius = max(2.0, rim * np.sqrt(np.count_nonzero(labels[box] == number) / np.pi))
         margin = int(np.ceil(radius))
         inside = left > 0 and top > 0 and left + box_width < width and top + box_height < height
         rows = slice(max(0, top - margin), top + box_height + margin)
@@ -163,16 +163,19 @@ def fits(levels_map: Map, nucleus: Nucleus, levels: int) -> bool:
     return not taken[rows, columns].any()
 
 
-def place(levels_map: Map, nucleus: Nucleus) -> Map:
-    """Return the map with a nucleus and its rim laid over it; nothing that is stained already is lowered."""
+def place(levels_map: Map, nucleus: Nucleus, *, whole: bool = False) -> Map:
+    """Return the map with a nucleus and its rim laid over it; nothing that is stained already is lowered.
+
+    With `whole`, all that lay within reach of the nucleus in its own map goes with it, stained or not.
+    """
     placed = levels_map.copy()
     height, width = levels_map.shape
-    rows, columns = np.nonzero(nucleus.levels)
+    rows, columns = np.nonzero(nucleus.reach if whole else nucleus.levels)
     values = nucleus.levels[rows, columns]
     rows, columns = rows + nucleus.top, columns + nucleus.left
     seen = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
     rows, columns, values = rows[seen], columns[seen], values[seen]
-    placed[rows, columns] = np.maximum(placed[rows, columns], values)
+    placed[rows, columns] = values if whole else np.maximum(placed[rows, columns], values)
     return placed
 
 

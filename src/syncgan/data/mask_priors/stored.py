@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan import rng
-from syncgan.data.mask_priors.regions import Map, Nucleus, nuclei_of, place_spread, remove
+from syncgan.data.mask_priors.regions import RIM, Map, Nucleus, nuclei_of, place_spread, remove
 
 __all__ = ["StoredMasks", "warped"]
 
@@ -36,6 +36,9 @@ class StoredMasks(ABC):
 
     joined: float = 0.0
     """Nuclei nearer to each other than twice this, in sides of the image, are handled as one."""
+
+    rim: float = RIM
+    """How far what surrounds a nucleus goes with it, in radii of the nucleus."""
 
     def __init__(self, *, levels: int) -> None:
         self._levels = levels
@@ -77,7 +80,7 @@ class StoredMasks(ABC):
 
     def _nuclei_of(self, mask: int) -> list[Nucleus]:
         if mask not in self._nuclei:
-            self._nuclei[mask] = nuclei_of(self._masks[mask], self._levels, joined=self.joined)
+            self._nuclei[mask] = nuclei_of(self._masks[mask], self._levels, joined=self.joined, rim=self.rim)
         return self._nuclei[mask]
 
     def _without_nuclei(self, mask: int) -> Map:
