@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, disc, fits, place
+from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, nuclei_of, objects_of, place
 from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
@@ -20,7 +20,8 @@ _FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and whe
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
-_NECK = 0.03  # in sides of the image: half of the width below which a link does not make two objects one
+_JOINED = 0.03  # in sides of the image: half of the gap within which lobes are of one nucleus
+_BODY = 1.0  # in radii of a nucleus: how far what surrounds it goes with it
 _TRIES = 4
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
@@ -45,8 +46,6 @@ class MosaicMasks(StoredMasks):
     """
 
     address = "mosaic"
-    joined = 0.03
-    rim = 1.0
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
         side = self._masks.shape[-1]
@@ -61,19 +60,26 @@ class MosaicMasks(StoredMasks):
         ]
         # Where each mask has its nuclei in another's part there would be none.
         kept = [cell for cell, number in cells if _lies_in(cell.centre, parts == number)] or [c for c, _ in cells[:1]]
-        empty = self._emptiest(members)
+        empty = self._empty
         drawn = np.full((side, side), empty, np.uint8)
         for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True)):
-            taken = _taken(dihedral(self._without_nuclei(source), symmetry), parts == number, empty)
+            bare, objects = self._without_nuclei(source), self._objects_of(source)
+            taken = _taken(dihedral(bare, symmetry), dihedral(objects, symmetry), parts == number, empty)
             drawn = np.where(taken > empty, np.maximum(drawn, taken), np.where(parts == number, taken, drawn))
         for at in generator.permutation(len(kept)).tolist():
             drawn = self._put(drawn.astype(np.uint8), kept[at], spread, generator)
         return warped(drawn.astype(np.uint8), self._levels, spread, generator)
 
-    def _emptiest(self, members: NDArray[np.int64]) -> int:
-        """Return the commonest level, which is that of the background."""
-        counts = np.bincount(self._masks[members].ravel(), minlength=self._levels)
-        return int(counts[: self._levels - 1].argmax())
+    def _objects_of(self, mask: int) -> NDArray[np.int32]:
+        """Return the numbers of the objects of a mask without its nuclei."""
+        if mask not in self._objects:
+            self._objects[mask] = objects_of(self._without_nuclei(mask) > self._empty)
+        return self._objects[mask]
+
+    def _cut(self, levels_map: Map) -> list[Nucleus]:
+        return nuclei_of(
+            levels_map, self._levels, joined=_JOINED, rim=_BODY, objects=objects_of(levels_map > self._empty)
+        )
 
     def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
         """Return the map with a nucleus near its place, reshaped, or as it is when there is no room."""
@@ -99,30 +105,15 @@ def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.
     return np.asarray(np.argmin(distances, axis=0))
 
 
-def _taken(bare: Map, part: NDArray[np.bool_], empty: int) -> Map:
+def _taken(bare: Map, objects: NDArray[np.int32], part: NDArray[np.bool_], empty: int) -> Map:
     """Return what a part takes of a map without nuclei: objects by their centre, larger ones as far as they reach."""
     kept = part.copy()
-    labels = _objects(bare > empty)
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        own = labels[box] == number
+    for number, box in enumerate(ndimage.find_objects(objects), start=1):
+        own = objects[box] == number
         if np.count_nonzero(own) <= _WHOLE_AREA * bare.size:
             centre = np.argwhere(own).mean(axis=0) + np.array([box[0].start, box[1].start])
             kept[box][own] = _lies_in(centre, part)
     return np.where(kept, bare, empty).astype(np.uint8)
-
-
-def _objects(stained: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the number of its object for each pixel (H, W), from 1 on; objects that touch by less than their width are parted."""
-    radius_px = max(1, round(_NECK * len(stained)))
-    cores = cv2.erode(ndimage.binary_fill_holes(stained).astype(np.uint8), disc(radius_px))
-    cores = np.where(cores > 0, ndimage.label(cores)[0], 0)
-    # What is thinner than that goes with the core that is nearest, or is an object by itself.
-    nearest = ndimage.distance_transform_edt(cores == 0, return_indices=True, return_distances=False)
-    labels, count = ndimage.label(stained)
-    near = cores[nearest[0], nearest[1]]
-    has_core = np.isin(labels, np.unique(labels[cores > 0]))
-    joined = np.where(has_core & stained, near + count, labels)
-    return np.asarray(np.unique(joined, return_inverse=True)[1].reshape(stained.shape), dtype=np.int32)
 
 
 def _lies_in(centre: NDArray[np.float64], part: NDArray[np.bool_]) -> bool:
