@@ -37,3 +37,14 @@ def test_without_classes_all_codes_serve(prior):
 def test_a_code_depends_on_its_own_seed_alone(prior):
     together = prior.sample([5, 6, 7], torch.tensor([0, 1, 0]))
     assert torch.equal(together[1:2], prior.sample([6], torch.tensor([1])))
+
+
+def test_a_map_is_painted_in_the_colours_of_its_own_image():
+    image = torch.zeros((1, 3, 2, 2), dtype=torch.uint8)
+    image[0, :, 0] = torch.tensor([255, 0, 255])[:, None]
+    other = torch.full((1, 3, 2, 2), 100, dtype=torch.uint8)
+    maps = torch.tensor([[[1, 1], [0, 0]]], dtype=torch.uint8)
+    prior = StainPrior.fit(torch.cat([image, other]), maps.repeat(2, 1, 1), torch.tensor([0, 0]), 2)
+    onehot = torch.nn.functional.one_hot(maps.long(), 2).permute(0, 3, 1, 2).float()
+    painted = prior.paint(prior.encode(image, maps, 2), onehot)
+    assert torch.allclose(painted, image.float() / 127.5 - 1, atol=1e-5)

@@ -70,11 +70,13 @@ class UNetRenderer(nn.Module):
         noise : (N, 1, S, S).
         label : (N,) class indices.
         style : (N, style_dim) stain codes.
-        colours : (N, 3, S, S) in [-1, 1], the maps in the colours of their stain codes.
+        colours : (N, 3, S, S) in [-1, 1], the maps in the colours of their stain codes; None for gray.
         """
         x = torch.cat([onehot, noise], dim=1) if self.noise_is_input and noise is not None else onehot
-        if not self.from_colours or colours is None:
+        if not self.from_colours:
             return self._changes(x, label, style, noise)
+        if colours is None:  # as of a gray map
+            colours = x.new_zeros((len(x), 3, *x.shape[2:]))
         changes = self._changes(torch.cat([x, colours], dim=1), label, style, noise)
         return torch.atanh(colours.clamp(-_BRIGHTEST, _BRIGHTEST)).to(changes.dtype) + changes
 
