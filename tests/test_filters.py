@@ -41,6 +41,7 @@ SETTINGS = [
 def _without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare images by colour and texture, which takes a tenth of the network's time."""
     monkeypatch.setattr(features, "installed", lambda: False)
+    monkeypatch.setattr("syncgan.networks.pretrained.installed", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -255,12 +255,14 @@ def inputs(network, *, seed=0):
         given["noise"] = torch.randn((1, *network.noise_shape), generator=generator)
     if network.style_dim:
         given["style"] = torch.randn((1, network.style_dim), generator=generator)
+    if network.from_colours:
+        given["colours"] = torch.rand((1, 3, 32, 32), generator=generator)
     maps = torch.randint(3, (1, 32, 32), generator=torch.Generator().manual_seed(9))
     return F.one_hot(maps, 3).permute(0, 3, 1, 2).float(), given
 
 
 @pytest.mark.parametrize("noise", ["input", "scales"])
-@pytest.mark.parametrize("change", ["label", "noise", "style"])
+@pytest.mark.parametrize("change", ["label", "noise", "style", "colours"])
 def test_the_renderer_listens_to_everything_it_is_told(change, noise):
     network = renderer(noise=noise)
     for module in network.modules():
@@ -270,6 +272,14 @@ def test_the_renderer_listens_to_everything_it_is_told(change, noise):
     _, other = inputs(network, seed=1)
     changed = {**given, change: torch.tensor([1]) if change == "label" else other[change]}
     assert not torch.equal(network(onehot, **given), network(onehot, **changed))
+
+
+def test_a_renderer_from_colours_renders_changes_to_them():
+    network = renderer()
+    onehot, given = inputs(network)
+    for parameter in network.unet.head.parameters():
+        nn.init.zeros_(parameter)  # no change
+    assert torch.allclose(network(onehot, **given).tanh(), given["colours"].clamp(-0.97, 0.97), atol=1e-5)
 
 
 def test_the_papers_renderer_hears_of_the_mask_alone():

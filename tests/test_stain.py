@@ -37,3 +37,28 @@ def test_without_classes_all_codes_serve(prior):
 def test_a_code_depends_on_its_own_seed_alone(prior):
     together = prior.sample([5, 6, 7], torch.tensor([0, 1, 0]))
     assert torch.equal(together[1:2], prior.sample([6], torch.tensor([1])))
+
+
+def test_a_map_is_painted_in_the_colours_of_its_own_image():
+    image = torch.zeros((1, 3, 2, 2), dtype=torch.uint8)
+    image[0, :, 0] = torch.tensor([255, 0, 255])[:, None]
+    other = torch.full((1, 3, 2, 2), 100, dtype=torch.uint8)
+    maps = torch.tensor([[[1, 1], [0, 0]]], dtype=torch.uint8)
+    prior = StainPrior.fit(torch.cat([image, other]), maps.repeat(2, 1, 1), torch.tensor([0, 0]), 2)
+    onehot = torch.nn.functional.one_hot(maps.long(), 2).permute(0, 3, 1, 2).float()
+    painted = prior.paint(prior.encode(image, maps, 2), onehot)
+    assert torch.allclose(painted, image.float() / 127.5 - 1, atol=1e-5)
+
+
+def test_a_level_that_an_image_lacks_has_the_colour_of_the_most_similar_stain():
+    images = torch.zeros((4, 3, 2, 2), dtype=torch.uint8)
+    maps = torch.tensor([[0, 0], [1, 1]], dtype=torch.uint8).repeat(4, 1, 1)
+    for index, (ground, nucleus) in enumerate([(200, 20), (100, 90), (110, 80), (204, 255)]):
+        images[index, :, 0], images[index, :, 1] = ground, nucleus
+    maps[3] = 0  # no nucleus, and both rows are ground
+    images[3] = 204
+    prior = StainPrior.fit(images, maps, torch.zeros(4, dtype=torch.int64), 2)
+    assert torch.equal(prior.codes[3, 3:], prior.codes[0, 3:])
+    assert torch.equal(prior.encode(images[3:], maps[3:], 2)[0, 3:], prior.codes[0, 3:])
+    again = StainPrior(**prior.tensors())
+    assert torch.equal(again.encode(images[3:], maps[3:], 2), prior.encode(images[3:], maps[3:], 2))

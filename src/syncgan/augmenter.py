@@ -40,6 +40,7 @@ from syncgan.image_cgan import MaskToImageCGAN, Score, require_score
 from syncgan.mask_gan import MaskGAN
 from syncgan.preparing import hold_out_pairs, prepare
 from syncgan.registry import require_plugins
+from syncgan.segmentation.stain_classes import StainClasses
 from syncgan.storage import library_versions, needed_content, read_folder, sha256, write_folder
 from syncgan.training.distributed import process_group
 from syncgan.training.events import FitEvent, Notifier
@@ -69,6 +70,7 @@ class SynCGANAugmenter:
     ----------
     classes_, label_values_ : class names and the dataset's own integers, aligned.
     levels_ : number L of levels of its semantic maps.
+    stain_classes_ : the `StainClasses` that divide what is not nucleus, or None.
     mask_gans_ : one `MaskGAN` a class, aligned with `classes_`; the same one at each place when the classes share it.
     image_gan_ : the `MaskToImageCGAN`.
     mask_ranges_ : one `MaskRange` a class: what the mask filter admits.
@@ -90,6 +92,7 @@ class SynCGANAugmenter:
     pairs_: TrainingPairs
     config_: SynCGANConfig
     sample_filters_: FilterBank
+    stain_classes_: StainClasses | None
 
     def __init__(
         self,
@@ -455,6 +458,7 @@ class SynCGANAugmenter:
             "label_values": list(self.label_values_),
             "levels": self.levels_,
             "extractor": self.extractor_description_,
+            "stain_classes": None if self.stain_classes_ is None else self.stain_classes_.densities,
             "mask_ranges": [mask_range.as_dict() for mask_range in self.mask_ranges_],
             _FILTERS: [{"name": name, "learned": learned} for name, learned in filters.items()],
             "excluded": len(self.excluded_),
@@ -498,6 +502,7 @@ class SynCGANAugmenter:
         model.device_ = resolve_device(device)
         model.classes_, model.label_values_ = tuple(manifest["classes"]), tuple(manifest["label_values"])
         model.levels_, model.extractor_description_ = manifest["levels"], manifest["extractor"]
+        model.stain_classes_ = StainClasses.of(manifest["stain_classes"])
         model.mask_ranges_ = tuple(MaskRange(**values) for values in manifest["mask_ranges"])
         model.excluded_, model.fingerprint_ = {}, manifest["dataset_fingerprint"]
         states = {name: _part(tensors, name) for name in manifest["models"]}
@@ -522,7 +527,8 @@ class SynCGANAugmenter:
         pairs, levels = prepared.pairs, prepared.levels
         self.classes_, self.label_values_, self.levels_ = raw.classes, raw.label_values, levels
         # A segmenter with levels of its own, or given masks, may differ from the configuration: the maps decide.
-        self.config_ = self.config.merged({"levels": levels})
+        self.config_ = self.config.merged({"levels": prepared.extracted_levels})
+        self.stain_classes_ = prepared.stain_classes
         self.extractor_description_ = prepared.description
         self.pairs_, self.excluded_, self.fingerprint_ = pairs, pairs.excluded, pairs.fingerprint()
         self.mask_ranges_ = tuple(MaskRange.of(pairs.of_label(label), levels) for label in raw.label_values)
@@ -533,7 +539,8 @@ class SynCGANAugmenter:
         wrong = {name for label, name in raw.class_names.items() if names.get(label) != name}
         if wrong:
             raise DataError(f"expected a validation set with the classes and labels {names}, got {raw.class_names}")
-        return prepare(raw, None, config=self.config, extractor=self.extractor).pairs
+        extractor, known = self.extractor, self.stain_classes_
+        return prepare(raw, None, config=self.config, extractor=extractor, stain_classes=known).pairs
 
     def _sampler(self) -> ClassSampler:
         self._require_fitted()
@@ -564,7 +571,7 @@ class SynCGANAugmenter:
     def _described_section(self) -> dict[str, Any]:
         """Describe the configuration's extractor, where masks were given; it need not be here."""
         section = self.config_.extractor
-        described = {"name": section.segmenter, "parameters": section.parameters, "levels": self.levels_}
+        described = {"name": section.segmenter, "parameters": section.parameters, "levels": self.config_.levels}
         return described | section.cleaning
 
     def _class_indices(self, labels: Tensor) -> Tensor:

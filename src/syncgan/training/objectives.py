@@ -192,6 +192,7 @@ class ImageObjective:
     batches : step -> `ImageBatch`.
     validation : batches of held-out pairs, empty for none.
     score : further score of all renderings of the held-out maps, (n, 3, S, S) in [-1, 1]; lower is better.
+    perceptual : distance of rendered from real images, (N, 3, S, S) in [-1, 1]; None for none.
     """
 
     def __init__(
@@ -203,6 +204,7 @@ class ImageObjective:
         batches: Callable[[int], ImageBatch],
         validation: Callable[[], list[ImageBatch]] = list,
         score: Callable[[Tensor], float] | None = None,
+        perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
@@ -210,6 +212,7 @@ class ImageObjective:
         self._batches = batches
         self._validation = validation
         self._score = score
+        self._perceptual = perceptual
 
     def draw(self, step: int) -> ImageBatch:
         """Return the batch of `step`."""
@@ -237,6 +240,8 @@ class ImageObjective:
                 fake, batch.images, kind=config.reconstruction, cell=config.reconstruction_cell
             )
             terms["reconstruction"] = config.reconstruction_weight * reconstruction
+        if self._perceptual is not None:
+            terms["perceptual"] = config.perceptual_weight * self._perceptual(fake, batch.images)
         if batch.patches is not None:
             terms["texture"] = config.texture_weight * texture_distance(fake, batch.images, batch.patches)
         if batch.second_noise is not None:

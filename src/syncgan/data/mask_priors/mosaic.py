@@ -9,8 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, place
+from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, nuclei_of, objects_of, place
 from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
@@ -19,6 +20,8 @@ _FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and whe
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
+_JOINED = 0.03  # in sides of the image: half of the gap within which lobes are of one nucleus
+_BODY = 1.0  # in radii of a nucleus: how far what surrounds it goes with it
 _TRIES = 4
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
@@ -43,38 +46,51 @@ class MosaicMasks(StoredMasks):
     """
 
     address = "mosaic"
-    joined = 0.03
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
         side = self._masks.shape[-1]
         wanted = _FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE)
-        sources = generator.permutation(members)[: round(wanted)]
+        sources = generator.permutation(members)[: round(wanted)].tolist()
+        symmetries = generator.integers(8, size=len(sources)).tolist()
         parts = _parts(side, len(sources), generator)
-        drawn = np.zeros((side, side), np.uint8)
-        nuclei: list[Nucleus] = []
-        others: list[Nucleus] = []
-        for number, source in enumerate(sources.tolist()):
-            symmetry, part = int(generator.integers(8)), parts == number
-            for nucleus in self._nuclei_of(source):
-                turned = _carried(nucleus, symmetry, side)
-                (nuclei if _lies_in(turned.centre, part) else others).append(turned)
-            drawn = np.maximum(drawn, _taken(dihedral(self._without_nuclei(source), symmetry), part))
-        # Where each mask has its nucleus in another's part there would be none.
-        nuclei = nuclei or others[:1]
-        for at in generator.permutation(len(nuclei)).tolist():
-            drawn = self._put(drawn, nuclei[at], spread, generator)
-        return warped(drawn, self._levels, spread, generator)
+        cells = [
+            (_carried(nucleus, symmetry, side), number)
+            for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True))
+            for nucleus in self._nuclei_of(source)
+        ]
+        # Where each mask has its nuclei in another's part there would be none.
+        kept = [cell for cell, number in cells if _lies_in(cell.centre, parts == number)] or [c for c, _ in cells[:1]]
+        empty = self._empty
+        drawn = np.full((side, side), empty, np.uint8)
+        for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True)):
+            bare, objects = self._without_nuclei(source), self._objects_of(source)
+            taken = _taken(dihedral(bare, symmetry), dihedral(objects, symmetry), parts == number, empty)
+            drawn = np.where(taken > empty, np.maximum(drawn, taken), np.where(parts == number, taken, drawn))
+        for at in generator.permutation(len(kept)).tolist():
+            drawn = self._put(drawn.astype(np.uint8), kept[at], spread, generator)
+        return warped(drawn.astype(np.uint8), self._levels, spread, generator)
+
+    def _objects_of(self, mask: int) -> NDArray[np.int32]:
+        """Return the numbers of the objects of a mask without its nuclei."""
+        if mask not in self._objects:
+            self._objects[mask] = objects_of(self._without_nuclei(mask) > self._empty)
+        return self._objects[mask]
+
+    def _cut(self, levels_map: Map) -> list[Nucleus]:
+        return nuclei_of(
+            levels_map, self._levels, joined=_JOINED, rim=_BODY, objects=objects_of(levels_map > self._empty)
+        )
 
     def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
         """Return the map with a nucleus near its place, reshaped, or as it is when there is no room."""
         if not nucleus.inside:
-            return place(drawn, nucleus)
+            return place(drawn, nucleus, whole=True)
         for _ in range(_TRIES):
             rows, columns = np.rint(generator.normal(0, _STEP * spread * len(drawn), 2)).astype(int)
             moved = nucleus.reshaped(_linear_map(generator)).moved(int(rows), int(columns))
             if fits(drawn, moved, self._levels):
-                return place(drawn, moved)
-        return place(drawn, nucleus) if fits(drawn, nucleus, self._levels) else drawn
+                return place(drawn, moved, whole=True)
+        return place(drawn, nucleus, whole=True) if fits(drawn, nucleus, self._levels) else drawn
 
 
 def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -89,14 +105,15 @@ def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.
     return np.asarray(np.argmin(distances, axis=0))
 
 
-def _taken(bare: Map, part: NDArray[np.bool_]) -> Map:
+def _taken(bare: Map, objects: NDArray[np.int32], part: NDArray[np.bool_], empty: int) -> Map:
     """Return what a part takes of a map without nuclei: objects by their centre, larger ones as far as they reach."""
-    count, labels, stats, centres = cv2.connectedComponentsWithStats((bare > 0).astype(np.uint8), connectivity=4)
     kept = part.copy()
-    for number in range(1, count):
-        if stats[number, cv2.CC_STAT_AREA] <= _WHOLE_AREA * bare.size:
-            kept[labels == number] = _lies_in(centres[number][::-1], part)
-    return np.where(kept, bare, 0).astype(np.uint8)
+    for number, box in enumerate(ndimage.find_objects(objects), start=1):
+        own = objects[box] == number
+        if np.count_nonzero(own) <= _WHOLE_AREA * bare.size:
+            centre = np.argwhere(own).mean(axis=0) + np.array([box[0].start, box[1].start])
+            kept[box][own] = _lies_in(centre, part)
+    return np.where(kept, bare, empty).astype(np.uint8)
 
 
 def _lies_in(centre: NDArray[np.float64], part: NDArray[np.bool_]) -> bool:

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Nucleus", "dihedral", "disc", "fits", "nuclei_of", "place", "place_spread", "remove"]
+__all__ = ["Nucleus", "dihedral", "disc", "fits", "nuclei_of", "objects_of", "place", "place_spread", "remove"]
 
 Map = NDArray[np.uint8]
 Generator = np.random.Generator
 
+_APART = 0.05  # in sides of the map: summits of depth that are nearer to each other are of one object
 _REACH = 6  # standard deviations
 _RIM = 0.5  # of the nucleus' radius: how far the stained surroundings go with it
 
@@ -66,10 +67,16 @@ class Nucleus:
         side = int(np.ceil(np.hypot(height, width) * np.linalg.norm(matrix, 2))) + 2
         middle = np.full(2, (side - 1) / 2)
         centre = (self.centre - (self.top, self.left))[::-1]
-        affine = np.column_stack([matrix, middle - matrix @ centre])
+        shifted = np.column_stack([matrix, middle - matrix @ (centre + 1)])  # of a crop with a pixel more around it
 
         def mapped(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
-            return np.asarray(cv2.warpAffine(part.astype(np.float32), affine, (side, side)) > 0.5)
+            # Distances to the outline move smoothly; shares of pixels would wear off what is thin.
+            wide = np.pad(part, 1).astype(np.uint8)
+            heights = cv2.distanceTransform(wide, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - wide, cv2.DIST_L2, 5)
+            moved = cv2.warpAffine(
+                heights, shifted, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1
+            )
+            return np.asarray(moved > 0)
 
         levels = np.zeros((side, side), np.uint8)
         for level in range(1, int(self.levels.max()) + 1):
@@ -93,10 +100,17 @@ def dihedral(array: NDArray[Any], symmetry: int) -> NDArray[Any]:
     return np.ascontiguousarray(turned[::-1] if symmetry >= 4 else turned)
 
 
-def nuclei_of(levels_map: Map, levels: int, *, joined: float = 0.0) -> list[Nucleus]:
+def nuclei_of(
+    levels_map: Map, levels: int, *, joined: float = 0.0, rim: float = _RIM, objects: NDArray[np.int32] | None = None
+) -> list[Nucleus]:
     """Cut an (H, W) map into its nuclei; each pixel of a rim belongs to the nucleus that is nearest.
 
-    Parts with a gap of less than twice `joined`, in sides of the map, count as one nucleus, as the lobes of one do.
+    Parameters
+    ----------
+    joined : parts with a gap of less than twice this, in sides of the map, count as one nucleus, as lobes of one do.
+    rim : how far what surrounds a nucleus goes with it, in radii of the nucleus.
+    objects : (H, W) numbers of objects, 0 for none, as of `objects_of`: what lies in another object than the nucleus
+        does not go with it.
     """
     nuclear = levels_map == levels - 1
     reach_px = round(joined * len(levels_map))
@@ -112,15 +126,45 @@ def nuclei_of(levels_map: Map, levels: int, *, joined: float = 0.0) -> list[Nucl
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         top, left = box[0].start, box[1].start
         box_height, box_width = box[0].stop - top, box[1].stop - left
-        radius = max(2.0, _RIM * np.sqrt(np.count_nonzero(labels[box] == number) / np.pi))
+        radius = max(2.0, rim * np.sqrt(np.count_nonzero(labels[box] == number) / np.pi))
         margin = int(np.ceil(radius))
         inside = left > 0 and top > 0 and left + box_width < width and top + box_height < height
         rows = slice(max(0, top - margin), top + box_height + margin)
         columns = slice(max(0, left - margin), left + box_width + margin)
         reach = (owner[rows, columns] == number) & (distance[rows, columns] <= radius)
+        if objects is not None:
+            around = objects[rows, columns]
+            same = np.isin(around, np.unique(around[labels[rows, columns] == number])) & (around > 0)
+            reach &= same | (labels[rows, columns] == number)
         own = np.where(reach, levels_map[rows, columns], 0).astype(np.uint8)
         found.append(Nucleus(own, labels[rows, columns] == number, reach, rows.start, columns.start, inside))
     return found
+
+
+def objects_of(stained: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the number of the object of each pixel (H, W), 0 where nothing is stained.
+
+    Objects that touch are parted between the places that lie deepest in them.
+    """
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed
+
+    # A border of the map is none of an object: what is cut there goes on.
+    wide = np.pad(ndimage.binary_fill_holes(stained), 1, mode="edge")
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(wide)[1:-1, 1:-1], 1.0)
+    components = ndimage.label(stained)[0]
+    apart_px = max(2, round(_APART * len(stained)))
+    summits = peak_local_max(  # type: ignore[no-untyped-call]
+        depth, min_distance=apart_px, labels=components, exclude_border=False
+    )
+    markers = np.zeros(stained.shape, np.int32)
+    markers[tuple(summits.T)] = np.arange(1, len(summits) + 1)
+    return np.asarray(
+        watershed(  # type: ignore[no-untyped-call]
+            -depth, markers, mask=stained
+        ),
+        dtype=np.int32,
+    )
 
 
 def remove(levels_map: Map, nucleus: Nucleus, levels: int) -> Map:
@@ -157,16 +201,19 @@ def fits(levels_map: Map, nucleus: Nucleus, levels: int) -> bool:
     return not taken[rows, columns].any()
 
 
-def place(levels_map: Map, nucleus: Nucleus) -> Map:
-    """Return the map with a nucleus and its rim laid over it; nothing that is stained already is lowered."""
+def place(levels_map: Map, nucleus: Nucleus, *, whole: bool = False) -> Map:
+    """Return the map with a nucleus and its rim laid over it; nothing that is stained already is lowered.
+
+    With `whole`, all that lay within reach of the nucleus in its own map goes with it, stained or not.
+    """
     placed = levels_map.copy()
     height, width = levels_map.shape
-    rows, columns = np.nonzero(nucleus.levels)
+    rows, columns = np.nonzero(nucleus.reach if whole else nucleus.levels)
     values = nucleus.levels[rows, columns]
     rows, columns = rows + nucleus.top, columns + nucleus.left
     seen = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
     rows, columns, values = rows[seen], columns[seen], values[seen]
-    placed[rows, columns] = np.maximum(placed[rows, columns], values)
+    placed[rows, columns] = values if whole else np.maximum(placed[rows, columns], values)
     return placed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -34,9 +35,6 @@ class StoredMasks(ABC):
     address: str
     """Of the randomness."""
 
-    joined: float = 0.0
-    """Nuclei nearer to each other than twice this, in sides of the image, are handled as one."""
-
     def __init__(self, *, levels: int) -> None:
         self._levels = levels
         self._masks = np.zeros((0, 1, 1), np.uint8)
@@ -44,6 +42,7 @@ class StoredMasks(ABC):
         # What a mask holds is found once, not for every draw.
         self._nuclei: dict[int, list[Nucleus]] = {}
         self._bare: dict[int, Map] = {}
+        self._objects: dict[int, NDArray[np.int32]] = {}
         self._spreads: dict[int | None, float] = {}
 
     def fit(self, masks: NDArray[np.uint8], labels: NDArray[np.int64] | None = None, seed: int = 0) -> None:
@@ -52,7 +51,9 @@ class StoredMasks(ABC):
         self._labels = np.zeros(len(masks), np.int64) if labels is None else np.array(labels, dtype=np.int64)
         self._nuclei.clear()
         self._bare.clear()
+        self._objects.clear()
         self._spreads.clear()
+        vars(self).pop("_empty", None)
 
     def sample(self, n: int, label: int | None = None, seed: int = 0) -> NDArray[np.uint8]:
         """Draw maps (n, S, S) of one class, or of all; each is a function of `seed` and its position."""
@@ -77,8 +78,18 @@ class StoredMasks(ABC):
 
     def _nuclei_of(self, mask: int) -> list[Nucleus]:
         if mask not in self._nuclei:
-            self._nuclei[mask] = nuclei_of(self._masks[mask], self._levels, joined=self.joined)
+            self._nuclei[mask] = self._cut(self._masks[mask])
         return self._nuclei[mask]
+
+    def _cut(self, levels_map: Map) -> list[Nucleus]:
+        """Return the nuclei of a map, each with what goes with it."""
+        return nuclei_of(levels_map, self._levels)
+
+    @functools.cached_property
+    def _empty(self) -> int:
+        """The commonest level outside of nuclei: that of the background."""
+        counts = np.bincount(self._masks.ravel(), minlength=self._levels)
+        return int(counts[: self._levels - 1].argmax())
 
     def _without_nuclei(self, mask: int) -> Map:
         if mask not in self._bare:

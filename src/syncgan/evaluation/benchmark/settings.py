@@ -70,7 +70,7 @@ class BenchmarkConfig(ConfigSection):
         "disk", description="Initial weights of torchvision's networks: ImageNet if on disk, or downloaded, or random."
     )
     passes: int = Field(
-        4, ge=1, le=100, description="How often a classifier that fits itself gets images that change at random."
+        8, ge=1, le=100, description="How often a classifier that fits itself gets images that change at random."
     )
 
     @field_validator("tuning_folds")

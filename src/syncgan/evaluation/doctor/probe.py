@@ -132,9 +132,11 @@ def _simulated(
 
     phantom = Phantom(_SIMULATED // 2, image_size=config.image_size)
     pictures = [phantom.image(index) for index in range(_SIMULATED)]
-    maps = [phantom.mask(index) * np.uint8(config.levels - 1) for index in range(_SIMULATED)]
-    for simulated in maps:
-        simulated[0, : config.levels] = np.arange(config.levels)
+    maps = [phantom.mask(index) for index in range(_SIMULATED)]
+    if not config.stain_classes:
+        maps = [mask * np.uint8(config.levels - 1) for mask in maps]
+        for simulated in maps:
+            simulated[0, : config.levels] = np.arange(config.levels)
     labels = [name for name, count in counts.items() for _ in range(count)]
     from PIL import Image
 

@@ -89,7 +89,7 @@ def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any
     raw = read_dataset(Subset(cast("Dataset[Any]", dataset), known))
     origin = _other_origin(augmenter)
     if origin is None:
-        pairs = prepare(raw, None, config=augmenter.config_).pairs
+        pairs = prepare(raw, None, config=augmenter.config_, stain_classes=augmenter.stain_classes_).pairs
     else:
         config = augmenter.config_
         images = collect_images(raw.images, config.image_size, config.geometry)
@@ -128,7 +128,7 @@ def _other_origin(augmenter: SynCGANAugmenter) -> str | None:
     if fitted["name"] == "given masks":
         return "masks were given to the fit"
     try:
-        own = MaskExtractor.from_config(augmenter.config_.extractor, levels=augmenter.levels_).describe()
+        own = MaskExtractor.from_config(augmenter.config_.extractor, levels=augmenter.config_.levels).describe()
     except (ConfigError, UnknownNameError):
         own = {}
     if json.loads(json.dumps(own)) == json.loads(json.dumps(fitted)):

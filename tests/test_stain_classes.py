@@ -1,0 +1,90 @@
+"""Stain classes: the colours that a set has in common, as levels of its maps."""
+
+import numpy as np
+import pytest
+
+from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan.data.raw import read_dataset
+from syncgan.preparing import prepare
+from syncgan.segmentation.stain_classes import StainClasses
+
+WHITE, PINK, RED, PURPLE = (250, 245, 240), (230, 170, 190), (190, 90, 100), (90, 40, 120)
+
+
+def smear(light=1.0, side=48):
+    """Stripes of three colours and a dark square, and where each is."""
+    image = np.empty((side, side, 3), np.float64)
+    truth = np.zeros((side, side), np.uint8)
+    for level, colour in enumerate((WHITE, PINK, RED)):
+        columns = slice(level * side // 3, (level + 1) * side // 3)
+        image[:, columns], truth[:, columns] = colour, level
+    image[20:28, 20:28], truth[20:28, 20:28] = PURPLE, 3
+    return (image * light).round().astype(np.uint8), truth
+
+
+def test_each_colour_of_the_set_becomes_a_level_and_nuclei_the_highest():
+    image, truth = smear()
+    classes = StainClasses.fit([image], [truth == 3], 3)
+    found = classes.levels_of(image, truth == 3)
+    inner = np.ones(truth.shape, bool)
+    for edge in (16, 32):
+        inner[:, edge - 2 : edge + 2] = False
+    inner[17:31, 17:31] = truth[17:31, 17:31] == 3
+    assert classes.levels == 4
+    assert np.array_equal(found[inner], truth[inner])
+
+
+def test_the_same_stain_is_the_same_class_under_other_light():
+    (bright, truth), (dim, _) = smear(), smear(light=0.7)
+    classes = StainClasses.fit([bright], [truth == 3], 3)
+    assert (classes.levels_of(bright, truth == 3) == classes.levels_of(dim, truth == 3)).mean() > 0.99
+
+
+def test_a_set_of_fewer_colours_has_fewer_classes():
+    flat = np.full((32, 32, 3), 200, np.uint8)
+    classes = StainClasses.fit([flat], [np.zeros((32, 32), bool)], 6)
+    assert classes.levels == 2
+
+
+def test_classes_come_back_from_json():
+    image, truth = smear()
+    classes = StainClasses.fit([image], [truth == 3], 3)
+    assert StainClasses.of([list(row) for row in classes.densities]) == classes
+    assert StainClasses.of(None) is None
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return Phantom(4, image_size=32)
+
+
+def test_derived_maps_are_divided_and_given_ones_are_not(phantom):
+    config = SynCGANConfig.preset("tiny").updated(["stain_classes=4"])
+    raw = read_dataset(phantom)
+    nuclei = [phantom.mask(index) for index in range(len(phantom))]
+    divided = prepare(raw, nuclei, config=config)
+    assert divided.levels == 5
+    assert divided.extracted_levels == 3
+    assert int(divided.pairs.maps.max()) == 4
+    assert set(np.unique(divided.pairs.maps.numpy() == 4)) == {False, True}
+    three = [mask * np.uint8(2) for mask in nuclei]
+    three[0][0, 0] = 1
+    kept = prepare(raw, three, config=config)
+    assert (kept.levels, kept.stain_classes) == (3, None)
+    off = prepare(raw, nuclei, config=SynCGANConfig.preset("tiny"))
+    assert (off.levels, off.stain_classes) == (3, None)
+
+
+def test_a_model_keeps_its_classes_and_divides_other_images_by_them(phantom, tmp_path):
+    few = ["stain_classes=4", "mask_gan.generator=mosaic", "image_gan.steps=2", "image_gan.from_colours=true"]
+    config = SynCGANConfig.preset("tiny").updated(few)
+    fitted = SynCGANAugmenter(config, device="cpu").fit(phantom)
+    fitted.save(tmp_path / "model")
+    loaded = SynCGANAugmenter.load(tmp_path / "model", device="cpu")
+    assert loaded.stain_classes_ == fitted.stain_classes_
+    assert loaded.levels_ == 5
+    again = prepare(read_dataset(phantom), None, config=loaded.config_, stain_classes=loaded.stain_classes_).pairs
+    assert again.fingerprint() == loaded.fingerprint_
+    one, other = (model.sample("benign", 3, seed=1) for model in (fitted, loaded))
+    assert np.array_equal(one.images, other.images)
+    assert int(one.masks.max()) == 4
