@@ -7,7 +7,7 @@ import torch
 
 from syncgan import MaskGAN, SynCGANConfig
 from syncgan.data.mask_priors.outlines import OutlineModel, canonical_axes, distance_map, draw_outline
-from syncgan.data.mask_priors.regions import fits, nuclei_of, place, remove
+from syncgan.data.mask_priors.regions import fits, nuclei_of, objects_of, place, remove
 from syncgan.registry import MASK_GENERATORS
 from syncgan.testing import check_mask_generator
 
@@ -232,3 +232,29 @@ def test_drawn_outlines_spread_like_the_real_ones_and_copy_none():
     along = (drawn.reshape(200, -1) - model.mean) @ model.components[0]
     assert along.std() == pytest.approx(model.codes[:, 0].std(), rel=0.2)
     assert not any(np.allclose(one, other, atol=1e-3) for one in drawn for other in real)
+
+
+def within(*circles):
+    """Return a mask (64, 64), true within any of the circles (row, column, radius)."""
+    rows, columns = np.mgrid[:64, :64]
+    return np.any([np.hypot(rows - row, columns - column) <= radius for row, column, radius in circles], axis=0)
+
+
+def test_objects_that_touch_are_parted_where_they_touch():
+    circles = [(24, 20, 9), (24, 37, 9), (54, 50, 6)]
+    objects = objects_of(within(*circles))
+    inside = [objects[row, column] for row, column, _ in circles]
+    assert len(set(inside)) == 3
+    for circle, number in zip(circles, inside, strict=True):
+        own = within(circle)
+        assert (objects[own] == number).mean() > 0.9
+    assert not objects[~within(*circles)].any()
+
+
+def test_what_belongs_to_another_object_does_not_go_with_a_nucleus():
+    levels_map = within((24, 20, 9), (24, 39, 9)).astype(np.uint8)
+    levels_map[within((24, 20, 6))] = 2
+    (cell,) = nuclei_of(levels_map, 3, rim=3.0, objects=objects_of(levels_map > 0))
+    left = cell.left + np.nonzero(cell.reach)[1]
+    assert left.max() <= 30
+    assert cell.reach.sum() > 0.9 * within((24, 20, 9)).sum()

@@ -1,7 +1,8 @@
 """Mask generator ``mosaic``: parts of several real masks of a class, put together to an arrangement that none has.
 
 The image is divided at random; each part takes the nuclei and the stained objects that have their centres there from
-another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle.
+another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle, with
+what of its cell lies around it.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ class MosaicMasks(StoredMasks):
     """Put together parts of several real masks of the class.
 
     The image is divided into parts with rough borders, three where nuclei lie in the middle and up to eight where
-    they lie everywhere. Each takes from another mask, which is turned or flipped
-    first, the nuclei and the stained objects whose centres lie in it. Nuclei that lie clear of the border, with
-    the stained rim around them, are turned by any angle, made a little smaller or larger or longer, and moved, never
-    onto another nucleus; lobes of one nucleus stay together. Then the whole map is warped as by `WarpedMasks`.
+    they lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
+    objects whose centres lie in it; objects that touch are parted before. Nuclei that lie clear of the border are
+    turned by any angle together with what of their object lies within a radius around them, made a little smaller or
+    larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Then the whole map is
+    warped as by `WarpedMasks`.
 
     Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
     stores and saves the real masks: a model with this generator gives away the masks (not the images) of its
@@ -67,8 +69,8 @@ class MosaicMasks(StoredMasks):
             taken = _taken(dihedral(bare, symmetry), dihedral(objects, symmetry), parts == number, empty)
             drawn = np.where(taken > empty, np.maximum(drawn, taken), np.where(parts == number, taken, drawn))
         for at in generator.permutation(len(kept)).tolist():
-            drawn = self._put(drawn.astype(np.uint8), kept[at], spread, generator)
-        return warped(drawn.astype(np.uint8), self._levels, spread, generator)
+            drawn = self._put(drawn, kept[at], spread, generator)
+        return warped(drawn, self._levels, spread, generator)
 
     def _objects_of(self, mask: int) -> NDArray[np.int32]:
         """Return the numbers of the objects of a mask without its nuclei."""
