@@ -50,7 +50,7 @@ def _row(
     members = [index for index, label in enumerate(folders.targets) if folders.classes[label] == name][:count]
     real = [fit_image(folders.image(index), config.image_size, config.geometry) for index in members]
     samples = augmenter.sample(name, count, seed=seed)
-    masks = [colour_map(mask.numpy(), config.levels) for mask in samples.masks]
+    masks = [colour_map(mask.numpy(), augmenter.levels_) for mask in samples.masks]
     return real, masks, [image.permute(1, 2, 0).numpy() for image in samples.images]
 
 
