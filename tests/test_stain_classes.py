@@ -46,6 +46,13 @@ def test_a_set_of_fewer_colours_has_fewer_classes():
     assert classes.levels == 2
 
 
+def test_a_set_of_nothing_but_nuclei_has_one_class():
+    image, _ = smear()
+    everywhere = np.ones(image.shape[:2], bool)
+    classes = StainClasses.fit([image], [everywhere], 6)
+    assert (classes.levels_of(image, everywhere) == classes.levels - 1).all()
+
+
 def test_classes_come_back_from_json():
     image, truth = smear()
     classes = StainClasses.fit([image], [truth == 3], 3)

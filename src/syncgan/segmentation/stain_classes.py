@@ -56,6 +56,8 @@ class StainClasses:
             outside = _densities(image)[~nucleus]
             seen.append(outside[draws.permutation(len(outside))[:_PIXELS]])
         points = np.concatenate(seen)
+        if not len(points):  # nothing but nuclei
+            return cls(((0.0, 0.0, 0.0),))
         count = min(count, len(np.unique(points.round(_DECIMALS), axis=0)))
         with threadpool_limits(1):
             found = KMeans(count, n_init=_STARTS, random_state=0).fit(points).cluster_centers_
