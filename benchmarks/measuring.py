@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -52,9 +54,9 @@ def paired(ours: Task, theirs: Task, *, pairs: int, device: str = "cpu") -> Pair
     return Paired(first, second, statistics.median(ratios), min(ratios), max(ratios))
 
 
-def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
+def in_child(function: Callable[..., Any], *arguments: Any, environment: Mapping[str, str] | None = None) -> Any:
     """Return what `function` returns in a fresh process, which has no memory of others to reuse."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with mock.patch.dict(os.environ, environment or {}), multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 

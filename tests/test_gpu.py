@@ -111,11 +111,13 @@ def test_peak_memory_is_that_of_the_device() -> None:
 def test_steps_that_are_not_finite_are_skipped_without_a_look_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     from syncgan.training.objectives import ImageObjective
 
-    original = ImageObjective.discriminator_loss
+    original = ImageObjective.discriminator_losses
     monkeypatch.setattr(
         ImageObjective,
-        "discriminator_loss",
-        lambda self, batch, fake: original(self, batch, fake) * (math.nan if batch.step in (4, 5, 6) else 1.0),
+        "discriminator_losses",
+        lambda self, batch, fake: (
+            term * (math.nan if batch.step in (4, 5, 6) else 1.0) for term in original(self, batch, fake)
+        ),
     )
     model = fit_renderer("training.precision=fp32")
     assert model.stop_reason_ == "all steps done"

@@ -124,12 +124,14 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_is_never_saved(tmp_pat
 def test_a_run_goes_on_past_losses_that_are_not_finite(
     fit: Any, game: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = game.discriminator_loss
+    original = game.discriminator_losses
     bad = {5, 6, 7}
     monkeypatch.setattr(
         game,
-        "discriminator_loss",
-        lambda self, batch, fake: original(self, batch, fake) * (math.nan if batch.step in bad else 1.0),
+        "discriminator_losses",
+        lambda self, batch, fake: (
+            term * (math.nan if batch.step in bad else 1.0) for term in original(self, batch, fake)
+        ),
     )
     events: list[Any] = []
     model = fit(store(tmp_path, every_seconds=0.0, log=events.append), settings=("training.log_every=4",))

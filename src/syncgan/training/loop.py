@@ -7,7 +7,7 @@ stopped and resumed takes the same path as one that was not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -44,8 +44,11 @@ class Objective(Protocol):
     def render(self, batch: Any) -> Tensor:
         """Return the generator's output for `batch`, with its graph."""
 
-    def discriminator_loss(self, batch: Any, fake: Tensor) -> Tensor:
-        """Return D's loss for the detached `fake`, a mean over the items."""
+    def discriminator_losses(self, batch: Any, fake: Tensor) -> Iterator[Tensor]:
+        """Yield the terms of D's loss for the detached `fake`, means over the items; the loop adds them.
+
+        It takes the gradient of each before it asks for the next, so that one pass of D is in memory at a time.
+        """
 
     def generator_losses(self, batch: Any, fake: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of G's loss, means over the items; the loop adds them."""

@@ -25,32 +25,29 @@ _FAINT = 0.02  # two and a half gray levels of 255: what is fainter need not be 
 
 
 def discriminator_loss(
-    real_logits: Tensor,
-    fake_logits: Tensor,
-    *,
-    kind: str = "bce",
-    real_target: Tensor | float = 1.0,
-    fake_target: Tensor | float = 0.0,
+    logits: Tensor, *, real: bool, kind: str = "bce", target: Tensor | float | None = None
 ) -> Tensor:
-    """Return D's loss: ``-(log D(real) + log(1 - D(fake)))`` for ``bce`` (Eq. 5; Eq. 2 with its sign slip mended).
+    """Return D's loss on real or on generated items; the two are added, not averaged as pix2pix would.
+
+    For ``bce`` they are ``-log D(real)`` and ``-log(1 - D(fake))`` (Eq. 5; Eq. 2 with its sign slip mended).
 
     Parameters
     ----------
-    real_logits, fake_logits : (N, 1, h, w) logits of D.
-    kind : "bce" (paper); "hinge", ``max(0, 1 - D(real)) + max(0, 1 + D(fake))``; or "wasserstein-gp",
-        ``D(fake) - D(real)``, to which `gradient_penalty` belongs.
-    real_target, fake_target : labels of real and fake for ``bce``, numbers or tensors that broadcast against the
-        logits; label smoothing and label flips come in here (Sec. 3.4). Without a meaning for the others.
+    logits : (N, 1, h, w) logits of D.
+    real : whether D should take the items for real.
+    kind : "bce" (paper); "hinge", ``max(0, 1 - D(real))`` and ``max(0, 1 + D(fake))``; or "wasserstein-gp",
+        ``-D(real)`` and ``D(fake)``, to which `gradient_penalty` belongs.
+    target : label for ``bce``, a number or a tensor that broadcasts against the logits, instead of 1 for real and 0
+        for generated; label smoothing and label flips come in here (Sec. 3.4). Without a meaning for the others.
 
     Returns
     -------
-    Scalar tensor: mean over patches and items, halves summed (not averaged, as pix2pix would).
+    Scalar tensor: mean over patches and items.
     """
-    if kind == "hinge":
-        return F.relu(1 - widened(real_logits)).mean() + F.relu(1 + widened(fake_logits)).mean()
-    if kind == "wasserstein-gp":
-        return widened(fake_logits).mean() - widened(real_logits).mean()
-    return _bce(real_logits, real_target) + _bce(fake_logits, fake_target)
+    if kind == "bce":
+        return _bce(logits, float(real) if target is None else target)
+    signed = -widened(logits) if real else widened(logits)
+    return F.relu(1 + signed).mean() if kind == "hinge" else signed.mean()
 
 
 def generator_loss(fake_logits: Tensor, *, kind: str = "bce") -> Tensor:

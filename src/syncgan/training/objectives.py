@@ -6,7 +6,7 @@ everything random in them already drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -118,23 +118,22 @@ class MaskObjective:
         logits: Tensor = self.generator(batch.noise, **batch.conditions)
         return widened(logits).softmax(dim=1) * 2 - 1
 
-    def discriminator_loss(self, batch: MaskBatch, fake: Tensor) -> Tensor:
-        """Return Eq. 5 with smoothed, sometimes flipped labels, plus R1 when it is on."""
+    def discriminator_losses(self, batch: MaskBatch, fake: Tensor) -> Iterator[Tensor]:
+        """Yield the terms of Eq. 5 with smoothed, sometimes flipped labels, and the penalties that are on."""
         config, told = self._config, batch.conditions
         real, fake = self._seen(batch, batch.real), self._seen(batch, fake)
-        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
-        fake_logits = self.discriminator(fake, **told)
-        penalty = penalty + _mixed_penalty(self.discriminator, real, fake, told, batch.mixing, config)
-        if batch.flipped and config.adversarial != "bce":
-            real_logits, fake_logits = fake_logits, real_logits
-        adversarial = losses.discriminator_loss(
-            real_logits,
-            fake_logits,
-            kind=config.adversarial,
-            real_target=batch.real_target,
-            fake_target=batch.fake_target,
-        )
-        return adversarial + penalty
+        swapped = batch.flipped and config.adversarial != "bce"  # else the targets are
+
+        def adversarial(logits: Tensor, *, of_real: bool) -> Tensor:
+            target = batch.real_target if of_real else batch.fake_target
+            return losses.discriminator_loss(
+                logits, real=of_real is not swapped, kind=config.adversarial, target=target
+            )
+
+        logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
+        yield adversarial(logits, of_real=True) + penalty
+        yield adversarial(self.discriminator(fake, **told), of_real=False)
+        yield from _mixed_penalties(self.discriminator, real, fake, told, batch.mixing, config)
 
     def generator_losses(self, batch: MaskBatch, fake: Tensor) -> dict[str, Tensor]:
         """Return Eq. 6, the non-saturating loss with hard labels, and the variety term when it is on."""
@@ -222,14 +221,15 @@ class ImageObjective:
         """Return rendered images in [-1, 1]."""
         return _render(self.generator, batch)
 
-    def discriminator_loss(self, batch: ImageBatch, fake: Tensor) -> Tensor:
-        """Return D's loss on mask and image concatenated (Eq. 2), plus R1 when it is on."""
+    def discriminator_losses(self, batch: ImageBatch, fake: Tensor) -> Iterator[Tensor]:
+        """Yield the terms of D's loss on mask and image concatenated (Eq. 2), and the penalties that are on."""
         config, told = self._config, _told(batch.label)
         real, fake = _seen(batch, batch.images), _seen(batch, fake)
-        real_logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
-        fake_logits = self.discriminator(fake, **told)
-        penalty = penalty + _mixed_penalty(self.discriminator, real, fake, told, batch.mixing, config)
-        return losses.discriminator_loss(real_logits, fake_logits, kind=config.adversarial) + penalty
+        logits, penalty = _real_logits(self.discriminator, real, told, batch.step, config)
+        yield losses.discriminator_loss(logits, real=True, kind=config.adversarial) + penalty
+        logits = self.discriminator(fake, **told)
+        yield losses.discriminator_loss(logits, real=False, kind=config.adversarial)
+        yield from _mixed_penalties(self.discriminator, real, fake, told, batch.mixing, config)
 
     def generator_losses(self, batch: ImageBatch, fake: Tensor) -> dict[str, Tensor]:
         """Return Eq. 3, adversarial and weighted reconstruction terms, and those further terms that are on."""
@@ -325,22 +325,21 @@ def _real_logits(
     return logits, losses.r1_penalty(logits, real) * (config.r1_weight / 2 * config.r1_every)
 
 
-def _mixed_penalty(
+def _mixed_penalties(
     discriminator: nn.Module,
     real: Tensor,
     fake: Tensor,
     told: dict[str, Any],
     mixing: Tensor | None,
     config: GANConfig,
-) -> Tensor:
-    """Return the weighted gradient penalty of ``wasserstein-gp``, zero for the other losses."""
+) -> Iterator[Tensor]:
+    """Yield the weighted gradient penalty of ``wasserstein-gp``, nothing for the other losses."""
     if config.adversarial != "wasserstein-gp" or mixing is None:
-        return real.new_zeros(())
+        return
     mixed = (mixing * real + (1 - mixing) * fake).detach().requires_grad_(True)
     with full_precision(mixed.device):
         logits = discriminator(mixed, **told)
-    penalty = losses.gradient_penalty(logits, mixed)
-    return config.gradient_penalty_weight * penalty
+    yield config.gradient_penalty_weight * losses.gradient_penalty(logits, mixed)
 
 
 def _uniform(bounds: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:

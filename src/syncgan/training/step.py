@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Stepper"]
 
 _log = logging.getLogger(__name__)
+Terms = Callable[[Any], Iterator[dict[str, Tensor]]]
+"""Gives the terms of a loss on part of a batch, pass by pass."""
 _G, _D = 0, 1
 _ATTEMPT = 2**40  # batch addresses of one attempt; no training has so many steps
 
@@ -79,6 +81,7 @@ class Stepper:
         number = state.attempt * _ATTEMPT + state.step * self._discriminator_steps
         if self._compiled:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        self._optimisers[_G].zero_grad(set_to_none=True)  # D's update needs the memory
         with self._ranks.waiting(), rng.seeded(device, *self._address, number, self._ranks.rank):
             for turn in range(self._discriminator_steps):
                 batch = self._draw(number + turn)
@@ -101,20 +104,24 @@ class Stepper:
         batch = self._objective.draw(number)
         return batch if self._ranks.world == 1 else cut(batch, *self._ranks.slice_of(batch_length(batch)))
 
-    def _discriminator_terms(self, part: Any, *, keep: bool) -> dict[str, Tensor]:
+    def _discriminator_terms(self, part: Any, *, keep: bool) -> Iterator[dict[str, Tensor]]:
         # A whole batch is rendered once, for D and for G; parts again for G, which saves memory at the cost of time.
         with contextlib.nullcontext() if keep and self._state.accumulation == 1 else torch.no_grad():
             fake = self._objective.render(part)
         self._fake = fake if fake.requires_grad else None
-        return {"discriminator": self._objective.discriminator_loss(part, fake.detach())}
+        terms = self._objective.discriminator_losses(part, fake.detach())
+        if self._ranks.world > 1:  # gradients are exchanged once
+            terms = iter([torch.stack(list(terms)).sum()])
+        for term in terms:
+            yield {"discriminator": term}
 
-    def _generator_terms(self, part: Any) -> dict[str, Tensor]:
+    def _generator_terms(self, part: Any) -> Iterator[dict[str, Tensor]]:
         fake, self._fake = self._fake, None
         if fake is None:
             fake = self._objective.render(part)
-        return self._objective.generator_losses(part, fake)
+        yield self._objective.generator_losses(part, fake)
 
-    def _gradients(self, batch: Any, terms_of: Callable[[Any], dict[str, Tensor]], which: int) -> dict[str, Tensor]:
+    def _gradients(self, batch: Any, terms_of: Terms, which: int) -> dict[str, Tensor]:
         """Leave the gradients of one network over the whole batch; return the mean terms of the loss."""
         while True:
             try:
@@ -132,21 +139,29 @@ class Stepper:
                 continue
             self._halve(batch, reason)  # outside of the handler, whose traceback holds the memory
 
-    def _summed(self, batch: Any, terms_of: Callable[[Any], dict[str, Tensor]], which: int) -> dict[str, Tensor]:
+    def _summed(self, batch: Any, terms_of: Terms, which: int) -> dict[str, Tensor]:
         state = self._state
         self._optimisers[which].zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         parts = list(parts_of(batch, state.accumulation))
         for index, (part, share) in enumerate(parts):
             with self._exchanging(which, index == len(parts) - 1):
-                with self._precision.autocast():
-                    terms = terms_of(part)
-                loss = torch.stack(list(terms.values())).sum()
-                state.scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-            for name, term in terms.items():
-                value = term.detach() if share == 1 else term.detach() * share
-                sums[name] = sums[name] + value if name in sums else value
+                for terms in self._in_turn(terms_of(part)):
+                    loss = torch.stack(list(terms.values())).sum()
+                    state.scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+                    for name, term in terms.items():
+                        value = term.detach() if share == 1 else term.detach() * share
+                        sums[name] = sums[name] + value if name in sums else value
         return sums
+
+    def _in_turn(self, passes: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+        """Compute one pass after the other, in the training's precision; gradients are taken outside of it."""
+        while True:
+            with self._precision.autocast():
+                terms = next(passes, None)
+            if terms is None:
+                return
+            yield terms
 
     def _update(self, which: int, loss: Tensor, failed: Tensor, skipped: Tensor) -> tuple[Tensor, Tensor]:
         """Let an optimiser step unless this or an earlier update of the step is not finite; return the flags.
