@@ -1,11 +1,12 @@
-"""Mask generator ``mosaic``: parts of several real masks of a class, put together to an arrangement that none has.
+"""Mask generator ``mosaic``: nuclei and surroundings of several real masks of a class, put together as none has them.
 
-The image is divided at random; each part takes the nuclei and the stained objects that have their centres there from
-another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle, with
-what of its cell lies around it.
+Nuclei come from one mask, or from a few where there are many; what is around them is a patchwork of other masks, in
+which stained objects stay whole. Every nucleus is turned by any angle, with what of its cell lies around it.
 """
 
 from __future__ import annotations
+
+import functools
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, nuclei_of, objects_of, place
-from syncgan.data.mask_priors.stored import StoredMasks, warped
+from syncgan.data.mask_priors.stored import StoredMasks
 
 __all__ = ["MosaicMasks"]
 
@@ -23,6 +24,8 @@ _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides o
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
 _JOINED = 0.03  # in sides of the image: half of the gap within which lobes are of one nucleus
 _BODY = 1.0  # in radii of a nucleus: how far what surrounds it goes with it
+_NUCLEI_EACH = 2  # at least so many, in the mean, come from one mask: else images have too few or too many
+_COUNTED = 100  # masks whose nuclei are counted for that
 _TRIES = 4
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
@@ -31,12 +34,15 @@ _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
 class MosaicMasks(StoredMasks):
     """Put together parts of several real masks of the class.
 
-    The image is divided into parts with rough borders, three where nuclei lie in the middle and up to eight where
-    they lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
-    objects whose centres lie in it; objects that touch are parted before. Nuclei that lie clear of the border are
-    turned by any angle together with what of their object lies within a radius around them, made a little smaller or
-    larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Then the whole map is
-    warped as by `WarpedMasks`.
+    Nuclei come from one mask where there are few of them, else from several, each of which gives those whose centres
+    lie in its part of the image. Nuclei that lie clear of the border are turned by any angle together with what of
+    their object lies within a radius around them, made a little smaller or larger or longer, and moved, never onto
+    another nucleus; lobes of one nucleus stay together.
+
+    The surroundings come from other masks. The image is divided into parts with rough borders, three where nuclei lie
+    in the middle and up to eight where they lie everywhere. Each takes from another mask the stained objects whose
+    centres lie in it; objects that touch are parted before. All masks are turned or flipped first. Nothing is
+    resampled but the nuclei: maps of many levels lose by it what is one pixel wide, and classifiers feel that.
 
     Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
     stores and saves the real masks: a model with this generator gives away the masks (not the images) of its
@@ -50,27 +56,45 @@ class MosaicMasks(StoredMasks):
     address = "mosaic"
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
-        side = self._masks.shape[-1]
+        order = generator.permutation(members).tolist()
+        donors = order[: self._most_donors]
+        around = order[len(donors) :] or donors
         wanted = _FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE)
-        sources = generator.permutation(members)[: round(wanted)].tolist()
-        symmetries = generator.integers(8, size=len(sources)).tolist()
+        drawn = self._surroundings(around[: round(wanted)], generator)
+        cells = self._cells(donors, generator)
+        for at in generator.permutation(len(cells)).tolist():
+            drawn = self._put(drawn, cells[at], spread, generator)
+        return drawn
+
+    @functools.cached_property
+    def _most_donors(self) -> int:
+        """How many masks give nuclei to one that is drawn; the same for all classes, so that it tells none."""
+        some = np.unique(np.linspace(0, len(self._masks) - 1, _COUNTED).astype(int)).tolist()
+        nuclei = float(np.mean([len(self._nuclei_of(mask)) for mask in some]))
+        return int(np.clip(round(nuclei / _NUCLEI_EACH), 1, _MOST_PARTS))
+
+    def _surroundings(self, sources: list[int], generator: np.random.Generator) -> Map:
+        """Return a patchwork of masks without their nuclei."""
+        side, empty = self._masks.shape[-1], self._empty
         parts = _parts(side, len(sources), generator)
-        cells = [
-            (_carried(nucleus, symmetry, side), number)
-            for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True))
-            for nucleus in self._nuclei_of(source)
-        ]
-        # Where each mask has its nuclei in another's part there would be none.
-        kept = [cell for cell, number in cells if _lies_in(cell.centre, parts == number)] or [c for c, _ in cells[:1]]
-        empty = self._empty
         drawn = np.full((side, side), empty, np.uint8)
-        for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True)):
+        for number, source in enumerate(sources):
+            symmetry = int(generator.integers(8))
             bare, objects = self._without_nuclei(source), self._objects_of(source)
             taken = _taken(dihedral(bare, symmetry), dihedral(objects, symmetry), parts == number, empty)
             drawn = np.where(taken > empty, np.maximum(drawn, taken), np.where(parts == number, taken, drawn))
-        for at in generator.permutation(len(kept)).tolist():
-            drawn = self._put(drawn, kept[at], spread, generator)
-        return warped(drawn, self._levels, spread, generator)
+        return drawn
+
+    def _cells(self, donors: list[int], generator: np.random.Generator) -> list[Nucleus]:
+        """Return nuclei with what goes with them, from each donor those in its part of the image."""
+        side = self._masks.shape[-1]
+        parts = _parts(side, len(donors), generator)
+        cells = []
+        for number, donor in enumerate(donors):
+            symmetry = int(generator.integers(8))
+            cells += [(_carried(nucleus, symmetry, side), number) for nucleus in self._nuclei_of(donor)]
+        # Where each donor has its nuclei in another's part there would be none.
+        return [cell for cell, number in cells if _lies_in(cell.centre, parts == number)] or [c for c, _ in cells[:1]]
 
     def _objects_of(self, mask: int) -> NDArray[np.int32]:
         """Return the numbers of the objects of a mask without its nuclei."""

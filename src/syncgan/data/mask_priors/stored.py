@@ -53,7 +53,8 @@ class StoredMasks(ABC):
         self._bare.clear()
         self._objects.clear()
         self._spreads.clear()
-        vars(self).pop("_empty", None)
+        for derived in ("_empty", "_most_donors"):
+            vars(self).pop(derived, None)
 
     def sample(self, n: int, label: int | None = None, seed: int = 0) -> NDArray[np.uint8]:
         """Draw maps (n, S, S) of one class, or of all; each is a function of `seed` and its position."""
