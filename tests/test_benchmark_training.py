@@ -18,7 +18,7 @@ from syncgan.evaluation.benchmark.data import ImageSet
 from syncgan.evaluation.benchmark.feature_cache import CachedFeatures
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 from syncgan.evaluation.benchmark.training import Trained, make_classifier, train_classifier
-from syncgan.evaluation.classifiers import initial_weights
+from syncgan.evaluation.classifiers import initial_weights, probe
 from syncgan.evaluation.features import TextureFeatures
 
 CPU = torch.device("cpu")
@@ -210,3 +210,24 @@ def test_traditional_augmentation_brings_in_no_black_corners() -> None:
         changed = traditional()(bright)
         assert changed.shape == bright.shape
         assert changed.min() > 170
+
+
+def test_a_probe_averages_over_strengths_and_gives_a_class_that_it_never_saw_no_chance() -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    features = TextureFeatures()
+    labels = torch.tensor(REAL.targets)
+    made = probe(3, features=features).fit(REAL.images, torch.eye(3)[labels], VALIDATION.images, labels)
+    scaler = StandardScaler().fit(features(REAL.images))
+    known, unknown = (scaler.transform(features(some.images)) for some in (REAL, VALIDATION))
+    expected = np.mean(
+        [
+            LogisticRegression(C=strength, max_iter=5000).fit(known, REAL.targets).predict_proba(unknown)
+            for strength in (0.001, 0.01, 0.1, 1.0)
+        ],
+        axis=0,
+    )
+    found = made.predict_proba(VALIDATION.images)
+    assert found[:, :2] == pytest.approx(expected, abs=1e-6)
+    assert not found[:, 2].any()

@@ -36,7 +36,7 @@ __all__ = [
 
 Weights = Literal["random", "disk", "download"]
 
-_REGULARISATION = (0.001, 0.01, 0.1, 1.0)
+_STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of scikit-learn: the inverse of the regularisation
 # Early DenseNet files name "norm.1" what is "norm1" now.
 _OLD_DENSENET = re.compile(
     r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$"
@@ -104,7 +104,9 @@ class SmallCNN(nn.Module):
 
 
 class Probe:
-    """Logistic regression on standardised features, as strongly regularised as suits the validation set.
+    """Logistic regression on standardised features, its probabilities averaged over four strengths of regularisation.
+
+    Choosing one strength by the few images of a validation set would add more noise than it takes away.
 
     Parameters
     ----------
@@ -114,7 +116,6 @@ class Probe:
     Attributes
     ----------
     initial_weights : name of the features.
-    strength_ : the C of scikit-learn's `LogisticRegression` that was chosen.
     """
 
     def __init__(self, classes: int, features: Features) -> None:
@@ -125,30 +126,26 @@ class Probe:
     def fit(self, images: Tensor, shares: Tensor, validation: Tensor, validation_labels: Tensor) -> Probe:
         """Learn from uint8 images (N, 3, S, S) and the shares (N, classes) of their classes, at a total weight of N."""
         from sklearn.linear_model import LogisticRegression
-        from sklearn.metrics import log_loss
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        known, held_out = self.features(images), self.features(validation)
+        points = self.features(images)
         rows, labels = np.nonzero(shares.numpy())
         weights = shares.numpy()[rows, labels]
-        found = []
-        for strength in _REGULARISATION:
-            model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000))
-            model.fit(known[rows], labels, logisticregression__sample_weight=weights)
-            loss = log_loss(validation_labels.numpy(), self._columns(model, held_out), labels=np.arange(self.classes))
-            found.append((float(loss), strength, model))
-        _, self.strength_, self._model = min(found, key=lambda entry: entry[:2])
+        self._models = [
+            make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000)).fit(
+                points[rows], labels, logisticregression__sample_weight=weights
+            )
+            for strength in _STRENGTHS
+        ]
         return self
 
     def predict_proba(self, images: Tensor) -> NDArray[np.float64]:
         """Return class probabilities (N, classes) of uint8 images."""
-        return self._columns(self._model, self.features(images))
-
-    def _columns(self, model: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return probabilities with a column for every class, also one that was not in the training set."""
-        full = np.zeros((len(points), self.classes))
-        full[:, model.classes_] = model.predict_proba(points)
+        points = self.features(images)
+        full = np.zeros((len(points), self.classes))  # with a column also for a class that was not in the training set
+        for model in self._models:
+            full[:, model.classes_] += model.predict_proba(points) / len(self._models)
         return full
 
 
