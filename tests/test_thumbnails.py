@@ -32,7 +32,7 @@ from syncgan.training.previews import Preview
 CANARY = 251, 2, 253  # in a corner of every real image, and in nothing that is drawn or rendered
 CONFIG = SynCGANConfig.preset("tiny").updated(
     [
-        "mask_gan.generator=mosaic",
+        "mask_gan.generator=warp",
         "image_gan.steps=2",
         "image_gan.width=4",
         "image_gan.discriminator_width=4",
@@ -50,11 +50,11 @@ def no_networks(monkeypatch):
 
 
 def write_images(folder: Path, first: int, count: int = 6) -> Path:
-    phantom = Phantom(20, image_size=32, seed=3)
+    phantom = Phantom(30, image_size=32, seed=3)
     for label, name in enumerate("ab"):
         (folder / name).mkdir(parents=True)
         for number in range(first, first + count):
-            pixels = phantom.image(20 * label + number).copy()
+            pixels = phantom.image(30 * label + number).copy()
             pixels[:12, :12] = CANARY
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
     return folder
@@ -64,12 +64,15 @@ def write_images(folder: Path, first: int, count: int = 6) -> Path:
 def places(tmp_path_factory):
     """Return images, others, a run and an audit of it, with and without thumbnails."""
     root = tmp_path_factory.mktemp("canary")
-    data, others = write_images(root / "data", 0), write_images(root / "others", 6)
+    data = write_images(root / "data", 0, 3)  # so few that no mask prior is drawn, which takes longest
+    write_images(root / "others", 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "default_features", lambda device="cpu", side=128: TextureFeatures())
         for name, thumbnails in (("run", False), ("shown", True)):
             fit_run(data, root / name, config=CONFIG, device="cpu", thumbnails=thumbnails)
-    given = folder_images(write_images(root / "new", 12), Sources(data, held_out=others))
+    given = folder_images(
+        write_images(root / "new", 9), Sources(root / "others", held_out=write_images(root / "held", 15, 8))
+    )
     found = audit_images(given, pixels_only=True)
     for name, thumbnails in (("audit", False), ("audit_shown", True)):
         write_audit(found, root / name, *given.images, thumbnails=thumbnails)
@@ -116,9 +119,9 @@ def test_a_report_says_how_to_see_them_or_that_it_shows_them(root):
 
 
 def test_a_later_report_shows_them_when_asked_for_and_not_the_time_after(root):
-    everything = {"data": root / "data", "held_out": root / "others", "device": "cpu"}
-    assert showing(make_report(root / "run", audit=root / "audit_shown", **everything).path) == set()
-    made = make_report(root / "run", audit=root / "audit_shown", thumbnails=True, **everything)
+    given = {"data": root / "data", "audit": root / "audit_shown", "device": "cpu"}
+    assert showing(make_report(root / "run", **given).path) == set()
+    made = make_report(root / "run", held_out=root / "held", thumbnails=True, **given)
     assert {section.key for section in made.report.sections if any(figure.real for figure in section.figures)} == {
         "masks",
         "samples",
@@ -143,7 +146,7 @@ def test_an_audit_shows_the_closest_pairs_only_when_asked_for(root):
 
 
 def test_an_audit_without_them_leaves_no_pairs_of_the_one_before(root):
-    given = folder_images(root / "new", Sources(root / "data", held_out=root / "others"))
+    given = folder_images(root / "new", Sources(root / "others", held_out=root / "held"))
     write_audit(audit_images(given, pixels_only=True), root / "audit_shown", *given.images)
     assert showing(root / "audit_shown") == set()
 
