@@ -185,3 +185,26 @@ def test_thumbnails_that_would_go_nowhere_are_refused(words, capsys):
         app([*words, "--thumbnails"])
     assert stop.value.code == 2
     assert str(ConfigError("--thumbnails: expected with")) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "function"),
+    [
+        (("fit", "data", "--out", "made"), "syncgan.evaluation.runs.fit_run"),
+        (("report", "run"), "syncgan.evaluation.reporting.make_report"),
+        (("masks", "data", "--out", "made", "--report"), "syncgan.evaluation.mask_folder.extract_folder"),
+    ],
+)
+def test_every_command_passes_on_what_was_asked_for(root, monkeypatch, words, function):
+    asked = []
+
+    def stop(*_, thumbnails, **__):
+        asked.append(thumbnails)
+        raise ConfigError("enough")
+
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(function, stop)
+    for more in ((), ("--thumbnails",)):
+        with pytest.raises(SystemExit):
+            app([*words, *more])
+    assert asked == [False, True]
