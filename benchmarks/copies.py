@@ -59,7 +59,9 @@ def main() -> None:
             about = f"{name} ({len(training)} training, {len(held_out)} held out), {arm}, {found.samples}"
             print(f"{about} | {found.verdict} | {near} | {len(found.copies)} | {control}", flush=True)
             if given.out is not None:
-                write_audit(found, given.out / f"{name}-{arm}", synthetic, training.images, held_out.images)
+                write_audit(
+                    found, given.out / f"{name}-{arm}", synthetic, training.images, held_out.images, thumbnails=True
+                )
 
 
 def read(name: str) -> ImageSet:

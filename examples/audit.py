@@ -38,7 +38,7 @@ def main() -> None:
 
     found = audit(samples, training, held_out, pixels_only=options.quick)
     print(found.verdict)
-    for path in write_audit(found, "audited", samples, training, held_out):
+    for path in write_audit(found, "audited", samples, training, held_out, thumbnails=True):
         print("written:", path)  # look at pairs.png yourself
 
     # What a copying model would get: the training images themselves, mirrored.

@@ -290,7 +290,7 @@ def test_hostile_class_names_are_escaped_and_the_page_needs_nothing_else(tmp_pat
         "held_out_labels": [CLASSES[i % 2] for i in range(40)],
     }
     found = audited(SYNTHETIC, **labels)
-    written = write_audit(found, tmp_path, SYNTHETIC, TRAINING, HELD_OUT)
+    written = write_audit(found, tmp_path, SYNTHETIC, TRAINING, HELD_OUT, thumbnails=True)
     page = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -304,7 +304,7 @@ def test_the_picture_shows_a_copy_above_the_training_image_that_it_came_from():
     copies = TRAINING[:6].flip(3)
     found = audited(torch.cat([SYNTHETIC[:24], copies]))
     pair = next(pair for pair in found.pairs if pair.space == STRUCTURE)
-    figure = audit_figures(found, torch.cat([SYNTHETIC[:24], copies]), TRAINING, HELD_OUT)[0]
+    figure = audit_figures(found, torch.cat([SYNTHETIC[:24], copies]), TRAINING, HELD_OUT, thumbnails=True)[0]
     assert pixels_of(figure.png).shape[0] > 100
     turned = dihedral(TRAINING[pair.training][None], torch.tensor([pair.turn]))[0]
     assert torch.equal(turned, copies[pair.image - 24])

@@ -76,7 +76,7 @@ def fitted(folders, tmp_path_factory):
 
 def test_copies_in_a_folder_exit_with_1_and_honest_images_with_0(folders, tmp_path):
     given = ("--data", folders["training"], "--held-out", folders["held_out"], "--no-features")
-    code, out, _ = run(folders["copies"], *given, "--json", "--out", tmp_path / "audit")
+    code, out, _ = run(folders["copies"], *given, "--json", "--out", tmp_path / "audit", "--thumbnails")
     found = json.loads(out.splitlines()[-1])
     assert (code, found["outcome"], found["copy_rate"]) == (1, "copies", 1.0)
     assert {Path(path).name for path in found["written"]} == {"pairs.png", "distances.png", "audit.html", "audit.json"}

@@ -93,7 +93,6 @@ def test_fit_leaves_configuration_log_model_pictures_and_report(run):
     assert {"config.json", "run.json", "stats.jsonl", "model/manifest.json", "report.html"} <= left
     classes = ("benign", "malignant")
     kinds = (
-        "mask-overlays",
         "mask-prior-benign",
         *(f"{kind}-{name}" for kind in ("real", "samples") for name in classes),
     )

@@ -107,7 +107,7 @@ def test_unusual_names_are_kept(root: Path, name: str):
         "a/Thumbs.db",
         "a/desktop.ini",
         "a/notes.txt",
-        "a/movie.gif",
+        "a/movie.mp4",
         "empty class/readme.txt",
     ],
 )

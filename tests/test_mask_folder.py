@@ -288,7 +288,8 @@ def test_command_names_failures_and_oddities(mixed, tmp_path):
 
 
 def test_report_shows_the_table_and_every_mask_to_look_at(mixed, tmp_path):
-    extract_folder(mixed, tmp_path / "out", extractor=MaskExtractor(Watched()), n_jobs=1, report=True)
+    extractor = MaskExtractor(Watched())
+    extract_folder(mixed, tmp_path / "out", extractor=extractor, n_jobs=1, report=True, thumbnails=True)
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert re.search(r"<td>few</td>.*13.*0 \(0%\).*1 \(1 to 1\).*197 \(197 to 197\)", text)
     shown = re.findall(r"<figcaption><strong>(.*?)</strong><br>(.*?)</figcaption>", text)
@@ -299,7 +300,7 @@ def test_report_shows_the_table_and_every_mask_to_look_at(mixed, tmp_path):
 @pytest.mark.parametrize("levels", [2, 3])
 def test_report_speaks_of_what_it_shows(mixed, tmp_path, levels):
     extractor = MaskExtractor(Watched(), levels=levels)
-    extract_folder(mixed, tmp_path / "out", extractor=extractor, n_jobs=1, report=True)
+    extract_folder(mixed, tmp_path / "out", extractor=extractor, n_jobs=1, report=True, thumbnails=True)
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert ("orange" in text) == (levels == 3)
     assert re.findall(r'<th scope="col" class="number">([^<]*)</th>', text)[:3] == ["found", "not usable", "usable"]

@@ -158,17 +158,18 @@ def test_a_picture_can_be_read_back_row_by_row():
 
 
 def test_the_strip_shows_real_images_and_maps_once_and_each_step(tmp_path):
-    writer = PreviewWriter(tmp_path)
+    writer = PreviewWriter(tmp_path, thumbnails=True)
     assert learning_strip(tmp_path / "image_gan") is None
     for step in range(10, 90, 10):
         writer(event(preview(step)))
     folder = preview_folder(tmp_path, "image_gan", Named.classes_)
-    picture, steps = learning_strip(folder)
+    picture, steps, real = learning_strip(folder, thumbnails=True)
+    assert real
     assert steps[0] == 10
     assert steps[-1] == 80
     assert len(steps) == 5
     tall = draw_strips([("caption", [np.zeros((16, 16, 3), np.uint8)])] * 7, columns=COLUMNS)
-    assert len(uncaptioned_rows(draw_preview(preview(1)), COLUMNS)) == 3
+    assert len(uncaptioned_rows(draw_preview(preview(1), thumbnails=True), COLUMNS)) == 3
     from syncgan.evaluation.plots import pixels_of
 
     assert pixels_of(picture).shape == pixels_of(tall).shape

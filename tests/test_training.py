@@ -154,6 +154,33 @@ def test_a_failing_observer_does_not_stop_the_training() -> None:
     assert fit_mask_gan(None, observe=fails).stop_reason_ == "all steps done"
 
 
+@pytest.mark.parametrize("fit", [fit_mask_gan, fit_image_gan])
+def test_a_failing_log_does_not_stop_the_training(fit: Any, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    def fails(event: Any) -> None:
+        told.append(event["event"])
+        raise OSError("no space left on the disk of the log")
+
+    assert fit(store(tmp_path, log=fails)).stop_reason_ == "all steps done"
+    assert told == ["stopped"]
+    assert list(tmp_path.glob("step-*"))
+
+
+def test_a_failing_score_does_not_stop_the_training() -> None:
+    asked: list[int] = []
+
+    def fails(rendered: Any, real: Any, training: Any) -> float:
+        asked.append(len(rendered))
+        raise RuntimeError("the features of the score cannot be loaded")
+
+    model = MaskToImageCGAN(config("image_gan.selection=utility", "training.score_every=4"), seed=3, device="cpu")
+    model.fit(images(), maps(), validation=(images(2), maps(2)), score=fails)
+    assert asked
+    assert model.stop_reason_ == "all steps done, but no utility score was finite"
+    assert model.best_step_ is None
+
+
 def test_ctrl_c_saves_the_state_and_then_interrupts(tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.step == 4:

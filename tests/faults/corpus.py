@@ -152,7 +152,7 @@ def _pages() -> Iterator[Kind]:
     first, second = Image.fromarray(GRAY), Image.fromarray(255 - GRAY)
     for name, form, extension in (
         ("TIFF of several pages", "TIFF", ".tif"),
-        ("animated GIF", "GIF", ".bmp"),
+        ("animated GIF", "GIF", ".gif"),
         ("animated PNG", "PNG", ".png"),
     ):
         content = encoded(first, form, save_all=True, append_images=[second])

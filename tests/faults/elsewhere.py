@@ -74,10 +74,10 @@ _ROWS = (
     ),
     (
         "R15",
-        "an observer, score or preview that fails",
+        "an observer, log, score or preview that fails",
         "training goes on",
         "test_training.py test_previews.py",
-        "failing_observer or preview_that_fails",
+        "test_a_failing or preview_that_fails",
     ),
     ("R15", "a report that fails", "the run is whole", "test_runs.py", "report_that_fails"),
     (
@@ -107,6 +107,13 @@ _ROWS = (
         "break only themselves",
         "test_registry.py",
         "plugin or entry_point or claim",
+    ),
+    (
+        "S",
+        "real images in reports, previews and logs",
+        "shown only where they are asked for",
+        "test_thumbnails.py",
+        "shown or showing or shows or leaves or stay or passes",
     ),
     (
         "S",

@@ -191,9 +191,10 @@ def _whole_run(place: Path, _: int) -> Outcome:
     )
     with _no_network() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = fit_run(place / "data", place / "run", config=config, device="cpu")
+        result = fit_run(place / "data", place / "run", config=config, device="cpu", thumbnails=True)
         result.augmenter.export(place / "out", 1)
-        extract_folder(place / "data", place / "masks", extractor=MaskExtractor("otsu"))
+        otsu = MaskExtractor("otsu")
+        extract_folder(place / "data", place / "masks", extractor=otsu, report=True, thumbnails=True)
     outcome = Outcome()
     outcome.record(not asked, f"asked for {asked[:3]}")
     page = "" if result.report is None else result.report.read_text(encoding="utf-8")

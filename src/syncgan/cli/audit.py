@@ -20,7 +20,9 @@ from syncgan.cli.options import (
     NoFeatures,
     Quiet,
     Seed,
+    Thumbnails,
 )
+from syncgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from syncgan.evaluation.audit import Audit
@@ -46,8 +48,11 @@ def audit(
     no_features: NoFeatures = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Also write pairs.png, distances.png, audit.html and audit.json."),
+        typer.Option(
+            "--out", metavar="DIR", help="Also write distances.png, audit.html and audit.json; see --thumbnails."
+        ),
     ] = None,
+    thumbnails: Thumbnails = False,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -57,6 +62,8 @@ def audit(
     from syncgan.evaluation.real_sources import Sources
     from syncgan.evaluation.runs import check_output_folder, require_outside
 
+    if thumbnails and out is None:
+        raise ConfigError("--thumbnails: expected with --out, where pictures go; add --out DIR")
     sources = Sources(data, held_out, leave_one_out, groups, group_column, masks, limit_per_class)
     if out is not None:
         require_outside(out, data)
@@ -70,7 +77,7 @@ def audit(
         else:
             given = folder_images(samples, sources, per_class=per_class)
         found = audit_images(given, pixels_only=no_features, seed=seed, progress=display.update)
-        written = () if out is None else write_audit(found, out, *given.images)
+        written = () if out is None else write_audit(found, out, *given.images, thumbnails=thumbnails)
     summary = {**found.summary(), "written": [str(path) for path in written]}
     conclude(display, as_json, summary, [*_lines(found), *(f"written: {path}" for path in written)])
     if not found.passed:

@@ -41,7 +41,11 @@ def doctor(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Also write masks.png, duplicates.png and doctor.json there."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Also write doctor.json there, and pictures of DATA: masks.png, duplicates.png.",
+        ),
     ] = None,
     config: ConfigFile = None,
     preset: Preset = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
-from syncgan.cli.options import ConfigFile, Json, Quiet, configuration, part_of
+from syncgan.cli.options import ConfigFile, Json, Quiet, Thumbnails, configuration, part_of
 from syncgan.errors import ConfigError, RunExistsError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def masks(
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Processes; -1 for all processors.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Also write report.html.")] = False,
+    thumbnails: Thumbnails = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in the output folder; finished images are not segmented again.")
     ] = False,
@@ -59,12 +60,12 @@ def masks(
     from syncgan.evaluation.runs import check_output_folder, require_outside
 
     require_outside(out, data)
-    _check_parts(shard, merge, resume, report, settled=(segmenter, levels, config, settings or None))
+    _check_parts(shard, merge, resume, report, thumbnails, settled=(segmenter, levels, config, settings or None))
     _check_numbers(levels, jobs)
     wanted = None if shard is None else part_of(shard)
     if merge:
         with display_for(as_json, quiet) as display:
-            result = merge_folder(data, out, report=report)
+            result = merge_folder(data, out, report=report, thumbnails=thumbnails)
             say_what_was_read(display, result)
             conclude(display, as_json, result.summary(), _lines(result))
         return
@@ -82,12 +83,18 @@ def masks(
             line = f"{out}: {part.masks} masks of shard {shard}; when all shards are done: --merge"
             conclude(display, as_json, part.summary(), [line])
             return
-        result = extract_folder(data, out, extractor=extractor, n_jobs=jobs, report=report, progress=progress)
+        result = extract_folder(
+            data, out, extractor=extractor, n_jobs=jobs, report=report, thumbnails=thumbnails, progress=progress
+        )
         say_what_was_read(display, result)
     conclude(display, as_json, result.summary(), _lines(result))
 
 
-def _check_parts(shard: str | None, merge: bool, resume: bool, report: bool, *, settled: tuple[Any, ...]) -> None:
+def _check_parts(
+    shard: str | None, merge: bool, resume: bool, report: bool, thumbnails: bool, *, settled: tuple[Any, ...]
+) -> None:
+    if thumbnails and not report:
+        raise ConfigError("--thumbnails: expected with --report, which shows them; overlays.png is written anyway")
     if merge and (shard is not None or resume):
         raise ConfigError("--merge: expected alone, it segments nothing; run --shard or --resume first")
     if merge and any(value is not None for value in settled):

@@ -28,6 +28,7 @@ __all__ = [
     "Resume",
     "Seed",
     "Settings",
+    "Thumbnails",
     "configuration",
     "part_of",
 ]
@@ -44,6 +45,9 @@ Seed = Annotated[int, typer.Option("--seed", help="Names everything random: one 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Last line of the output is JSON; all else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, warnings and JSON.")]
+Thumbnails = Annotated[
+    bool, typer.Option("--thumbnails", help="Show real images too: the output is then as confidential.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in the output folder stopped.")]
 
 Groups = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncgan.cli.console import command, conclude, display_for
-from syncgan.cli.options import Device, Json, Quiet, Seed
+from syncgan.cli.options import Device, Json, Quiet, Seed, Thumbnails
 
 if TYPE_CHECKING:
     from syncgan.evaluation.reporting import ReportResult
@@ -51,6 +51,7 @@ def report(
     file: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The HTML file; RUN/report.html without it.")
     ] = None,
+    thumbnails: Thumbnails = False,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -73,6 +74,7 @@ def report(
             out=file,
             device=device,
             seed=seed,
+            thumbnails=thumbnails,
             progress=display.update,
         )
     conclude(display, as_json, made.as_dict(), _lines(made))

@@ -22,6 +22,7 @@ from syncgan.cli.options import (
     Resume,
     Seed,
     Settings,
+    Thumbnails,
     configuration,
 )
 from syncgan.training.launch import is_main_process
@@ -59,7 +60,16 @@ def demo(
     with display_for(as_json, quiet) as display:
         source, told = demo_data(tree, seed=seed), [FitProgress(display)]
         say_what_was_read(display, source)
-        result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
+        result = fit_run(
+            source,
+            out,
+            config=tree,
+            device=device,
+            seed=seed,
+            resume=resume,
+            callbacks=told,
+            thumbnails=True,  # simulated ones
+        )
         if not is_main_process():
             return
         samples = result.augmenter.export(
@@ -93,6 +103,7 @@ def fit(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard for `tensorboard --logdir`.")
     ] = False,
+    thumbnails: Thumbnails = False,
     resume: Resume = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -119,8 +130,17 @@ def fit(
         say_what_was_read(display, source)
         told: list[Callable[[FitEvent], None]] = [FitProgress(display)]
         if tensorboard:
-            told.append(TensorBoardCallback(out / "tensorboard"))
-        result = fit_run(source, out, config=tree, device=device, seed=seed, resume=resume, callbacks=told)
+            told.append(TensorBoardCallback(out / "tensorboard", thumbnails=thumbnails))
+        result = fit_run(
+            source,
+            out,
+            config=tree,
+            device=device,
+            seed=seed,
+            resume=resume,
+            callbacks=told,
+            thumbnails=thumbnails,
+        )
     conclude(display, as_json, result.summary(), _run_lines(result))
 
 

@@ -18,7 +18,7 @@ from syncgan.errors import DataError
 
 __all__ = ["IMAGE_EXTENSIONS", "ClassFolders", "check_counts", "scan_class_folders", "scan_images", "some"]
 
-IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 _IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
 
 

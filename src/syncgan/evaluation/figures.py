@@ -22,6 +22,7 @@ class FigureEntry:
     explanation : one sentence on how to read it.
     png : the picture.
     file : its name in ``figures/``.
+    real : whether it shows real images, which only those who asked for them are to see.
     """
 
     section: str
@@ -29,6 +30,7 @@ class FigureEntry:
     explanation: str
     png: bytes
     file: str
+    real: bool = False
 
     @property
     def data_uri(self) -> str:

@@ -50,6 +50,7 @@ def extract_folder(
     extractor: MaskExtractor,
     n_jobs: int | None = None,
     report: bool = False,
+    thumbnails: bool = False,
     progress: Progress | None = None,
 ) -> MaskFolderResult:
     """Extract the mask of every image in a folder of class folders, or of images.
@@ -65,6 +66,7 @@ def extract_folder(
     out : made here; empty, or begun with the same settings.
     n_jobs : processes; None chooses by the number of images.
     report : also write ``report.html``.
+    thumbnails : whether the report shows real images, under outlines of their masks.
     progress : called with (done, total) after each image.
 
     Warns
@@ -84,7 +86,7 @@ def extract_folder(
         `out` cannot be written.
     """
     extract_shard(data, out, extractor=extractor, n_jobs=n_jobs, progress=progress)
-    return merge_folder(data, out, report=report)
+    return merge_folder(data, out, report=report, thumbnails=thumbnails)
 
 
 def extract_shard(
@@ -133,7 +135,9 @@ def extract_shard(
     return ShardResult(store.out, len(rows) - len(skipped), len(own) - len(left), skipped)
 
 
-def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report: bool = False) -> MaskFolderResult:
+def merge_folder(
+    data: str | PathLike[str], out: str | PathLike[str], *, report: bool = False, thumbnails: bool = False
+) -> MaskFolderResult:
     """Make the table, the sheet and the report of a folder whose masks are all there.
 
     Parameters
@@ -141,6 +145,7 @@ def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report:
     data, out : as they were given to every `extract_shard`.
     report : also write ``report.html``; one that is there already is always written anew, so that it tells of the same
         masks as the table.
+    thumbnails : whether the report shows real images, under outlines of their masks.
 
     Raises
     ------
@@ -185,7 +190,7 @@ def merge_folder(data: str | PathLike[str], out: str | PathLike[str], *, report:
             diagnoses,
             names=names,
             levels=levels,
-            sheet=sheet,
+            sheet=sheet if thumbnails else None,
             config=settings["shown"],
             skipped=result.skipped,
             notes=result.notes,

@@ -47,6 +47,7 @@ _COLUMNS = (
 )
 _STRIPS_PER_CLASS = 2
 _WORST = 48
+_THUMBNAILS = "syncgan masks DATA --out DIR --merge --report --thumbnails"
 
 
 def files_on_sheet(folders: ClassFolders) -> dict[str, list[str]]:
@@ -107,41 +108,23 @@ def write_mask_report(
     *,
     names: Mapping[str, str],
     levels: int,
-    sheet: bytes,
+    sheet: bytes | None,
     config: str,
     skipped: Mapping[str, str],
     notes: tuple[str, ...],
 ) -> None:
-    """Write ``report.html``: counts, quartiles, the sheet, and every mask to look at with its reason.
+    """Write ``report.html``: counts, quartiles, every mask to look at with its reason, and pictures of these.
 
     Parameters
     ----------
     names : file -> its mask, relative to `out`.
-    sheet : PNG of `draw_sheet`.
+    sheet : PNG of `draw_sheet`; without it no real image is shown.
     config : the extractor in words.
     skipped, notes : of reading.
     """
     problems, doubts = diagnoses.problems, diagnoses.doubts
     left_out = {*problems, *skipped}
     by_class = {name: [f for f, own in _labelled(folders) if own == name] for name in folders.classes}
-    figure = FigureEntry(
-        section="Masks",
-        title="Outlines on some images of every class",
-        explanation=f"{outline_legend(levels)}.",
-        png=sheet,
-        file="overlays.png",
-    )
-    worst = list((problems | doubts).items())[:_WORST]
-    gallery = [
-        FigureEntry(
-            section="Masks to look at",
-            title=name,
-            explanation=reason,
-            png=encode_png(_picture(folders, name, names, out, levels)),
-            file="",
-        )
-        for name, reason in worst
-    ]
     rows = tuple(
         (name or "all images", str(len(files)), str(len(left_out & set(files))), str(len(set(files) - left_out)))
         for name, files in by_class.items()
@@ -158,13 +141,44 @@ def write_mask_report(
                 Reasons("Masks worth a look", doubts),
             ),
         ),
-        Section("masks", "Masks", figures=(figure,)),
-        *([Section("worst", "Masks to look at", gallery=tuple(gallery))] if gallery else []),
+        *([] if sheet is None else _pictures(sheet, folders, problems | doubts, names, out, levels)),
         Section("made", "How it was made", terms=library_versions(), listing=config),
     ]
     title = f"Masks of {folders.root.absolute().name}"
     notice = "Masks are for training classifiers, not for diagnosis."
-    write_report(out / "report.html", Report(title, notice, tuple(sections)))
+    write_report(out / "report.html", Report(title, notice, tuple(sections), thumbnails=_THUMBNAILS))
+
+
+def _pictures(
+    sheet: bytes,
+    folders: ClassFolders,
+    worst: Mapping[str, str],
+    names: Mapping[str, str],
+    out: Path,
+    levels: int,
+) -> list[Section]:
+    """Return the sections that show real images: the sheet, and the masks to look at."""
+    figure = FigureEntry(
+        section="Masks",
+        title="Outlines on some images of every class",
+        explanation=f"{outline_legend(levels)}.",
+        png=sheet,
+        file="overlays.png",
+        real=True,
+    )
+    gallery = tuple(
+        FigureEntry(
+            section="Masks to look at",
+            title=name,
+            explanation=reason,
+            png=encode_png(_picture(folders, name, names, out, levels)),
+            file="",
+            real=True,
+        )
+        for name, reason in list(worst.items())[:_WORST]
+    )
+    shown = [Section("masks", "Masks", figures=(figure,))]
+    return [*shown, Section("worst", "Masks to look at", gallery=gallery)] if gallery else shown
 
 
 def _labelled(folders: ClassFolders) -> list[tuple[str, str]]:

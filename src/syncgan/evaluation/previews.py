@@ -1,6 +1,7 @@
 """Pictures of what a GAN makes while it learns: files during the fit, and strips of them for the report.
 
-A picture has one row of sampled masks, or three rows: real images, their maps, and the maps rendered.
+A picture has one row of sampled masks, or two: maps of real images, and the maps rendered. The real images themselves
+stand above these where they are asked for.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from syncgan.training.events import FitEvent
     from syncgan.training.previews import Preview
 
-__all__ = ["COLUMNS", "PreviewWriter", "draw_preview", "learning_strip", "preview_folder"]
+__all__ = ["COLUMNS", "PreviewWriter", "draw_preview", "given_rows", "learning_strip", "preview_folder"]
 
 Pixels = NDArray[np.uint8]
 
 COLUMNS = 8
 """Images in one row of a preview, as many as the GANs show."""
 
+_GIVEN = "real", "mask of the real image"
 _KEPT = 12
 _IN_STRIP = 5
 
@@ -42,11 +44,12 @@ class PreviewWriter:
 
     Parameters
     ----------
-    folder : where the stages' folders go; made when needed. They show real images.
+    folder : where the stages' folders go; made when needed.
+    thumbnails : whether the pictures show real images, above what is made of their masks.
     """
 
-    def __init__(self, folder: str | PathLike[str]) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str | PathLike[str], *, thumbnails: bool = False) -> None:
+        self._folder, self._thumbnails = Path(folder), thumbnails
 
     def __call__(self, event: FitEvent) -> None:
         """Write the picture of a preview; other events are passed over."""
@@ -54,7 +57,7 @@ class PreviewWriter:
             return
         folder = preview_folder(self._folder, event.stage, event.augmenter.classes_)
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / _name(event.done), draw_preview(event.preview))
+        write_bytes(folder / _name(event.done), draw_preview(event.preview, thumbnails=self._thumbnails))
         _thin(folder)
 
 
@@ -64,19 +67,29 @@ def preview_folder(folder: str | PathLike[str], stage: str, classes: Sequence[st
     return Path(folder) / kind / safe_folder_names(classes)[name] if name else Path(folder) / kind
 
 
-def draw_preview(preview: Preview) -> bytes:
-    """Draw a preview as a PNG, one row for each kind of image."""
-    rows = [_images(preview.real), [colour_map(mask, preview.levels) for mask in preview.maps.numpy()]]
+def draw_preview(preview: Preview, *, thumbnails: bool = False) -> bytes:
+    """Draw a preview as a PNG, one row for each kind of image; of real images with `thumbnails` only."""
+    rows = [
+        _images(preview.real if thumbnails else None),
+        [colour_map(mask, preview.levels) for mask in preview.maps.numpy()],
+    ]
     rows.append(_images(preview.images))
     return draw_strips([("", row) for row in rows if row], columns=COLUMNS)
 
 
-def learning_strip(folder: Path) -> tuple[bytes, list[int]] | None:
+def given_rows(rows: Sequence[Sequence[Pixels]], *, thumbnails: bool) -> list[tuple[str, Sequence[Pixels]]]:
+    """Caption rows of real images and their masks; without `thumbnails`, or where there is but one, the masks alone."""
+    captioned = list(zip(_GIVEN[len(_GIVEN) - len(rows) :], rows, strict=True))
+    return captioned if thumbnails else captioned[-1:]
+
+
+def learning_strip(folder: Path, *, thumbnails: bool = False) -> tuple[bytes, list[int], bool] | None:
     """Draw how the same few items changed with the steps, from the pictures in `folder`.
 
     Returns
     -------
-    The picture and its steps; None when there are no pictures.
+    The picture, its steps, and whether it shows real images, as with `thumbnails` only; None when there are no
+    pictures.
     """
     found = _steps(folder)
     if not found:
@@ -86,9 +99,9 @@ def learning_strip(folder: Path) -> tuple[bytes, list[int]] | None:
     for step in (found[place] for place in chosen):
         *given, made = uncaptioned_rows(read_picture(folder / _name(step)), COLUMNS)
         if not rows:
-            rows.extend(zip(("real", "mask of the real image"), given, strict=False))
+            rows.extend(given_rows(given[: len(_GIVEN)], thumbnails=thumbnails))
         rows.append((f"step {step}", made))
-    return draw_strips(rows, columns=COLUMNS), [found[place] for place in chosen]
+    return draw_strips(rows, columns=COLUMNS), [found[place] for place in chosen], rows[0][0] == _GIVEN[0]
 
 
 def _images(images: Tensor | None) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -108,12 +108,33 @@ class Report:
     notice : what a reader must know first.
     sections : in their order.
     questions : the summary at the top.
+    thumbnails : the command that shows real images, where none is shown.
     """
 
     title: str
     notice: str
     sections: tuple[Section, ...]
     questions: tuple[Question, ...] = ()
+    thumbnails: str = ""
+
+    @property
+    def shows_real(self) -> bool:
+        """Whether a figure shows real images."""
+        return any(figure.real for section in self.sections for figure in (*section.figures, *section.gallery))
+
+    def without_real(self) -> Report:
+        """Return the report without its figures of real images."""
+        return replace(
+            self,
+            sections=tuple(
+                replace(
+                    section,
+                    figures=tuple(figure for figure in section.figures if not figure.real),
+                    gallery=tuple(figure for figure in section.gallery if not figure.real),
+                )
+                for section in self.sections
+            ),
+        )
 
     def section(self, key: str) -> Section:
         """Return the section with this key."""

@@ -130,6 +130,7 @@ def fit_run(
     masks: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
     callbacks: Iterable[Callable[[FitEvent], None]] = (),
+    thumbnails: bool = False,
 ) -> RunResult:
     """Fit an augmenter in a run folder and leave its pictures and report there.
 
@@ -140,6 +141,7 @@ def fit_run(
     config, device, seed, masks, groups, callbacks : see `SynCGANAugmenter`.
     resume : go on with the same run in `out`, or start it when there is none; without it a folder with content is
         refused.
+    thumbnails : whether previews and report show real images; without them the run folder holds none.
 
     Raises
     ------
@@ -158,14 +160,14 @@ def fit_run(
         groups=source.groups if groups is None else groups,
         run_dir=out,
         resume="auto" if resume else "never",
-        callbacks=[*callbacks, PreviewWriter(out / PREVIEWS)],
+        callbacks=[*callbacks, PreviewWriter(out / PREVIEWS, thumbnails=thumbnails)],
         score=score_for(config, device),
     )
     seconds = time.monotonic() - started
     return RunResult(
         folder=out,
         model=out / "model",
-        report=report_run(augmenter, source, out) if is_main_process() else None,
+        report=report_run(augmenter, source, out, thumbnails=thumbnails) if is_main_process() else None,
         augmenter=augmenter,
         classes=training_counts(augmenter),
         excluded=dict(augmenter.excluded_),

@@ -21,11 +21,12 @@ class TensorBoardCallback:
     """A callback of `SynCGANAugmenter.fit` that writes what ``tensorboard --logdir FOLDER`` shows.
 
     Scalars are ``STAGE/loss/NAME``, ``STAGE/images_per_second`` and, where the fit has a run folder,
-    ``STAGE/validation/NAME``; images are ``STAGE/preview``, which show real images.
+    ``STAGE/validation/NAME``; images are ``STAGE/preview``.
 
     Parameters
     ----------
     folder : where the event files go; made when the first is written.
+    thumbnails : whether the previews show real images.
 
     Raises
     ------
@@ -33,9 +34,9 @@ class TensorBoardCallback:
         TensorBoard is not installed.
     """
 
-    def __init__(self, folder: str | PathLike[str]) -> None:
+    def __init__(self, folder: str | PathLike[str], *, thumbnails: bool = False) -> None:
         require_tensorboard()
-        self._folder = Path(folder)
+        self._folder, self._thumbnails = Path(folder), thumbnails
         self._writer: Any = None
 
     def __call__(self, event: FitEvent) -> None:
@@ -49,9 +50,8 @@ class TensorBoardCallback:
         for name, value in scalars.items():
             writer.add_scalar(f"{event.stage}/{name}", value, event.done)
         if event.preview is not None:
-            writer.add_image(
-                f"{event.stage}/preview", pixels_of(draw_preview(event.preview)), event.done, dataformats="HWC"
-            )
+            picture = pixels_of(draw_preview(event.preview, thumbnails=self._thumbnails))
+            writer.add_image(f"{event.stage}/preview", picture, event.done, dataformats="HWC")
         writer.flush()  # so that an interrupted fit loses nothing
 
     def close(self) -> None:

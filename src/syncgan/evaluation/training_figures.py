@@ -28,7 +28,9 @@ _SCORES = {
 _GIBIBYTE_IN_MB = 1024
 
 
-def training_figures(stats: Lines, names: Mapping[str, str], previews: Path | None) -> list[FigureEntry]:
+def training_figures(
+    stats: Lines, names: Mapping[str, str], previews: Path | None, *, thumbnails: bool = False
+) -> list[FigureEntry]:
     """Draw the curves of every stage and, where there are previews, how its results changed.
 
     Parameters
@@ -36,6 +38,7 @@ def training_figures(stats: Lines, names: Mapping[str, str], previews: Path | No
     stats : lines of ``stats.jsonl``; kinds of events that are not known are passed over.
     names : class -> its name as part of a file's.
     previews : folder of the run's previews.
+    thumbnails : whether to show the real images in them, where there are any.
     """
     stages = {"mask_gan": ("Mask GAN of all classes", "mask-gan")}
     stages |= {f"mask_gan/{name}": (f"Mask GAN of {name}", f"mask-gan-{names[name]}") for name in names}
@@ -43,7 +46,8 @@ def training_figures(stats: Lines, names: Mapping[str, str], previews: Path | No
     strips, curves = [], []
     for stage, (title, file) in stages.items():
         lines = [line for line in stats if line.get("stage") == stage]
-        strips.extend(_strip(stage, title, file, names, previews))
+        strip = None if previews is None else preview_folder(previews, stage, list(names))
+        strips.extend(_strip(stage, title, file, strip, thumbnails))
         curves.extend(_curves(stage, title, file, lines))
     return [*strips, *curves]
 
@@ -77,17 +81,17 @@ def speed_and_memory(stats: Lines, *, on_gpu: bool) -> dict[str, str]:
     return rows
 
 
-def _strip(stage: str, title: str, file: str, names: Mapping[str, str], previews: Path | None) -> list[FigureEntry]:
-    drawn = None if previews is None else learning_strip(preview_folder(previews, stage, list(names)))
+def _strip(stage: str, title: str, file: str, folder: Path | None, thumbnails: bool) -> list[FigureEntry]:
+    drawn = None if folder is None else learning_strip(folder, thumbnails=thumbnails)
     if drawn is None:
         return []
-    picture, steps = drawn
+    picture, steps, real = drawn
     what = "maps rendered" if stage == "image_gan" else "noise turned into masks"
     sentence = (
         f"The same {what} after {', '.join(map(str, steps))} updates: rows should come to look more like real ones "
         "and stay different within a row; if all images of a row become alike, the GAN has collapsed."
     )
-    return [FigureEntry("How it learned", title, sentence, picture, f"learning-{file}.png")]
+    return [FigureEntry("How it learned", title, sentence, picture, f"learning-{file}.png", real)]
 
 
 def _curves(stage: str, title: str, file: str, lines: Lines) -> list[FigureEntry]:

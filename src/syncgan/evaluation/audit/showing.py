@@ -34,28 +34,26 @@ TABLE = "audit.json"
 
 Pixels = NDArray[np.uint8]
 
-_PAGE = "audit.html"
+_PAGE, _PAIRS = "audit.html", "pairs.png"
 _SECTION = "Copies of training images"
+_WITH_REAL = "<strong>This file shows real images</strong>: share it only with those who may see them."
+_WITHOUT_REAL = (
+    "This file shows no real images; the closest pairs, to look at, come with "
+    "<code>syncgan audit RUN --data DATA --out DIR --thumbnails</code>"
+)
 
 
-def audit_figures(found: Audit, synthetic: Any, training: Any, held_out: Any | None) -> list[FigureEntry]:
-    """Draw the closest pairs and the distances.
+def audit_figures(
+    found: Audit, synthetic: Any, training: Any, held_out: Any | None, *, thumbnails: bool = False
+) -> list[FigureEntry]:
+    """Draw the distances and, with `thumbnails`, the closest pairs, which are real images.
 
     Parameters
     ----------
     synthetic, training, held_out : the images that `audit` was given.
     """
-    side = int(synthetic.shape[-1] if isinstance(synthetic, torch.Tensor) else synthetic[0].shape[0])
     return [
-        FigureEntry(
-            section=_SECTION,
-            title="Closest pairs",
-            explanation="In each pair of rows, a sample above and the training image that it is nearest to below, "
-            "turned alike, with their distance. A copy shows the same cells in the same places. The held-out images "
-            "show how near different real images come.",
-            png=_draw_pairs(found, synthetic, training, held_out, side),
-            file="pairs.png",
-        ),
+        *([_pairs(found, synthetic, training, held_out)] if thumbnails else []),
         FigureEntry(
             section=_SECTION,
             title="Distance to the nearest training image",
@@ -71,6 +69,20 @@ def audit_figures(found: Audit, synthetic: Any, training: Any, held_out: Any | N
             file="distances.png",
         ),
     ]
+
+
+def _pairs(found: Audit, synthetic: Any, training: Any, held_out: Any | None) -> FigureEntry:
+    side = int(synthetic.shape[-1] if isinstance(synthetic, torch.Tensor) else synthetic[0].shape[0])
+    return FigureEntry(
+        section=_SECTION,
+        title="Closest pairs",
+        explanation="In each pair of rows, a sample above and the training image that it is nearest to below, "
+        "turned alike, with their distance. A copy shows the same cells in the same places. The held-out images "
+        "show how near different real images come.",
+        png=_draw_pairs(found, synthetic, training, held_out, side),
+        file=_PAIRS,
+        real=True,
+    )
 
 
 def audit_tables(found: Audit) -> tuple[FactTable, ...]:
@@ -117,9 +129,19 @@ def audit_fragment(found: Audit, figures: Sequence[FigureEntry]) -> str:
 
 
 def write_audit(
-    found: Audit, folder: str | PathLike[str], synthetic: Any, training: Any, held_out: Any | None
+    found: Audit,
+    folder: str | PathLike[str],
+    synthetic: Any,
+    training: Any,
+    held_out: Any | None,
+    *,
+    thumbnails: bool = False,
 ) -> tuple[Path, ...]:
     """Write the pictures, ``audit.html`` and ``audit.json``; return their paths.
+
+    Parameters
+    ----------
+    thumbnails : whether to show real images: the closest pairs.
 
     Raises
     ------
@@ -131,10 +153,12 @@ def write_audit(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtefactError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
-    figures = audit_figures(found, synthetic, training, held_out)
+    figures = audit_figures(found, synthetic, training, held_out, thumbnails=thumbnails)
     for figure in figures:
         write_bytes(folder / figure.file, figure.png)
-    write_text(folder / _PAGE, _page(audit_fragment(found, figures)))
+    if not thumbnails:
+        (folder / _PAIRS).unlink(missing_ok=True)  # that an earlier audit left
+    write_text(folder / _PAGE, _page(audit_fragment(found, figures), real=thumbnails))
     write_json(folder / TABLE, found.summary())
     return (*(folder / figure.file for figure in figures), folder / _PAGE, folder / TABLE)
 
@@ -181,7 +205,7 @@ def _pixels(images: Any, at: int, side: int, turn: int = 0) -> Pixels:
     return np.ascontiguousarray(dihedral(fitted, torch.tensor([turn]))[0].permute(1, 2, 0).numpy())
 
 
-def _page(fragment: str) -> str:
+def _page(fragment: str, *, real: bool) -> str:
     style = _resource("report.css")
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     return (
@@ -191,8 +215,7 @@ def _page(fragment: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n<title>syncgan: audit</title>\n'
         f"<style>{style}</style>\n</head>\n<body>\n<h1>Are samples copies of training images?</h1>\n"
-        '<p class="notice"><strong>This file shows real images</strong>: share it only with those who may see '
-        "them.</p>\n"
+        f'<p class="notice">{_WITH_REAL if real else _WITHOUT_REAL}</p>\n'
         f"{fragment}</body>\n</html>\n"
     )
 

@@ -60,28 +60,32 @@ def data_section(subject: Subject) -> Section:
 
 
 def masks_section(subject: Subject, priors: Mapping[str, ClassPrior]) -> Section:
-    """Return outlines of masks on images, and what was measured on the masks, of a subject with its data."""
+    """Return what was measured on the masks of a subject with its data; with thumbnails, also their outlines."""
+    return Section(
+        "masks",
+        "Masks",
+        text=(mask_origin(subject.augmenter),),
+        tables=_nuclei(priors),
+        figures=(_overlays(subject),) if subject.thumbnails else (),
+        notes=subject.not_shown,
+    )
+
+
+def _overlays(subject: Subject) -> FigureEntry:
     levels = subject.augmenter.levels_
     rows = []
     for name in subject.shown:
         maps, images = class_pairs(subject.augmenter, subject.labels[name])
         pairs = zip(images.numpy().transpose(0, 2, 3, 1), maps.numpy(), strict=True)
         rows.append((name, [outlined(image, mask, levels) for image, mask in pairs]))
-    figure = FigureEntry(
+    return FigureEntry(
         section="Masks",
         title="Masks that the model learned from",
         explanation=f"{outline_legend(levels)}; where they do not, choose another segmenter, because the synthetic "
         "masks can only be as good as these.",
         png=draw_strips(rows, columns=COLUMNS),
         file="mask-overlays.png",
-    )
-    return Section(
-        "masks",
-        "Masks",
-        text=(mask_origin(subject.augmenter),),
-        tables=_nuclei(priors),
-        figures=(figure,),
-        notes=subject.not_shown,
+        real=True,
     )
 
 

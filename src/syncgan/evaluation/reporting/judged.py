@@ -25,8 +25,9 @@ BENCHMARK, AUDIT = "benchmark", "audit"
 _PROPOSED = "Orig+Prop"
 _WITH_SAMPLES = frozenset({_PROPOSED, "Orig+Trad+Prop", "Pretrain", "Prop"})
 _MOST_DIFFERENCES = 6
+_PAIRS = "pairs.png"
 _PICTURES = {
-    "pairs.png": (
+    _PAIRS: (
         "Closest pairs",
         "In each pair of rows, a sample above and the training image that it is nearest to below, turned alike; a copy "
         "shows the same cells in the same places, and the held-out images show how near different real images come.",
@@ -95,6 +96,8 @@ def benchmark_section(subject: Subject, folder: str | PathLike[str]) -> Section:
 def audit_section(subject: Subject, place: Path) -> Section:
     """Return the verdict, rates, control and pictures of an audit, from its folder or its ``audit.json``.
 
+    The closest pairs, which are real images, are shown with thumbnails only.
+
     Raises
     ------
     ArtefactError
@@ -112,11 +115,11 @@ def audit_section(subject: Subject, place: Path) -> Section:
     if found.model is not None and found.model != subject.augmenter.digest():
         raise DataError(f"{file}: is about another model than {subject.folder}; audit this one anew, with --out")
     unknown = "which model it looked at is not recorded; nothing but the names of the classes says that it was this one"
-    pictures = {name: file.parent / name for name in _PICTURES if (file.parent / name).is_file()}
+    shown = [name for name in _PICTURES if subject.thumbnails or name != _PAIRS]
     figures = tuple(
-        FigureEntry(AUDIT, title, explanation, read_picture(pictures[name]), "")
-        for name, (title, explanation) in _PICTURES.items()
-        if name in pictures
+        FigureEntry(AUDIT, *_PICTURES[name], read_picture(file.parent / name), "", real=name == _PAIRS)
+        for name in shown
+        if (file.parent / name).is_file()
     )
     setting = (
         f"{found.samples} samples and {found.training} training images, compared by {found.yardstick}"

@@ -82,7 +82,10 @@ def _plain(section: Section) -> dict[str, Any]:
 
 
 def _section(entry: Mapping[str, Any], folder: Path) -> Section:
-    figures = [FigureEntry(**figure, png=_picture(folder, figure["file"])) for figure in entry["figures"]]
+    # A figure of which it is not said whether it shows real images is taken for one that does.
+    figures = [
+        FigureEntry(**{"real": True} | figure, png=_picture(folder, figure["file"])) for figure in entry["figures"]
+    ]
     tables = [
         FactTable(
             str(table["title"]), _texts(table["header"]), tuple(map(_texts, table["rows"])), str(table["explanation"])

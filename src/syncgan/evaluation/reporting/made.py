@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.mask_prior_report import ClassPrior, mask_prior_table, prior_figures
 from syncgan.evaluation.plots import COLUMNS, colour_map, draw_strips, uncaptioned_rows
+from syncgan.evaluation.previews import given_rows
 from syncgan.evaluation.report import FactTable, FigureEntry, Section, spoken_duration
 from syncgan.evaluation.reporting.given import class_pairs
 from syncgan.evaluation.reporting.subject import PREVIEWS, Subject
@@ -27,11 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 def samples_section(subject: Subject, strips: Mapping[str, bytes]) -> Section:
-    """Return freshly rendered samples of every class below real images.
+    """Return freshly rendered samples of every class below masks of real images, and with thumbnails these images.
 
     Parameters
     ----------
-    strips : name of a file -> picture of real images; see `real_strips`.
+    strips : name of a file -> picture; see `real_strips`.
     """
     figures = tuple(_grid(subject, name, file, strips) for name, file in subject.shown.items())
     text = (
@@ -42,14 +43,18 @@ def samples_section(subject: Subject, strips: Mapping[str, bytes]) -> Section:
 
 
 def real_strips(subject: Subject) -> dict[str, bytes]:
-    """Return name of a file -> real images of a class and their masks, of the data or as kept earlier."""
+    """Return name of a file -> masks of real images of a class, of the data or as kept earlier.
+
+    The images stand above their masks with thumbnails, and where an earlier report with thumbnails kept them.
+    """
     found = {}
     for name, part in subject.shown.items():
         file = _strip_name(part)
         kept = subject.folder / "figures" / file
         if subject.has_pairs:
             maps, images = class_pairs(subject.augmenter, subject.labels[name])
-            found[file] = draw_strips([("", row) for row in _rows(images, maps, subject)], columns=COLUMNS)
+            rows = _rows(images, maps, subject)[0 if subject.thumbnails else 1 :]
+            found[file] = draw_strips([("", row) for row in rows], columns=COLUMNS)
         elif kept.is_file():
             found[file] = read_picture(kept)
     return found
@@ -105,7 +110,7 @@ def training_section(subject: Subject) -> Section:
     """Return how the run was trained, from its log and its previews."""
     if not subject.stats:
         return Section("training", "Training", missing="A saved model alone does not tell how it was trained.")
-    figures = training_figures(subject.stats, subject.shown, subject.folder / PREVIEWS)
+    figures = training_figures(subject.stats, subject.shown, subject.folder / PREVIEWS, thumbnails=subject.thumbnails)
     on_gpu = str(subject.record.get("device", "")).startswith("cuda")
     seconds = _seconds(subject.stats)
     return Section(
@@ -126,15 +131,16 @@ _VARIETY = "Variety within one mask"
 def _grid(subject: Subject, name: str, file: str, strips: Mapping[str, bytes]) -> FigureEntry:
     samples = subject.augmenter.sample(name, COLUMNS, seed=subject.seed)
     strip = strips.get(_strip_name(file))
-    real = [] if strip is None else uncaptioned_rows(strip, COLUMNS)
+    given = given_rows([] if strip is None else uncaptioned_rows(strip, COLUMNS), thumbnails=subject.thumbnails)
+    real = len(given) > 1
     images, masks = _rows(samples.images.cpu(), samples.masks.cpu(), subject)
-    rows = [
-        *zip(("real", "mask of the real image"), real, strict=False),
+    rows: list[tuple[str, Sequence[Pixels]]] = [
+        *given,
         ("synthetic mask", masks),
         ("synthetic image", images),
     ]
     like = "look like the real ones of this class, " if real else ""
-    nothing = "; none belongs to a real image above it" if real else ""
+    nothing = f"; none belongs to a real {'image' if real else 'mask'} above it" if given else ""
     return FigureEntry(
         section="Samples",
         title=name,
@@ -142,6 +148,7 @@ def _grid(subject: Subject, name: str, file: str, strips: Mapping[str, bytes]) -
         f"blue{nothing}.",
         png=draw_strips(rows, columns=COLUMNS),
         file=f"samples-{file}.png",
+        real=real,
     )
 
 

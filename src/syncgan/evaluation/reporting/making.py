@@ -44,6 +44,7 @@ Progress = Callable[[str, int, int], None]
 Place = str | PathLike[str]
 
 _PAGE = "report.html"
+_THUMBNAILS = "syncgan report RUN --data DATA --thumbnails"
 _QUESTIONS = (
     Question("Do the synthetic images help a classifier?", BENCHMARK),
     Question("Are they copies of training images?", AUDIT),
@@ -123,6 +124,7 @@ def make_report(
     out: Place | None = None,
     device: str = "auto",
     seed: int = 0,
+    thumbnails: bool = False,
     progress: Progress | None = None,
 ) -> ReportResult:
     """Write the report of a finished run as one HTML file.
@@ -142,6 +144,8 @@ def make_report(
     masks, limit_per_class : as they were given to ``fit``.
     out : the file; None for ``RUN/report.html``. With `out` the run folder stays as it is.
     device, seed : of the samples.
+    thumbnails : whether to show real images: above samples, under the outlines of masks, and in the closest pairs of
+        an audit. Those of the fit need `data`, unless an earlier report with thumbnails kept them in the run folder.
     progress : called with (stage, done, total).
 
     Raises
@@ -176,30 +180,37 @@ def make_report(
             limit_per_class=limit_per_class,
             levels=levels,
         )
-    subject = _subject(augmenter, folder, data, seed, where)
+    subject = _subject(augmenter, folder, data, seed=seed, where=where, thumbnails=thumbnails)
     table = None if groups is None or group_column is None else (Path(groups), group_column)
     unseen = _unseen(subject, held_out, table)
     report, strips = _report(
         subject, unseen, _place(benchmark, folder, BENCHMARK), _place(audit, folder, AUDIT), progress
     )
     if out is not None:
+        report = _shown(subject, report)
         return ReportResult(write_report(Path(out), report), report)
-    return ReportResult(_leave(subject, report, strips), report)
+    return _leave(subject, report, strips)
 
 
-def report_run(augmenter: SynCGANAugmenter, source: RunData, folder: Path) -> Path | None:
+def report_run(augmenter: SynCGANAugmenter, source: RunData, folder: Path, *, thumbnails: bool = False) -> Path | None:
     """Write the report of a run that has just been fitted; return None, and log why, where that fails."""
     try:
-        subject = _subject(augmenter, folder, source)
+        subject = _subject(augmenter, folder, source, thumbnails=thumbnails)
         report, strips = _report(subject, None, _place(None, folder, BENCHMARK), _place(None, folder, AUDIT), None)
-        return _leave(subject, report, strips)
+        return _leave(subject, report, strips).path
     except Exception:
         _log.warning("the report of %s could not be written; the model is complete", folder, exc_info=True)
         return None
 
 
 def _subject(
-    augmenter: SynCGANAugmenter, folder: Path, source: RunData | None, seed: int = 0, where: Place = "the data"
+    augmenter: SynCGANAugmenter,
+    folder: Path,
+    source: RunData | None,
+    *,
+    seed: int = 0,
+    where: Place = "the data",
+    thumbnails: bool = False,
 ) -> Subject:
     """Return what the report is about; a loaded model gets its training pairs back."""
     from syncgan.evaluation.run_pairs import fitted_pairs
@@ -207,7 +218,7 @@ def _subject(
     if source is not None and not hasattr(augmenter, "pairs_"):
         augmenter.pairs_ = fitted_pairs(augmenter, source, where)
     run = RunFolder(folder)
-    return Subject(augmenter, folder, source, run.stats(), run.description(), seed)
+    return Subject(augmenter, folder, source, run.stats(), run.description(), seed, thumbnails)
 
 
 def _unseen(subject: Subject, held_out: Place | None, groups: tuple[Path, str] | None) -> Unseen | None:
@@ -228,7 +239,7 @@ def _unseen(subject: Subject, held_out: Place | None, groups: tuple[Path, str] |
 def _report(
     subject: Subject, unseen: Unseen | None, benchmark: Path | None, audit: Path | None, progress: Progress | None
 ) -> tuple[Report, dict[str, bytes]]:
-    """Make every section; return the report, and the pictures of real images that a later one needs."""
+    """Make every section; return the report, and the pictures of real masks or images that a later one needs."""
     strips = real_strips(subject)
     made = [] if benchmark is None else [benchmark_section(subject, benchmark)]
     made += [] if audit is None else [audit_section(subject, audit)]
@@ -259,7 +270,7 @@ def _report(
         "configuration",
     )
     sections = tuple(known.get(key) or _missing(key) for key in order)
-    return Report(f"Run {subject.folder.absolute().name}", NOTICE, sections, _QUESTIONS), strips
+    return Report(f"Run {subject.folder.absolute().name}", NOTICE, sections, _QUESTIONS, _THUMBNAILS), strips
 
 
 def _metrics(subject: Subject, unseen: Unseen, progress: Progress | None) -> Section:
@@ -273,11 +284,17 @@ def _metrics(subject: Subject, unseen: Unseen, progress: Progress | None) -> Sec
         return Section(METRICS, title, missing=f"Not measured: {error}.", commands=commands)
 
 
-def _leave(subject: Subject, report: Report, strips: Mapping[str, bytes]) -> Path:
+def _shown(subject: Subject, report: Report) -> Report:
+    """Leave out real images that were kept for an earlier report, where this one is to show none."""
+    return report if subject.thumbnails else report.without_real()
+
+
+def _leave(subject: Subject, report: Report, strips: Mapping[str, bytes]) -> ReportResult:
     """Write everything into the run folder, the report last."""
     write_figures(subject.folder, report.sections, strips)
     keep(subject.folder, report.sections, **_identity(subject))
-    return write_report(subject.folder / _PAGE, report)
+    shown = _shown(subject, report)
+    return ReportResult(write_report(subject.folder / _PAGE, shown), shown)
 
 
 def _kept(subject: Subject) -> dict[str, Section]:

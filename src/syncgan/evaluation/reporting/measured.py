@@ -244,7 +244,7 @@ def metrics_section(subject: Subject, unseen: Unseen, progress: Progress | None 
         verdict=_verdict(compared),
         text=(_setting(unseen, compared),),
         tables=(*_image_tables(compared), *_mask_tables(compared)),
-        figures=(_figure(synthetic, labels, unseen),),
+        figures=(_figure(synthetic, labels, unseen),) if subject.thumbnails else (),
         notes=(
             *unseen.notes,
             *_unseen_classes(augmenter.classes_, classes),
@@ -332,6 +332,7 @@ def _figure(synthetic: Tensor, labels: Sequence[str], unseen: Unseen) -> FigureE
         explanation="What was compared, classes in turn: the eye should find what the figures find.",
         png=draw_strips(rows, columns=_COLUMNS),
         file="held-out-and-synthetic.png",
+        real=True,
     )
 
 

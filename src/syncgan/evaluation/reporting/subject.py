@@ -34,6 +34,7 @@ class Subject:
     source : what it learned from, where that is at hand.
     stats, record : contents of ``stats.jsonl`` and ``run.json``; empty where there are none.
     seed : of what is sampled.
+    thumbnails : whether real images are to be shown.
     """
 
     augmenter: SynCGANAugmenter
@@ -42,6 +43,7 @@ class Subject:
     stats: Sequence[Mapping[str, Any]] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    thumbnails: bool = False
 
     @property
     def has_pairs(self) -> bool:
