@@ -1,9 +1,12 @@
 """Stain classes: the colours that a set has in common, as levels of its maps."""
 
+import json
+
+import cv2
 import numpy as np
 import pytest
 
-from syncgan import Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan import MASK_GENERATORS, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.data.raw import read_dataset
 from syncgan.preparing import prepare
 from syncgan.segmentation.stain_classes import StainClasses
@@ -40,6 +43,30 @@ def test_the_same_stain_is_the_same_class_under_other_light():
     assert (classes.levels_of(bright, truth == 3) == classes.levels_of(dim, truth == 3)).mean() > 0.99
 
 
+def test_nuclei_are_divided_by_their_own_colours_for_the_models_alone():
+    image, truth = smear()
+    nucleus = np.zeros(truth.shape, bool)
+    nucleus[16:32, 16:32] = True  # red cytoplasm that was taken for nucleus, around the purple square
+    image[16:32, 16:32], image[20:28, 20:28] = RED, PURPLE
+    classes = StainClasses.fit([image], [nucleus], 3, nuclear=2)
+    found = classes.levels_of(image, nucleus)
+    divided = classes.divided(image, found)
+    assert (classes.levels, classes.nuclear_levels) == (4, 2)
+    assert np.array_equal(found == 3, nucleus)
+    assert np.array_equal(np.minimum(divided, 3), found)
+    assert (divided[21:27, 21:27] == 4).all()
+    assert (divided[16:19, 16:32] == 3).all()
+
+
+def test_nuclei_of_one_colour_are_not_divided():
+    image, nucleus = np.full((32, 32, 3), 120, np.uint8), np.zeros((32, 32), bool)
+    nucleus[8:20, 8:20] = True
+    classes = StainClasses.fit([image], [nucleus], 3, nuclear=4)
+    found = classes.levels_of(image, nucleus)
+    assert classes.nuclear_levels == 1
+    assert np.array_equal(classes.divided(image, found), found)
+
+
 def test_a_set_of_fewer_colours_has_fewer_classes():
     flat = np.full((32, 32, 3), 200, np.uint8)
     classes = StainClasses.fit([flat], [np.zeros((32, 32), bool)], 6)
@@ -56,7 +83,10 @@ def test_a_set_of_nothing_but_nuclei_has_one_class():
 def test_classes_come_back_from_json():
     image, truth = smear()
     classes = StainClasses.fit([image], [truth == 3], 3)
-    assert StainClasses.of([list(row) for row in classes.densities]) == classes
+    divided = StainClasses.fit([image], [truth > 1], 2, nuclear=2)
+    assert divided.nuclear
+    for one in (classes, divided):
+        assert StainClasses.of(json.loads(json.dumps(one.as_dict()))) == one
     assert StainClasses.of(None) is None
 
 
@@ -95,3 +125,38 @@ def test_a_model_keeps_its_classes_and_divides_other_images_by_them(phantom, tmp
     one, other = (model.sample("benign", 3, seed=1) for model in (fitted, loaded))
     assert np.array_equal(one.images, other.images)
     assert int(one.masks.max()) == 4
+
+
+@pytest.mark.parametrize("generator", ["mosaic", "warp", "decoder", "shapes"])
+def test_samples_show_nuclei_as_one_level_whatever_the_models_learned(phantom, generator, tmp_path):
+    few = ["stain_classes=4", "nuclear_classes=2", f"mask_gan.generator={generator}", "mask_gan.steps=2"]
+    config = SynCGANConfig.preset("tiny").updated([*few, "image_gan.steps=2", "filters.mask_plausibility=false"])
+    fitted = SynCGANAugmenter(config, device="cpu").fit(phantom)
+    expected = 1 if generator == "shapes" else 2  # which draws outlines, and knows of nothing in them
+    assert fitted.stain_classes_.nuclear_levels == expected
+    assert fitted.levels_ == 5
+    assert fitted.image_gan_.levels_ == fitted.mask_gans_[0].levels_ == 4 + expected
+    assert int(fitted.pairs_.maps.max()) == 4
+    fitted.save(tmp_path / "model")
+    loaded = SynCGANAugmenter.load(tmp_path / "model", device="cpu")
+    one, other = (model.sample("benign", 4, seed=1) for model in (fitted, loaded))
+    assert np.array_equal(one.images, other.images)
+    assert int(one.masks.max()) <= 4
+    assert np.array_equal(fitted.sample_masks("benign", 4, seed=1), one.masks)
+
+
+def test_stored_masks_keep_the_parts_of_nuclei_together():
+    side, masks = 64, []
+    for number in range(6):
+        levels_map = np.zeros((side, side), np.uint8)
+        cv2.circle(levels_map, (30 + number, 32), 9, 2, -1)
+        cv2.circle(levels_map, (30 + number, 32), 4, 3, -1)
+        masks.append(levels_map)
+    for name in ("mosaic", "warp"):
+        prior = MASK_GENERATORS.get(name)(levels=4, nuclear_levels=2)
+        prior.fit(np.stack(masks))
+        for drawn in prior.sample(8, seed=1):
+            assert cv2.connectedComponents((drawn >= 2).astype(np.uint8))[0] == 2
+            dark = drawn == 3
+            assert dark.sum() == pytest.approx((masks[0] == 3).sum(), rel=0.4)
+            assert (drawn[cv2.dilate(dark.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] >= 2).all()

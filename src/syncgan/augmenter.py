@@ -38,7 +38,7 @@ from syncgan.extractor import MaskExtractor
 from syncgan.fitting import Fitting
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score
 from syncgan.mask_gan import MaskGAN
-from syncgan.preparing import hold_out_pairs, prepare
+from syncgan.preparing import divide_nuclei, hold_out_pairs, prepare
 from syncgan.registry import require_plugins
 from syncgan.segmentation.stain_classes import StainClasses
 from syncgan.storage import library_versions, needed_content, read_folder, sha256, write_folder
@@ -70,7 +70,7 @@ class SynCGANAugmenter:
     ----------
     classes_, label_values_ : class names and the dataset's own integers, aligned.
     levels_ : number L of levels of its semantic maps.
-    stain_classes_ : the `StainClasses` that divide what is not nucleus, or None.
+    stain_classes_ : the `StainClasses` that divide what is not nucleus, and for the models also nuclei, or None.
     mask_gans_ : one `MaskGAN` a class, aligned with `classes_`; the same one at each place when the classes share it.
     image_gan_ : the `MaskToImageCGAN`.
     mask_ranges_ : one `MaskRange` a class: what the mask filter admits.
@@ -203,9 +203,13 @@ class SynCGANAugmenter:
                     identity, self.config_, resume=resume == "auto", record=record, items=self.pairs_.digests(raw.names)
                 )
             ):
+                nuclear = 1 if self.stain_classes_ is None else self.stain_classes_.nuclear_levels
+                levels = self.levels_ + nuclear - 1
                 fitting = Fitting(
-                    self.config_, self.levels_, self.classes_, self.label_values_, self.seed, self.device_
+                    self.config_, levels, nuclear, self.classes_, self.label_values_, self.seed, self.device_
                 )
+                training = divide_nuclei(training, self.stain_classes_)
+                held_out = None if held_out is None else divide_nuclei(held_out, self.stain_classes_)
                 self.mask_gans_, self.image_gan_ = fitting.run(training, held_out, run, notifier, ranks, score)
                 if run is not None:
                     self.save(run.path / "model")
@@ -247,7 +251,7 @@ class SynCGANAugmenter:
         """
         index = self._class_index(class_name)
         sampler, n, seed = self._sampler(), _whole_number(n), _whole_seed(seed)
-        return sampler.maps(index, sampler.item_seeds(index, seed, range(n)))
+        return sampler.maps(index, sampler.item_seeds(index, seed, range(n))).clamp(max=self.levels_ - 1)
 
     def wrap(
         self,
@@ -458,7 +462,7 @@ class SynCGANAugmenter:
             "label_values": list(self.label_values_),
             "levels": self.levels_,
             "extractor": self.extractor_description_,
-            "stain_classes": None if self.stain_classes_ is None else self.stain_classes_.densities,
+            "stain_classes": None if self.stain_classes_ is None else self.stain_classes_.as_dict(),
             "mask_ranges": [mask_range.as_dict() for mask_range in self.mask_ranges_],
             _FILTERS: [{"name": name, "learned": learned} for name, learned in filters.items()],
             "excluded": len(self.excluded_),

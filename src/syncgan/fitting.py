@@ -37,13 +37,14 @@ class Fitting:
 
     Attributes
     ----------
-    config, levels : settings, and the L that the maps have.
+    config, levels, nuclear_levels : settings, the L that the maps have, and how many of them, the last, are nucleus.
     classes, label_values : names and labels, aligned.
     seed, device : of the training.
     """
 
     config: SynCGANConfig
     levels: int
+    nuclear_levels: int
     classes: tuple[str, ...]
     label_values: tuple[int, ...]
     seed: int
@@ -123,6 +124,7 @@ class Fitting:
                 preview=preview,
                 stage=stage,
                 levels=self.levels,
+                nuclear_levels=self.nuclear_levels,
                 **details,
             )
 
@@ -200,7 +202,9 @@ class Fitting:
                 image_gan = MaskToImageCGAN(probe, device=self.device)
                 image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels)
             else:
-                MaskGAN(probe, device=self.device).fit(some.maps, observe=tick, levels=self.levels)
+                MaskGAN(probe, device=self.device).fit(
+                    some.maps, observe=tick, levels=self.levels, nuclear_levels=self.nuclear_levels
+                )
             # Of several processes only the main one is told.
             seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 0.0
         return seconds

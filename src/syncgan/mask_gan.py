@@ -16,7 +16,7 @@ from syncgan.config import MaskGANConfig, SynCGANConfig, checked
 from syncgan.data.tensors import binarise, collect_masks, index_labels, level_shares
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.networks.folding import FoldedCopy
-from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, make, require_methods
+from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, accepted, make, require_methods
 from syncgan.storage import needed_content, read_folder, write_folder
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
 from syncgan.training.batches import batch_indices, stay_on_host
@@ -47,6 +47,7 @@ class MaskGAN:
     ----------
     config_ : the `SynCGANConfig` it was fitted with.
     levels_ : number L of levels; 2 when the masks hold only nucleus and background, whatever the configuration says.
+    nuclear_levels_ : how many of them, the last, are parts of the nucleus.
     label_values_ : the labels it was fitted on, sorted; empty without labels.
     history_ : G's mean loss, one value per log interval.
     stop_reason_ : why training ended.
@@ -86,6 +87,7 @@ class MaskGAN:
         observe: Callable[[Progress], None] | None = None,
         stage: str = _KIND,
         levels: int | None = None,
+        nuclear_levels: int = 1,
         start: MaskGAN | None = None,
         preview: Callable[[Preview], None] | None = None,
     ) -> Self:
@@ -100,6 +102,7 @@ class MaskGAN:
         observe : called with a `Progress` every ``training.log_every`` steps.
         stage : name in log and checkpoints.
         levels : L; None takes the configuration's, or 2 when nothing but nucleus and background occurs.
+        nuclear_levels : the last so many levels are parts of the nucleus.
         start : a `MaskGAN` of the same settings that `fit` has trained; its weights are the first weights here.
         preview : called with a `Preview` of the same few masks every ``training.preview_every`` steps and at the end.
 
@@ -113,7 +116,7 @@ class MaskGAN:
         config = self.config
         maps, found = collect_masks(masks, config.image_size, config.geometry, levels or config.levels)
         values, classes = index_labels(labels, len(maps))
-        self._start(levels or found, values, stage)
+        self._start(levels or found, values, stage, nuclear_levels)
         if isinstance(self.generator_, nn.Module):
             self._train(maps, classes, checkpoints, observe, stage, start, preview)
         else:
@@ -132,7 +135,8 @@ class MaskGAN:
 
         Returns
         -------
-        (n, 1, S, S) uint8 tensor on the model's device, values 0 .. L-1; the nucleus is L-1.
+        (n, 1, S, S) uint8 tensor on the model's device, values 0 .. L-1; the nucleus is L-1, or the last
+        `nuclear_levels_`.
 
         Raises
         ------
@@ -204,6 +208,7 @@ class MaskGAN:
             "config": self.config_.model_dump(mode="json"),
             "seed": self.seed,
             "levels": self.levels_,
+            "nuclear_levels": self.nuclear_levels_,
             "label_values": list(self.label_values_),
             "history": self.history_,
             "stop_reason": self.stop_reason_,
@@ -220,7 +225,8 @@ class MaskGAN:
     ) -> MaskGAN:
         """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device."""
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
-        model._start(manifest["levels"], tuple(manifest["label_values"]))
+        nuclear = manifest["nuclear_levels"]
+        model._start(manifest["levels"], tuple(manifest["label_values"]), nuclear_levels=nuclear)
         model.generator_.load_state_dict(tensors["generator"])
         model.history_, model.stop_reason_ = manifest["history"], manifest["stop_reason"]
         if isinstance(model.generator_, nn.Module):
@@ -232,11 +238,16 @@ class MaskGAN:
         self._start(levels, ())
         return isinstance(self.generator_, nn.Module)
 
-    def _start(self, levels: int, label_values: tuple[int, ...], stage: str = _KIND) -> None:
+    def knows_nuclear_levels(self) -> bool:
+        """Tell whether the generator can draw nuclei of several levels: a network, or what takes `nuclear_levels`."""
+        factory = MASK_GENERATORS.get(self.config.mask_gan.generator)
+        return bool(accepted(factory, {"nuclear_levels": 1})) or self.is_network(self.config.levels)
+
+    def _start(self, levels: int, label_values: tuple[int, ...], stage: str = _KIND, nuclear_levels: int = 1) -> None:
         """Make the generator and set the fitted attributes that do not come from training."""
         self.config_ = self.config
         self.device_ = resolve_device(self.device)
-        self.levels_ = levels
+        self.levels_, self.nuclear_levels_ = levels, nuclear_levels
         self.label_values_ = label_values
         self.history_, self.stop_reason_ = [], None
         self._sampling = FoldedCopy()
@@ -244,6 +255,7 @@ class MaskGAN:
         offered = {
             "config": self.config.mask_gan,
             "levels": levels,
+            "nuclear_levels": nuclear_levels,
             "image_size": self.config.image_size,
             "resolution": self.config.mask_resolution,
             "classes": len(label_values),

@@ -18,11 +18,12 @@ from syncgan.data.tensors import check_mask, unify_masks
 from syncgan.errors import DataError, warn_user
 from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN, without_selection
+from syncgan.mask_gan import MaskGAN
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
 from syncgan.segmentation.stain_classes import StainClasses
 
-__all__ = ["Prepared", "hold_out_pairs", "prepare"]
+__all__ = ["Prepared", "divide_nuclei", "hold_out_pairs", "prepare"]
 
 _MANY_IMAGES = 64
 _STAINED = 3  # levels of a map that says what is stained; its classes divide that further
@@ -38,7 +39,8 @@ class Prepared:
     levels : L of the maps, which a segmenter, given masks or stain classes may decide.
     extracted_levels : of the maps before stain classes divided them.
     description : of the extractor, JSON-compatible.
-    stain_classes : that divide what is not nucleus, None where maps are as they were extracted.
+    stain_classes : that divide what is not nucleus, None where maps are as they were extracted. Those inside of nuclei
+        are not in the maps, see `divide_nuclei`.
     """
 
     pairs: TrainingPairs
@@ -102,10 +104,20 @@ def prepare(
     if stain_classes is None:
         if not config.stain_classes:
             return Prepared(pairs, levels, levels, description)
-        stain_classes = StainClasses.fit(*_images_and_nuclei(pairs, levels), config.stain_classes)
+        nuclear = config.nuclear_classes if MaskGAN(config).knows_nuclear_levels() else 1
+        stain_classes = StainClasses.fit(*_images_and_nuclei(pairs, levels), config.stain_classes, nuclear)
     divided = list(map(stain_classes.levels_of, *_images_and_nuclei(pairs, levels)))
     pairs = replace(pairs, maps=torch.from_numpy(np.stack(divided)))
     return Prepared(pairs, stain_classes.levels, levels, description, stain_classes)
+
+
+def divide_nuclei(pairs: TrainingPairs, stain_classes: StainClasses | None) -> TrainingPairs:
+    """Return pairs with the maps that the models learn from: nuclei are divided where the classes say so."""
+    if stain_classes is None or not stain_classes.nuclear:
+        return pairs
+    images = pairs.images.permute(0, 2, 3, 1).contiguous().numpy()
+    divided = list(map(stain_classes.divided, images, pairs.maps.numpy()))
+    return replace(pairs, maps=torch.from_numpy(np.stack(divided)))
 
 
 def _images_and_nuclei(pairs: TrainingPairs, levels: int) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.bool_]]]:

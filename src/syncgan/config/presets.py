@@ -12,6 +12,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": 256,
         "levels": 2,
         "stain_classes": 0,
+        "nuclear_classes": 1,
         "extractor": {"segmenter": "gmm"},
         "mask_gan": {
             "generator": "unet",
@@ -63,6 +64,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "image_size": 32,
         "stain_classes": 0,
+        "nuclear_classes": 1,
         "mask_gan": {
             "generator": "decoder",
             "resolution": 32,

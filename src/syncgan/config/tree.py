@@ -45,6 +45,13 @@ class SynCGANConfig(ConfigSection):
         description="Classes into which the colours of the set divide what is not nucleus, each a level of the map; 0: "
         "`levels` as it stands (paper).",
     )
+    nuclear_classes: int = Field(
+        2,
+        ge=1,
+        le=8,
+        description="With `stain_classes`: classes into which the models divide nuclei by colour; masks that come out "
+        "do not show them. 1: nuclei are one (paper).",
+    )
     geometry: Literal["resize", "pad", "crop"] = Field("resize", description="How any shape becomes S x S.")
     extractor: ExtractorConfig = ExtractorConfig()
     mask_gan: MaskGANConfig = MaskGANConfig()

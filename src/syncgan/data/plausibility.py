@@ -57,7 +57,7 @@ class MaskRange:
         """
         cleaned = maps.cpu().numpy().copy()
         for one in cleaned:
-            labels, areas = _regions((one == levels - 1).astype(np.uint8))
+            labels, areas = _regions((one >= levels - 1).astype(np.uint8))
             for region in np.flatnonzero(areas < self.min_region_share * one.size) + 1:
                 speck = labels == region
                 around = cv2.dilate(speck.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~speck
@@ -82,7 +82,7 @@ def _measure(maps: Tensor, levels: int) -> tuple[np.ndarray[Any, Any], np.ndarra
 
 
 def _nuclei(maps: Tensor, levels: int) -> np.ndarray[Any, Any]:
-    return (maps == levels - 1).to(torch.uint8).cpu().numpy()
+    return (maps >= levels - 1).to(torch.uint8).cpu().numpy()
 
 
 def _regions(nucleus: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -123,7 +123,7 @@ class ClassSampler:
             return self.render([index] * len(items), self.item_seeds(index, seed, items))
 
     def maps(self, index: int, item_seeds: Sequence[int]) -> Tensor:
-        """Draw maps (n, S, S) of one class.
+        """Draw maps (n, S, S) of one class, as the renderer takes them: levels above L-1 are parts of nuclei.
 
         Those that the mask filter refuses are drawn again under the item's next seed.
         """
@@ -138,7 +138,8 @@ class ClassSampler:
             positions = [position for position, own in enumerate(class_indices) if own == index]
             maps[positions] = self._maps(index, [item_seeds[position] for position in positions], tally)
         classes = torch.tensor(list(class_indices), dtype=torch.int64)
-        return self.renderer.render(maps, classes, item_seeds), maps
+        # Whoever sees a map need not know into what its nuclei are divided.
+        return self.renderer.render(maps, classes, item_seeds), maps.clamp(max=self.levels - 1)
 
     def _maps(self, index: int, item_seeds: Sequence[int], tally: Tally) -> Tensor:
         if not item_seeds:

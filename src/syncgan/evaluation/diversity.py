@@ -18,6 +18,7 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.evaluation.features import Features
 from syncgan.evaluation.metrics import mean_pairwise_distance
+from syncgan.preparing import divide_nuclei
 
 if TYPE_CHECKING:
     from syncgan.augmenter import SynCGANAugmenter
@@ -80,10 +81,11 @@ def diversity_within_masks(
     seed : of the renderings.
     """
     found = {}
+    learned = divide_nuclei(augmenter.pairs_, augmenter.stain_classes_)
     for index, (name, label) in enumerate(zip(augmenter.classes_, augmenter.label_values_, strict=True)):
         positions = (augmenter.pairs_.labels == label).nonzero().flatten()
         chosen = positions[_spread(len(positions), real)]
-        own = augmenter.pairs_.maps[positions[_spread(len(positions), masks)]]
+        own = learned.maps[positions[_spread(len(positions), masks)]]
         rendered = [_renderings(augmenter, index, own, renderings, seed, vary_stain=vary) for vary in (True, False)]
         images = augmenter.pairs_.images[chosen]
         seen, real_seen = ([features(part) for part in parts] for parts in rendered), features(images)

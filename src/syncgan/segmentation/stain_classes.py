@@ -1,13 +1,14 @@
-"""Stain classes: what is not nucleus, divided by the colours that a set of images has in common.
+"""Stain classes: image parts divided by the colours that a set of images has in common.
 
 Three levels do not tell a renderer whether it is a red cell or pink cytoplasm that it draws, and one image alone cannot
-say how many stains there are. So optical densities of all images are clustered together, outside of the nuclei.
+say how many stains there are. So optical densities of all images are clustered together, outside of the nuclei, and in
+another clustering inside of them, where dense chromatin and lobes differ from what is paler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["StainClasses"]
 
 Pixels = NDArray[np.uint8]
+Density = tuple[float, float, float]
 
 _PIXELS = 2000  # of an image that are clustered
 _STARTS = 4
@@ -27,18 +29,22 @@ _DECIMALS = 3  # of a density; further ones may depend on the order in which thr
 
 @dataclass(frozen=True)
 class StainClasses:
-    """Classes of colour outside of the nuclei, from the palest to the densest.
+    """Classes of colour outside and inside of the nuclei, each from the palest to the densest.
 
     Attributes
     ----------
-    densities : (K, 3) optical densities in red, green and blue of the middle of each class, against the white of the
-        image.
+    densities : (K, 3) optical densities in red, green and blue of the middle of each class outside of the nuclei,
+        against the white of the image.
+    nuclear : (M, 3) the same inside of the nuclei; none where these are not divided.
     """
 
-    densities: tuple[tuple[float, float, float], ...]
+    densities: tuple[Density, ...]
+    nuclear: tuple[Density, ...] = ()
 
     @classmethod
-    def fit(cls, images: Sequence[Pixels], nuclei: Sequence[NDArray[np.bool_]], count: int) -> StainClasses:
+    def fit(
+        cls, images: Sequence[Pixels], nuclei: Sequence[NDArray[np.bool_]], count: int, nuclear: int = 1
+    ) -> StainClasses:
         """Cluster the colours of a set with k-means.
 
         Parameters
@@ -46,43 +52,73 @@ class StainClasses:
         images : (H, W, 3) uint8 RGB each.
         nuclei : (H, W) bool each, where the nuclei are.
         count : K. Fewer are found where the set has fewer colours.
+        nuclear : M, likewise; 1 does not divide nuclei.
         """
-        from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits
-
-        draws = np.random.default_rng(0)
-        seen = []
-        for image, nucleus in zip(images, nuclei, strict=True):
-            outside = _densities(image)[~nucleus]
-            seen.append(outside[draws.permutation(len(outside))[:_PIXELS]])
-        points = np.concatenate(seen)
-        if not len(points):  # nothing but nuclei
-            return cls(((0.0, 0.0, 0.0),))
-        count = min(count, len(np.unique(points.round(_DECIMALS), axis=0)))
-        with threadpool_limits(1):
-            found = KMeans(count, n_init=_STARTS, random_state=0).fit(points).cluster_centers_
-        ordered = found[np.argsort(found.sum(axis=1), kind="stable")].round(_DECIMALS)
-        return cls(tuple((float(red), float(green), float(blue)) for red, green, blue in ordered))
+        densities = [_densities(image) for image in images]
+        outside = [seen[~nucleus] for seen, nucleus in zip(densities, nuclei, strict=True)]
+        inside = [seen[nucleus] for seen, nucleus in zip(densities, nuclei, strict=True)]
+        within = _clusters(inside, nuclear) if nuclear > 1 else ()
+        return cls(_clusters(outside, count) or ((0.0, 0.0, 0.0),), within if len(within) > 1 else ())
 
     @classmethod
-    def of(cls, densities: Sequence[Sequence[float]] | None) -> StainClasses | None:
-        """Return the classes with the `densities` that JSON holds; None for None."""
-        return None if densities is None else cls(tuple((row[0], row[1], row[2]) for row in densities))
+    def of(cls, description: Mapping[str, Sequence[Sequence[float]]] | None) -> StainClasses | None:
+        """Return the classes that `as_dict` described; None for None."""
+        if description is None:
+            return None
+        outside, inside = (
+            tuple((row[0], row[1], row[2]) for row in description[name]) for name in ("densities", "nuclear")
+        )
+        return cls(outside, inside)
+
+    def as_dict(self) -> dict[str, tuple[Density, ...]]:
+        """Return the densities, JSON-compatible."""
+        return asdict(self)
 
     @property
     def levels(self) -> int:
         """Return the number L = K + 1 of levels of the maps."""
         return len(self.densities) + 1
 
+    @property
+    def nuclear_levels(self) -> int:
+        """Return into how many levels nuclei are divided, at least 1."""
+        return max(1, len(self.nuclear))
+
     def levels_of(self, image: Pixels, nucleus: NDArray[np.bool_]) -> Pixels:
         """Return the (H, W) uint8 map of an image: the class outside of the nuclei, K in them."""
-        densities = _densities(image)
-        distances = [
-            cv2.GaussianBlur(np.square(densities - np.array(middle, np.float32)).sum(axis=2), (0, 0), _SMOOTH)
-            for middle in self.densities
-        ]
-        nearest = cv2.medianBlur(np.argmin(distances, axis=0).astype(np.uint8), _MEDIAN_PX)
-        return np.where(nucleus, np.uint8(len(self.densities)), nearest).astype(np.uint8)
+        return np.where(nucleus, np.uint8(len(self.densities)), _nearest(_densities(image), self.densities))
+
+    def divided(self, image: Pixels, levels_map: Pixels) -> Pixels:
+        """Return a map of `levels_of` with K plus the class in the nuclei."""
+        nucleus = levels_map == len(self.densities)
+        if not self.nuclear or not nucleus.any():
+            return levels_map
+        return np.where(nucleus, levels_map + _nearest(_densities(image), self.nuclear), levels_map)
+
+
+def _clusters(points: Sequence[NDArray[np.float32]], count: int) -> tuple[Density, ...]:
+    """Return the middles of the clusters of what images contribute (n, 3) each, from the palest; none for no points."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    draws = np.random.default_rng(0)
+    seen = np.concatenate([some[draws.permutation(len(some))[:_PIXELS]] for some in points])
+    if not len(seen):
+        return ()
+    count = min(count, len(np.unique(seen.round(_DECIMALS), axis=0)))
+    with threadpool_limits(1):
+        found = KMeans(count, n_init=_STARTS, random_state=0).fit(seen).cluster_centers_
+    ordered = found[np.argsort(found.sum(axis=1), kind="stable")].round(_DECIMALS)
+    return tuple((float(red), float(green), float(blue)) for red, green, blue in ordered)
+
+
+def _nearest(densities: NDArray[np.float32], middles: Sequence[Density]) -> Pixels:
+    """Return the (H, W) uint8 class to which each pixel is nearest."""
+    distances = [
+        cv2.GaussianBlur(np.square(densities - np.array(middle, np.float32)).sum(axis=2), (0, 0), _SMOOTH)
+        for middle in middles
+    ]
+    return np.asarray(cv2.medianBlur(np.argmin(distances, axis=0).astype(np.uint8), _MEDIAN_PX), dtype=np.uint8)
 
 
 def _densities(image: Pixels) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ class MosaicMasks(StoredMasks):
 
     Parameters
     ----------
-    levels : L.
+    levels, nuclear_levels : number of levels, of which the last so many are nucleus.
     """
 
     address = "mosaic"

@@ -1,4 +1,7 @@
-"""Nuclei of a semantic map one by one: where they lie, what belongs to them, lifted out and put back."""
+"""Nuclei of a semantic map one by one: where they lie, what belongs to them, lifted out and put back.
+
+`levels` is L everywhere: level L-1 is nucleus, and so are those above it, where nuclei are divided.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class Nucleus:
 
     Attributes
     ----------
-    levels : (h, w) uint8 crop: L-1 in the nucleus, the rim's level around it, 0 elsewhere.
+    levels : (h, w) uint8 crop: at least L-1 in the nucleus, the rim's level around it, 0 elsewhere.
     nucleus : (h, w) bool, the nucleus itself.
     reach : (h, w) bool, nucleus and rim, stained or not.
     top, left : of the crop in its map.
@@ -112,7 +115,7 @@ def nuclei_of(
     objects : (H, W) numbers of objects, 0 for none, as of `objects_of`: what lies in another object than the nucleus
         does not go with it.
     """
-    nuclear = levels_map == levels - 1
+    nuclear = levels_map >= levels - 1
     reach_px = round(joined * len(levels_map))
     grown = cv2.dilate(nuclear.astype(np.uint8), disc(reach_px)) if reach_px else nuclear.astype(np.uint8)
     count, labels = cv2.connectedComponents(grown, connectivity=8)
@@ -179,7 +182,7 @@ def remove(levels_map: Map, nucleus: Nucleus, levels: int) -> Map:
     gone = np.zeros(around.shape, bool)
     top, left = nucleus.top - rows.start, nucleus.left - columns.start
     gone[top : top + height, left : left + width] = nucleus.reach
-    known = ~gone & (around != levels - 1)
+    known = ~gone & (around < levels - 1)
     kernel = (2 * margin + 1, 2 * margin + 1)
     shares = [
         cv2.GaussianBlur(((around == level) & known).astype(np.float32), kernel, sigma, borderType=cv2.BORDER_REFLECT)
@@ -197,7 +200,7 @@ def fits(levels_map: Map, nucleus: Nucleus, levels: int) -> bool:
     height, width = levels_map.shape
     if rows.min() < 1 or columns.min() < 1 or rows.max() >= height - 1 or columns.max() >= width - 1:
         return False
-    taken = cv2.dilate((levels_map == levels - 1).astype(np.uint8), np.ones((3, 3), np.uint8))
+    taken = cv2.dilate((levels_map >= levels - 1).astype(np.uint8), np.ones((3, 3), np.uint8))
     return not taken[rows, columns].any()
 
 
@@ -222,5 +225,5 @@ def place_spread(maps: Map, levels: int) -> float:
 
     Where every image is centred on its nucleus it is near 0, and nothing may be moved far; spread all over it is 0.29.
     """
-    positions = np.argwhere(maps == levels - 1)[:, 1:] / maps.shape[-1]
+    positions = np.argwhere(maps >= levels - 1)[:, 1:] / maps.shape[-1]
     return float(np.sqrt(positions.var(axis=0).mean())) if len(positions) else 0.0

@@ -29,14 +29,14 @@ class StoredMasks(ABC):
 
     Parameters
     ----------
-    levels : L.
+    levels, nuclear_levels : number of levels, of which the last so many are nucleus.
     """
 
     address: str
     """Of the randomness."""
 
-    def __init__(self, *, levels: int) -> None:
-        self._levels = levels
+    def __init__(self, *, levels: int, nuclear_levels: int = 1) -> None:
+        self._levels = levels - nuclear_levels + 1  # L, as if nuclei had one
         self._masks = np.zeros((0, 1, 1), np.uint8)
         self._labels = np.zeros(0, np.int64)
         # What a mask holds is found once, not for every draw.
@@ -101,7 +101,7 @@ class StoredMasks(ABC):
         return self._bare[mask]
 
 
-def warped(levels_map: Map, levels: int, spread: float, generator: np.random.Generator) -> Map:
+def warped(levels_map: Map, spread: float, generator: np.random.Generator) -> Map:
     """Stretch a map by a small affine map and a smooth displacement; its shares move, so that outlines stay smooth."""
     side = len(levels_map)
     turn = np.deg2rad(generator.normal(0, _TURN_DEGREES))
@@ -112,7 +112,7 @@ def warped(levels_map: Map, levels: int, spread: float, generator: np.random.Gen
     displacement = cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
     shift = generator.normal(0, _SHIFT * spread * side, 2)
     places = (places @ (rotation * stretch).T + displacement + shift + (side - 1) / 2).astype(np.float32)
-    planes = [(levels_map == level).astype(np.float32) for level in range(levels)]
+    planes = [(levels_map == level).astype(np.float32) for level in range(int(levels_map.max()) + 1)]
     # What lies beyond the border repeats the border: a mirror would put new nuclei there.
     shares = [
         cv2.remap(plane, places[..., 1], places[..., 0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -32,7 +32,7 @@ class WarpedMasks(StoredMasks):
 
     Parameters
     ----------
-    levels : L.
+    levels, nuclear_levels : number of levels, of which the last so many are nucleus.
     """
 
     address = "warp"
@@ -48,7 +48,7 @@ class WarpedMasks(StoredMasks):
             if other is not None:
                 levels_map = _put(levels_map, nucleus, other, self._levels, spread, generator)
         levels_map = dihedral(levels_map, int(generator.integers(8)))
-        return warped(levels_map, self._levels, spread, generator)
+        return warped(levels_map, spread, generator)
 
     def _donor(self, members: NDArray[np.int64], like: Nucleus, generator: np.random.Generator) -> Nucleus | None:
         """Return a nucleus of similar size from another mask, turned, where `like` lies; None if there is none."""
