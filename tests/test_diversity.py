@@ -49,7 +49,8 @@ def augmenter(renderer, count=12):
     images = torch.stack([Renderer(1.0, 0.2).image(900 + index, 900 + index) for index in range(2 * count)])
     maps = torch.arange(2 * count, dtype=torch.uint8)[:, None, None].expand(-1, 16, 16)
     pairs = SimpleNamespace(images=images, maps=maps, labels=torch.tensor([3, 5] * count))
-    return SimpleNamespace(classes_=("a", "b"), label_values_=(3, 5), pairs_=pairs, image_gan_=renderer)
+    known = {"classes_": ("a", "b"), "label_values_": (3, 5), "stain_classes_": None}
+    return SimpleNamespace(**known, pairs_=pairs, image_gan_=renderer)
 
 
 @pytest.mark.parametrize(("strength", "stain", "low", "high"), [(0.0, 0.0, 0, 0), (1.0, 0.2, 0.7, 1.3)])
