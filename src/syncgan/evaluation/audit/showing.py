@@ -90,9 +90,9 @@ def audit_tables(found: Audit) -> tuple[FactTable, ...]:
     explanation = (
         f"{compared}Below the threshold: samples nearer to a training image than {100 - PERCENT} % of the "
         f"{found.yardstick} of their class, with a 95 % interval. Ratio: median distance to the nearest training image "
-        "by that to the next one. Nearer to training: share of samples nearer to a training image than to a held-out one "
-        "of equally many; a half by chance. Copies: those below the threshold that are near to one training image alone "
-        "and nearer than training images are to each other."
+        "by that to the next one. Nearer to training: share of samples nearer to a training image than to a held-out "
+        "one of equally many; a half by chance. Copies: those below the threshold that are near to one training image "
+        "alone and nearer than training images are to each other."
     )
     control = found.control
     honest = "flagged" if control.honest_flagged else "not flagged" if control.honest else "too few to compare"
