@@ -1,7 +1,8 @@
-"""Try an installed syncgan from end to end in a minute: ``python tests/smoke.py``, where only the wheel is installed.
+"""Try an installed syncgan from end to end: ``python tests/smoke.py``, where only the wheel is installed.
 
-Needs nothing but what the wheel brings. Tells by its exit code whether masks, training, saving, sampling, wrapping and
-every command work with the versions that are installed; what they give is judged by the tests.
+Takes a minute or two of processor time and needs nothing but what the wheel brings. Tells by its exit code whether
+masks, training, saving, sampling, wrapping and every command work with the versions that are installed; what they give
+is judged by the tests.
 """
 
 from __future__ import annotations

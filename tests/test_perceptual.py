@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from syncgan import MaskToImageCGAN, Phantom, SynCGANConfig
+from syncgan import MaskToImageCGAN, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.networks import pretrained
 from syncgan.networks.perceptual import PerceptualDistance
 
@@ -76,3 +76,14 @@ def test_where_it_is_not_installed_training_warns_and_goes_on(monkeypatch):
     with pytest.warns(UserWarning, match="EfficientNet-Lite0"):
         bare = fit("image_gan.perceptual_weight=5")
     assert bare.history_ == fit().history_
+
+
+def test_a_fit_that_measures_its_steps_first_warns_once(monkeypatch):
+    monkeypatch.setattr("syncgan.image_cgan.installed", lambda: False)
+    few = ["mask_gan.generator=mosaic", "image_gan.steps=2", "image_gan.perceptual_weight=1"]
+    config = SynCGANConfig.preset("tiny").updated([*few, "filters.mask_plausibility=false"])
+    plans = []
+    with pytest.warns(UserWarning, match="which is not installed") as warned:
+        SynCGANAugmenter(config, device="cpu").fit(Phantom(4, image_size=32), callbacks=[plans.append])
+    assert any(event.kind == "plan" for event in plans)
+    assert len([warning for warning in warned if "which is not installed" in str(warning.message)]) == 1

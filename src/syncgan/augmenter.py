@@ -24,9 +24,7 @@ from syncgan.data.batch_transform import BatchTransform, share_of
 from syncgan.data.datasets import AugmentedDataset, wrap_dataset
 from syncgan.data.export import Check, ChunkRequest, ExportChunk, ExportSummary, write_export
 from syncgan.data.filter_bank import FilterBank
-from syncgan.data.pairs import (
-    TrainingPairs,
-)
+from syncgan.data.pairs import TrainingPairs
 from syncgan.data.plausibility import MaskRange, nucleus_scores
 from syncgan.data.raw import RawData, read_dataset, require_trainable
 from syncgan.data.rejections import Account

@@ -6,6 +6,7 @@ What is learned from, and where it is kept, comes in as arguments; `SynCGANAugme
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -200,7 +201,9 @@ class Fitting:
 
             if kind == "image_gan":
                 image_gan = MaskToImageCGAN(probe, device=self.device)
-                image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the fit itself says it
+                    image_gan.fit(some.images, some.maps, some.labels, observe=tick, levels=self.levels)
             else:
                 MaskGAN(probe, device=self.device).fit(
                     some.maps, observe=tick, levels=self.levels, nuclear_levels=self.nuclear_levels

@@ -214,7 +214,7 @@ def read_groups(csv_path: str | PathLike[str], column: str, files: Sequence[str]
     if missing:
         raise DataError(
             f"{path.name}: expected a {column!r} for each of {len(files)} files, got none for {some(missing)}; "
-            "write the files relative to the data folder, with forward slashes"
+            "write the files relative to the data folder (held-out ones to theirs), with forward slashes"
         )
     return [groups[file] for file in files]
 

@@ -220,5 +220,6 @@ def _details(event: FitEvent) -> str:
         if name in event.losses
     ]
     if event.images_per_second is not None:
-        shown.append(f"{event.images_per_second:.0f} images/s")
+        digits = 0 if event.images_per_second >= 10 else 1
+        shown.append(f"{event.images_per_second:.{digits}f} images/s")
     return "  ".join(shown)

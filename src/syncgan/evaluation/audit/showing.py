@@ -98,12 +98,13 @@ def audit_tables(found: Audit) -> tuple[FactTable, ...]:
         "nearer to training",
         "copies",
     )
+    compared = "".join(f"{space.space.capitalize()}: {space.meaning}. " for space in found.spaces)
     explanation = (
-        f"Below the threshold: samples nearer to a training image than {100 - PERCENT} % of the {found.yardstick} of "
-        "their class, with a 95 % interval. Ratio: median distance to the nearest training image by that to the next "
-        "one. Nearer to training: share of samples nearer to a training image than to a held-out one of equally many; "
-        "a half by chance. Copies: those below the threshold that are near to one training image alone and nearer than "
-        "training images are to each other."
+        f"{compared}Below the threshold: samples nearer to a training image than {100 - PERCENT} % of the "
+        f"{found.yardstick} of their class, with a 95 % interval. Ratio: median distance to the nearest training image "
+        "by that to the next one. Nearer to training: share of samples nearer to a training image than to a held-out "
+        "one of equally many; a half by chance. Copies: those below the threshold that are near to one training image "
+        "alone and nearer than training images are to each other."
     )
     control = found.control
     honest = "flagged" if control.honest_flagged else "not flagged" if control.honest else "too few to compare"
@@ -166,7 +167,7 @@ def write_audit(
 def _row(space: Nearness, samples: int) -> tuple[str, ...]:
     nearer = "–" if space.nearer is None else f"{space.nearer:.0%} ({_percent(space.nearer_interval)})"
     return (
-        f"{space.space}: {space.meaning}",
+        space.space,
         f"{space.near} of {samples}, {space.rate:.1%} ({_percent(space.interval)})",
         f"{space.expected:.1%}",
         f"{space.p_value:.2g}",

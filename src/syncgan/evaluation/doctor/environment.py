@@ -80,7 +80,7 @@ def about_versions(facts: Mapping[str, Any]) -> list[Finding]:
         return [Finding("fine", "environment", f"{installed}; {processors}")]
     build = f"torch is the build for CUDA {facts['cuda']}" if facts["cuda"] else "torch is the build for the CPU"
     gpus = ", ".join(facts["gpus"]) or "no GPU seen"
-    text = f"{installed}; {build}, {gpus}, {processors}, {facts['threads']} threads"
+    text = f"{installed}; {build}, {gpus}, {processors}, threads of torch: {facts['threads']}"
     findings = [Finding("fine", "environment", text)]
     if not facts["gpus"] and _has_nvidia():
         why = "the driver cannot be used" if facts["cuda"] else "this torch is the build for the CPU"

@@ -75,7 +75,8 @@ def about_masks(diagnoses: MaskDiagnoses, config: SynCGANConfig) -> list[Finding
     findings = []
     look = "look at them (--out DIR), and choose another segmenter or its parameters (--set extractor.segmenter=NAME)"
     table = tuple(
-        f"{summary.images - summary.failed} of {summary.images} {name}, {summary.nuclei[1]:.0f} nuclei in the median"
+        f"{summary.images - summary.failed} of {summary.images} {name}; "
+        f"nuclei in the median image: {summary.nuclei[1]:.0f}"
         for name, summary in diagnoses.classes.items()
     )
     problems, doubts = diagnoses.problems, diagnoses.doubts
