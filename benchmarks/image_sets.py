@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from syncgan import MaskExtractor, SynCGANConfig, rng
 from syncgan.data.folders import load_class_folders, read_groups
+from syncgan.data.raw import read_dataset
 from syncgan.data.tensors import fit_image, fit_mask
+from syncgan.preparing import divide_nuclei, prepare
 
 NAMES = ("cric_fields", "cric_pap", "pbc_wbc4")
 Indices = NDArray[np.int64]
@@ -25,7 +27,10 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images (N, 3, S, S) uint8, maps (N, S, S) uint8, class indices (N,), the group of each, and class names."""
+    """Images (N, 3, S, S) uint8, masks (N, S, S) uint8, class indices (N,), the group of each, and class names.
+
+    Masks are maps of ``levels``, or of nuclei alone where `SynCGANAugmenter.fit` divides the rest into stain classes.
+    """
 
     images: torch.Tensor
     maps: torch.Tensor
@@ -60,7 +65,8 @@ def load(name: str, config: SynCGANConfig, folder: str | None = None) -> ImageSe
     table = place / "groups.csv"
     groups = read_groups(table, "group_image_id", files.files) if table.is_file() else list(files.files)
     images = [np.asarray(files[index][0]) for index in range(len(files))]
-    extractor = MaskExtractor(config.extractor.segmenter, levels=config.levels, **config.extractor.parameters)
+    levels = 2 if config.stain_classes else config.levels
+    extractor = MaskExtractor(config.extractor.segmenter, levels=levels, **config.extractor.parameters)
     maps = [np.asarray(mask) for mask in extractor.extract(images, n_jobs=2)]
     size, geometry = config.image_size, config.geometry
     pixels = np.stack([fit_image(image, size, geometry) for image in images]).transpose(0, 3, 1, 2)
@@ -71,6 +77,15 @@ def load(name: str, config: SynCGANConfig, folder: str | None = None) -> ImageSe
         np.array(groups),
         tuple(files.classes),
     )
+
+
+def learned(config: SynCGANConfig, train: ImageSet) -> tuple[torch.Tensor, int]:
+    """Return the maps (N, S, S) that the models of `SynCGANAugmenter` learn from, and how many levels they have."""
+    raw = read_dataset(train.dataset)
+    prepared = prepare(raw, list(train.maps.numpy()), config=config.updated(["extractor.exclude_failed=false"]))
+    classes = prepared.stain_classes
+    further = 0 if classes is None else classes.nuclear_levels - 1
+    return divide_nuclei(prepared.pairs, classes).maps, prepared.levels + further
 
 
 def split(data: ImageSet, per_class: int, seed: int) -> tuple[ImageSet, ImageSet]:

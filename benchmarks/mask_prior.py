@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from image_sets import NAMES, ImageSet, load, split
 from numpy.typing import NDArray
 
 from syncgan import SynCGANAugmenter, SynCGANConfig
+from syncgan.data.tensors import as_sampled
 from syncgan.evaluation.mask_prior import PriorComparison, compare_masks
 from syncgan.evaluation.plots import COLUMNS, colour_map, draw_strips
 
@@ -85,16 +87,17 @@ def _rows(
     resolution = augmenter.config_.mask_resolution
     strips = []
     for label, title in enumerate(train.classes):
+        levels = augmenter.levels_
         real = augmenter.pairs_.of_label(label).numpy()
-        others = _as_training(held_out.maps[held_out.labels == label], config.levels, resolution)
+        others = _as_training(held_out.maps[held_out.labels == label], resolution)
         drawn = real if generator == "real" else augmenter.sample_masks(label, SAMPLES, seed=1).cpu().numpy()
         compared = {
-            side: compare_masks(masks, drawn, levels=config.levels, seed=seed)
-            for side, masks in (("train", real), ("held_out", others[: len(real)]))
+            side: compare_masks(masks, _nuclei(drawn, levels), levels=2, seed=seed)
+            for side, masks in (("train", _nuclei(real, levels)), ("held_out", others[: len(real)]))
         }
         strips += [
-            (f"{title}, real", _coloured(real, config.levels)),
-            (f"{title}, {generator}", _coloured(drawn, config.levels)),
+            (f"{title}, real", _coloured(real, levels)),
+            (f"{title}, {generator}", _coloured(drawn, levels)),
         ]
         yield {
             "set": name,
@@ -111,11 +114,13 @@ def _rows(
     (out / f"{name}-{generator.replace(' ', '-')}-{seed}.png").write_bytes(draw_strips(strips))
 
 
-def _as_training(maps: Any, levels: int, resolution: int) -> NDArray[np.uint8]:
-    """Return held-out maps with outlines as training and sampled maps have them."""
-    from syncgan.data.tensors import as_sampled
+def _nuclei(maps: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    return np.asarray(maps == levels - 1, dtype=np.uint8)
 
-    return np.asarray(as_sampled(maps, levels, resolution).numpy())
+
+def _as_training(maps: torch.Tensor, resolution: int) -> NDArray[np.uint8]:
+    """Return held-out nuclei with outlines as those of training and sampled maps."""
+    return np.asarray(as_sampled((maps == maps.max()).to(torch.uint8), 2, resolution).numpy())
 
 
 def _coloured(maps: NDArray[np.uint8], levels: int) -> list[NDArray[np.uint8]]:

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_sets import NAMES, ImageSet, load, split
+from image_sets import NAMES, ImageSet, learned, load, split
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
@@ -59,7 +59,11 @@ ABLATION: dict[str, list[str]] = {
     "reconstruction of 2 x 2 cells": ["image_gan.reconstruction_cell=2"],
     "without the stain code": ["image_gan.stain_code=false"],
     "not told the class": ["image_gan.class_conditional=false"],
-    "two levels": ["levels=2"],
+    "two levels": ["levels=2", "stain_classes=0"],
+    "three levels": ["stain_classes=0"],
+    "undivided nuclei": ["nuclear_classes=1"],
+    "not from colours": ["image_gan.from_colours=false"],
+    "without the perceptual distance": ["image_gan.perceptual_weight=0"],
     "without flips and turns": ["image_gan.dihedral=false"],
     "without moving average": ["image_gan.ema_half_life_images=0"],
     "D's view augmented": ['image_gan.augmentation=["translation", "colour"]'],
@@ -122,12 +126,13 @@ def _sources(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict
         yield judge.row("mask GANs", _sampled(augmenter, train), seconds + more)
         augmenter.mask_gans_ = ready
     if augmenter is not None and "real masks" in wanted:
-        images = augmenter.image_gan_.generate(train.maps, train.labels, seed=1)
+        maps, _ = learned(config, train)
+        images = augmenter.image_gan_.generate(maps, train.labels, seed=1)
         yield judge.row("real masks", images, seconds)
     if "plain GAN" in wanted:
         plain = _configuration(options, "image_gan.generator=plain_gan")
-        model, seconds = _timed(lambda: _fit_renderer(plain, train, seed))
-        yield judge.row("plain GAN", model.generate(train.maps, train.labels, seed=1), seconds)
+        (model, maps), seconds = _timed(lambda: _fit_renderer(plain, train, seed))
+        yield judge.row("plain GAN", model.generate(maps, train.labels, seed=1), seconds)
     if "paper" in wanted:
         paper = _as_published(config, len(train), len(train.classes), capped=not options.full_paper)
         # The published method has its own segmenter and two levels, so the set is read again.
@@ -139,24 +144,25 @@ def _sources(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict
 def _ablation(name: str, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the figures of renderers that lack one ingredient, or have one more, on one split of one set."""
     default = _configuration(options)
-    data: dict[int, ImageSet] = {}
+    data: dict[tuple[int, int], ImageSet] = {}
     judge = None
     known = _known(options.out)
     for change in options.only or ABLATION:
         if (name, seed, change) in known:
             continue
         config = _configuration(options, *ABLATION[change])
-        if config.levels not in data:
-            data[config.levels] = load(name, config, options.data)
-        train, held_out = split(data[config.levels], PER_CLASS, seed)
+        key = config.levels, config.stain_classes
+        if key not in data:
+            data[key] = load(name, config, options.data)
+        train, held_out = split(data[key], PER_CLASS, seed)
         if config.image_gan.batch_size != default.image_gan.batch_size:
             # As many images in all, so as much work.
             steps = default.image_gan.total_steps(len(train)) * default.image_gan.batch_size
             config = config.updated([f"image_gan.steps={steps // config.image_gan.batch_size}"])
         judge = judge or Judge(name, seed, train, held_out, options.out)
-        model, seconds = _timed(functools.partial(_fit_renderer, config, train, seed))
+        (model, maps), seconds = _timed(functools.partial(_fit_renderer, config, train, seed))
         told = train.labels if config.image_gan.class_conditional else None
-        yield judge.row(change, model.generate(train.maps, told, seed=1), seconds)
+        yield judge.row(change, model.generate(maps, told, seed=1), seconds)
 
 
 def _known(out: Path) -> set[tuple[str, int, str]]:
@@ -250,8 +256,10 @@ def _fit(config: SynCGANConfig, train: ImageSet, seed: int) -> SynCGANAugmenter:
     return SynCGANAugmenter(config, device="auto", seed=seed).fit(train.dataset, masks=list(train.maps.numpy()))
 
 
-def _fit_renderer(config: SynCGANConfig, train: ImageSet, seed: int) -> MaskToImageCGAN:
-    return MaskToImageCGAN(config, seed=seed).fit(train.images, train.maps, train.labels, levels=config.levels)
+def _fit_renderer(config: SynCGANConfig, train: ImageSet, seed: int) -> tuple[MaskToImageCGAN, torch.Tensor]:
+    """Return a renderer, and the maps that it learned from."""
+    maps, levels = learned(config, train)
+    return MaskToImageCGAN(config, seed=seed).fit(train.images, maps, train.labels, levels=levels), maps
 
 
 def _sampled(augmenter: SynCGANAugmenter, train: ImageSet) -> torch.Tensor:
