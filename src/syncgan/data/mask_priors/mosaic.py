@@ -1,7 +1,8 @@
-"""Mask generator ``mosaic``: nuclei and surroundings of several real masks of a class, put together as none has them.
+"""Mask generator ``mosaic``: parts of several real masks of a class, put together to an arrangement that none has.
 
-Nuclei come from one mask, or from a few where there are many; what is around them is a patchwork of other masks, in
-which stained objects stay whole. Every nucleus is turned by any angle, with what of its cell lies around it.
+The image is divided at random; each part takes the nuclei and the stained objects that have their centres there from
+another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle, with
+what of its cell lies around it. In images of single cells, the cell comes from one mask and what is around from others.
 """
 
 from __future__ import annotations
@@ -13,8 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from syncgan.data.mask_priors.regions import Map, Nucleus, dihedral, fits, nuclei_of, objects_of, place
-from syncgan.data.mask_priors.stored import StoredMasks
+from syncgan.data.mask_priors.regions import (
+    Map,
+    Nucleus,
+    dihedral,
+    fits,
+    nuclei_of,
+    objects_of,
+    place,
+    place_spread,
+)
+from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
 
@@ -24,8 +34,7 @@ _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides o
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
 _JOINED = 0.03  # in sides of the image: half of the gap within which lobes are of one nucleus
 _BODY = 1.0  # in radii of a nucleus: how far what surrounds it goes with it
-_NUCLEI_EACH = 2  # at least so many, in the mean, come from one mask: else images have too few or too many
-_COUNTED = 100  # masks whose nuclei are counted for that
+_IN_THE_MIDDLE = 0.5 * _EVERYWHERE  # less spread are nuclei of single cells, one in the middle of each image
 _TRIES = 4
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
@@ -34,15 +43,16 @@ _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
 class MosaicMasks(StoredMasks):
     """Put together parts of several real masks of the class.
 
-    Nuclei come from one mask where there are few of them, else from several, each of which gives those whose centres
-    lie in its part of the image. Nuclei that lie clear of the border are turned by any angle together with what of
-    their object lies within a radius around them, made a little smaller or larger or longer, and moved, never onto
-    another nucleus; lobes of one nucleus stay together.
+    The image is divided into parts with rough borders, three where nuclei lie in the middle and up to eight where
+    they lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
+    objects whose centres lie in it; objects that touch are parted before. Nuclei that lie clear of the border are
+    turned by any angle together with what of their object lies within a radius around them, made a little smaller or
+    larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Then the whole map is
+    warped as by `WarpedMasks`.
 
-    The surroundings come from other masks. The image is divided into parts with rough borders, three where nuclei lie
-    in the middle and up to eight where they lie everywhere. Each takes from another mask the stained objects whose
-    centres lie in it; objects that touch are parted before. All masks are turned or flipped first. Nothing is
-    resampled but the nuclei: maps of many levels lose by it what is one pixel wide, and classifiers feel that.
+    Where the nuclei of the set lie in the middle, parts would give an image no cell or two. There the nuclei come from
+    one mask, the parts from others, and nothing is warped: maps of many levels lose by it what is one pixel wide, and
+    classifiers feel that.
 
     Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
     stores and saves the real masks: a model with this generator gives away the masks (not the images) of its
@@ -57,43 +67,47 @@ class MosaicMasks(StoredMasks):
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
         order = generator.permutation(members).tolist()
-        donors = order[: self._most_donors]
-        around = order[len(donors) :] or donors
-        wanted = _FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE)
-        drawn = self._surroundings(around[: round(wanted)], generator)
-        cells = self._cells(donors, generator)
+        wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE))
+        alone = self._shows_single_cells
+        sources = (order[1 : wanted + 1] if alone else order[:wanted]) or order
+        parts = _parts(self._masks.shape[-1], len(sources), generator)
+        symmetries = generator.integers(8, size=len(sources)).tolist()
+        drawn = self._surroundings(sources, symmetries, parts)
+        if alone:
+            cells = self._cells(order[0], int(generator.integers(8)))
+        else:
+            cells = self._cells_by_part(sources, symmetries, parts)
         for at in generator.permutation(len(cells)).tolist():
             drawn = self._put(drawn, cells[at], spread, generator)
-        return drawn
+        return drawn if alone else warped(drawn, spread, generator)
 
     @functools.cached_property
-    def _most_donors(self) -> int:
-        """How many masks give nuclei to one that is drawn; the same for all classes, so that it tells none."""
-        some = np.unique(np.linspace(0, len(self._masks) - 1, _COUNTED).astype(int)).tolist()
-        nuclei = float(np.mean([len(self._nuclei_of(mask)) for mask in some]))
-        return int(np.clip(round(nuclei / _NUCLEI_EACH), 1, _MOST_PARTS))
+    def _shows_single_cells(self) -> bool:
+        """Whether images are of single cells; the same for all classes, so that it tells none."""
+        return bool(place_spread(self._masks, self._levels) < _IN_THE_MIDDLE)
 
-    def _surroundings(self, sources: list[int], generator: np.random.Generator) -> Map:
+    def _surroundings(self, sources: list[int], symmetries: list[int], parts: NDArray[np.int64]) -> Map:
         """Return a patchwork of masks without their nuclei."""
-        side, empty = self._masks.shape[-1], self._empty
-        parts = _parts(side, len(sources), generator)
-        drawn = np.full((side, side), empty, np.uint8)
-        for number, source in enumerate(sources):
-            symmetry = int(generator.integers(8))
+        empty = self._empty
+        drawn = np.full(parts.shape, empty, np.uint8)
+        for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True)):
             bare, objects = self._without_nuclei(source), self._objects_of(source)
             taken = _taken(dihedral(bare, symmetry), dihedral(objects, symmetry), parts == number, empty)
             drawn = np.where(taken > empty, np.maximum(drawn, taken), np.where(parts == number, taken, drawn))
         return drawn
 
-    def _cells(self, donors: list[int], generator: np.random.Generator) -> list[Nucleus]:
-        """Return nuclei with what goes with them, from each donor those in its part of the image."""
-        side = self._masks.shape[-1]
-        parts = _parts(side, len(donors), generator)
-        cells = []
-        for number, donor in enumerate(donors):
-            symmetry = int(generator.integers(8))
-            cells += [(_carried(nucleus, symmetry, side), number) for nucleus in self._nuclei_of(donor)]
-        # Where each donor has its nuclei in another's part there would be none.
+    def _cells(self, source: int, symmetry: int) -> list[Nucleus]:
+        """Return the nuclei of a mask with what goes with them, where they lie after it was turned or flipped."""
+        return [_carried(nucleus, symmetry, self._masks.shape[-1]) for nucleus in self._nuclei_of(source)]
+
+    def _cells_by_part(self, sources: list[int], symmetries: list[int], parts: NDArray[np.int64]) -> list[Nucleus]:
+        """Return of each mask the nuclei in its part."""
+        cells = [
+            (cell, number)
+            for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True))
+            for cell in self._cells(source, symmetry)
+        ]
+        # Where each mask has its nuclei in another's part there would be none.
         return [cell for cell, number in cells if _lies_in(cell.centre, parts == number)] or [c for c, _ in cells[:1]]
 
     def _objects_of(self, mask: int) -> NDArray[np.int32]:
