@@ -32,6 +32,7 @@ _FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and whe
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
+_OVERLAP = 0.1  # share of an object that may lie on objects of other masks
 _JOINED = 0.03  # in sides of the image: half of the gap within which lobes are of one nucleus
 _BODY = 1.0  # in radii of a nucleus: how far what surrounds it goes with it
 _IN_THE_MIDDLE = 0.5 * _EVERYWHERE  # less spread are nuclei of single cells, one in the middle of each image
@@ -91,9 +92,9 @@ class MosaicMasks(StoredMasks):
         empty = self._empty
         drawn = np.full(parts.shape, empty, np.uint8)
         for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True)):
-            bare, objects = self._without_nuclei(source), self._objects_of(source)
-            taken = _taken(dihedral(bare, symmetry), dihedral(objects, symmetry), parts == number, empty)
-            drawn = np.where(taken > empty, np.maximum(drawn, taken), np.where(parts == number, taken, drawn))
+            bare, objects = (dihedral(of, symmetry) for of in (self._without_nuclei(source), self._objects_of(source)))
+            taken = _taken(objects, parts == number, drawn > empty)
+            drawn = np.where(taken, bare, drawn)
         return drawn
 
     def _cells(self, source: int, symmetry: int) -> list[Nucleus]:
@@ -145,15 +146,20 @@ def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.
     return np.asarray(np.argmin(distances, axis=0))
 
 
-def _taken(bare: Map, objects: NDArray[np.int32], part: NDArray[np.bool_], empty: int) -> Map:
-    """Return what a part takes of a map without nuclei: objects by their centre, larger ones as far as they reach."""
-    kept = part.copy()
+def _taken(objects: NDArray[np.int32], part: NDArray[np.bool_], occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return what a part takes of a map: objects by their centre where there is room, larger ones as far as it reaches.
+
+    Objects of two masks that overlap would be one of a shape that neither has.
+    """
+    kept = part & ~occupied
     for number, box in enumerate(ndimage.find_objects(objects), start=1):
         own = objects[box] == number
-        if np.count_nonzero(own) <= _WHOLE_AREA * bare.size:
+        area = np.count_nonzero(own)
+        if area <= _WHOLE_AREA * part.size:
             centre = np.argwhere(own).mean(axis=0) + np.array([box[0].start, box[1].start])
-            kept[box][own] = _lies_in(centre, part)
-    return np.where(kept, bare, empty).astype(np.uint8)
+            room = np.count_nonzero(own & occupied[box]) <= _OVERLAP * area
+            kept[box][own] = room and _lies_in(centre, part)
+    return kept
 
 
 def _lies_in(centre: NDArray[np.float64], part: NDArray[np.bool_]) -> bool:
