@@ -23,7 +23,7 @@ def main() -> None:
 
     steps = 6 if options.quick else 200
     settings = ["mask_gan.generator=mosaic", f"image_gan.steps={steps}", "filters.mask_plausibility=false"]
-    # A checkpoint every few minutes is the default; here one after every step.
+    # A checkpoint every minute is the default; here one after every step.
     config = SynCGANConfig.preset("tiny").updated([*settings, "training.checkpoint_seconds=0", "training.log_every=1"])
     phantom = Phantom(6, image_size=32)
 

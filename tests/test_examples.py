@@ -122,5 +122,6 @@ def test_the_readmes_table_of_presets_is_true():
     assert {row[0] for row in rows} == {"tiny", "default", "paper"}
     for name, size, levels, source in rows:
         config = SynCGANConfig.preset(name)
-        assert [int(size), int(levels)] == [config.image_size, config.levels]
+        found = config.stain_classes + 1 if config.stain_classes else config.levels
+        assert [int(size), int(levels)] == [config.image_size, found]
         assert (source == "parts of real masks") == (config.mask_gan.generator == "mosaic")

@@ -26,7 +26,6 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "ClassFolders",
     "ImageFolderDataset",
-    "content_fingerprint",
     "content_hashes",
     "load_class_folders",
     "read_groups",
@@ -247,14 +246,6 @@ def content_hashes(root: str | PathLike[str], files: Iterable[str]) -> dict[str,
     Two such mappings tell which files were added, removed or edited.
     """
     return {file: _content_hash(Path(root) / file, file) for file in sorted(files)}
-
-
-def content_fingerprint(root: str | PathLike[str], files: Iterable[str]) -> str:
-    """Return one SHA-256 over name, size and content of every file, whatever their order."""
-    digest = hashlib.sha256()
-    for file, content in content_hashes(root, files).items():
-        digest.update(f"{file}\0{content}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
 
 
 def _content_hash(path: Path, name: str) -> str:

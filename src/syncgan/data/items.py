@@ -24,7 +24,6 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 # Pillow modes whose samples have 8 bits; deeper ones ("I;16", "I", "F") have no RGB meaning without their range.
 _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
-_GRAY_MODES = frozenset({"1", "L", "LA", "La"})
 _RAW = "pass the dataset without its transform, and give that to `wrap`"
 
 

@@ -11,24 +11,17 @@ No base class is needed: a function, a model with ``__call__`` or a bound method
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from syncgan.errors import ContractError
 
-__all__ = ["MAX_LEVELS", "Segmenter", "declared_levels", "normalise_output", "segmenter_name"]
+__all__ = ["MAX_LEVELS", "declared_levels", "normalise_output", "segmenter_name"]
 
 MAX_LEVELS = 256
 """Semantic maps are uint8."""
-
-
-class Segmenter(Protocol):
-    """A callable from one ``(H, W, 3)`` uint8 RGB image to one ``(H, W)`` map."""
-
-    def __call__(self, image: NDArray[np.uint8], /) -> Any:
-        """Return a nucleus mask, instance labels, or (with an attribute ``levels``) a semantic map."""
 
 
 def declared_levels(segmenter: object, *, name: str) -> int | None:

@@ -56,7 +56,7 @@ class MosaicMasks(StoredMasks):
     classifiers feel that.
 
     Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
-    stores and saves the real masks: a model with this generator gives away the masks (not the images) of its
+    stores and saves the real masks: a model with this generator gives away the masks (not the pixels) of its
     training set.
 
     Parameters

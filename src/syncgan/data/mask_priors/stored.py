@@ -25,7 +25,7 @@ _ELASTIC, _ELASTIC_CELLS = 0.008, 6  # standard deviation in sides of the image;
 class StoredMasks(ABC):
     """A mask generator that draws from the real masks.
 
-    It stores and saves them: a model with such a generator gives away the masks (not the images) of its training set.
+    It stores and saves them: a model with such a generator gives away the masks (not the pixels) of its training set.
 
     Parameters
     ----------

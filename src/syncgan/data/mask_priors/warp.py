@@ -27,7 +27,7 @@ class WarpedMasks(StoredMasks):
     class, others are moved, never onto another nucleus. Then the map is turned or flipped, and stretched by a small
     affine map and a smooth random displacement, all levels alike.
 
-    It stores and saves the real masks: a model with this generator gives away the masks (not the images) of its
+    It stores and saves the real masks: a model with this generator gives away the masks (not the pixels) of its
     training set, and its samples keep the arrangement of a real mask.
 
     Parameters

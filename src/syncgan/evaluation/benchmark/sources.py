@@ -40,11 +40,6 @@ class LazyAugmenter:
             self._fitted = self._fit()
         return self._fitted
 
-    @property
-    def is_fitted(self) -> bool:
-        """Whether anything has asked for it."""
-        return self._fitted is not None
-
     def wrap(self, dataset: Any, strategy: Any = 2.0, transform: Any = None, seed: int = 0, **more: Any) -> Any:
         """Do as `SynCGANAugmenter.wrap`; the same request is rendered once, and one for nothing needs no fit."""
         if strategy == 0 and transform is None and not more:

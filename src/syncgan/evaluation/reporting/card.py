@@ -36,6 +36,10 @@ _LICENCE = (
     "training images and the consent of the patients, which syncgan does not know; that is for you to check."
 )
 _HOLDS_MASKS = "the saved model holds the training masks (not the images), so who has the model has them"
+_HOLDS_COLOURED_MASKS = (
+    "the saved model holds the training masks, and with stain classes and stain codes these show the training images "
+    "recognisably, with few colours: who has the model has that"
+)
 _HOLDS_SHAPES = (
     "the saved model holds statistics of the training masks and codes that describe each training nucleus roughly"
 )
@@ -144,7 +148,8 @@ def _prior(augmenter: SynCGANAugmenter) -> str:
     name, generator = augmenter.config_.mask_gan.generator, augmenter.mask_gans_[0].generator_
     if _stores_masks(augmenter):
         how = {"mosaic": "parts of several training masks, put together", "warp": "training masks, warped"}
-        return f"{how.get(name, 'drawn from training masks')} (generator {name!r}); {_HOLDS_MASKS}"
+        held = _HOLDS_MASKS if augmenter.stain_classes_ is None else _HOLDS_COLOURED_MASKS
+        return f"{how.get(name, 'drawn from training masks')} (generator {name!r}); {held}"
     if isinstance(generator, nn.Module):
         return f"a generator {name!r} that was trained on the masks of the class"
     if name == "shapes":
