@@ -118,7 +118,8 @@ def bare(augmenter: SynCGANAugmenter) -> tuple[Callable[[], object], Callable[[]
     maps = torch.cat([model.draw(seeds) for model in augmenter.mask_gans_])
     classes = (torch.arange(BATCH) // half).to(augmenter.device_)
     image_gan = augmenter.image_gan_
-    noise = torch.randn((BATCH, *image_gan._noise_shape()), generator=rng.torch_generator(0)).to(augmenter.device_)
+    shape = (BATCH, *image_gan.generator_.noise_shape)
+    noise = torch.randn(shape, generator=rng.torch_generator(0)).to(augmenter.device_)
     style = torch.zeros((BATCH, image_gan.style_dim_), device=augmenter.device_)
 
     def draw() -> object:

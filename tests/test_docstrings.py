@@ -47,13 +47,19 @@ def documented() -> Iterator[tuple[str, object]]:
             for member in place.__all__:
                 yield f"{name}.{member}", getattr(place, member)
         if inspect.isclass(place):
-            for member, value in vars(place).items():
+            for member, value in own_members(place).items():
                 value = value.__func__ if isinstance(value, classmethod | staticmethod) else value
                 if isinstance(value, functools.cached_property):
                     value = value.func
                 public = not member.startswith("_") or member == "__call__"
                 if public and (inspect.isfunction(value) or isinstance(value, property)):
                     yield f"{name}.{member}", value
+
+
+def own_members(place: type) -> dict[str, object]:
+    """Return what a class and those of this package that it inherits define."""
+    own = [base for base in reversed(place.__mro__) if base.__module__.startswith("syncgan.")]
+    return {name: value for base in own for name, value in vars(base).items()}
 
 
 PUBLIC = dict(documented())

@@ -72,14 +72,14 @@ def test_training_minimises_it():
 
 
 def test_where_it_is_not_installed_training_warns_and_goes_on(monkeypatch):
-    monkeypatch.setattr("syncgan.image_cgan.installed", lambda: False)
+    monkeypatch.setattr("syncgan.image_training.installed", lambda: False)
     with pytest.warns(UserWarning, match="EfficientNet-Lite0"):
         bare = fit("image_gan.perceptual_weight=5")
     assert bare.history_ == fit().history_
 
 
 def test_a_fit_that_measures_its_steps_first_warns_once(monkeypatch):
-    monkeypatch.setattr("syncgan.image_cgan.installed", lambda: False)
+    monkeypatch.setattr("syncgan.image_training.installed", lambda: False)
     few = ["mask_gan.generator=mosaic", "image_gan.steps=2", "image_gan.perceptual_weight=1"]
     config = SynCGANConfig.preset("tiny").updated([*few, "filters.mask_plausibility=false"])
     plans = []

