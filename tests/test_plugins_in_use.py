@@ -105,4 +105,5 @@ def test_traditional_augmentation_changes_images_but_not_labels(augmenter: SynCG
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.uint8
     assert label == phantom.targets[7]
-    assert not torch.equal(image, torch.from_numpy(phantom.image(7)).permute(2, 0, 1))
+    real = torch.from_numpy(phantom.image(7)).permute(2, 0, 1)
+    assert any(not torch.equal(plan.transform(real), real) for _ in range(20))  # some stay as they are

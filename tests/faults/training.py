@@ -254,7 +254,7 @@ def _as_command(arguments: list[str], began: Callable[[], None]) -> None:
         return original(*args, **kwargs)
 
     runs.load_run_data = load
-    runs.report_run = lambda *_: None
+    runs.report_run = lambda *_, **__: None
     sys.argv = ["syncgan", *arguments]
     app(arguments)
 
