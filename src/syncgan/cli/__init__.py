@@ -52,7 +52,7 @@ def _root(
 
 @command
 def plugins(as_json: Json = False) -> None:
-    """List segmenters, generators and discriminators, built in and installed, without importing them."""
+    """List segmenters, generators, filters, arms and all else, built in and installed, without importing them."""
     from syncgan.registry import REGISTRIES
 
     rows = [info for registry in REGISTRIES for info in registry.describe()]
