@@ -21,11 +21,11 @@ from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.mask_gan import MaskGAN
 from syncgan.segmentation.diagnosis import mask_problem
 from syncgan.segmentation.levels import stain_levels
+from syncgan.segmentation.parallel import pays_for_processes
 from syncgan.segmentation.stain_classes import StainClasses
 
 __all__ = ["Prepared", "divide_nuclei", "hold_out_pairs", "prepare"]
 
-_MANY_IMAGES = 64
 _STAINED = 3  # levels of a map that says what is stained; its classes divide that further
 
 
@@ -79,7 +79,7 @@ def prepare(
     if masks is None:
         chosen = _extractor(extractor, config)
         levels, description, derived = chosen.levels, chosen.describe(), not chosen.declares_levels
-        maps = _maps(chosen.extract(raw.images, n_jobs=_jobs(len(raw)), progress=progress))
+        maps = _maps(chosen.extract(raw.images, n_jobs=-1 if pays_for_processes(len(raw)) else None, progress=progress))
         if config.extractor.exclude_failed:
             problems = [mask_problem(m, levels, image=image) for m, image in zip(maps, raw.images, strict=True)]
     else:
@@ -197,8 +197,3 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
     if found == 2 and levels == 3:
         return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3, True
     return arrays, found, False
-
-
-def _jobs(images: int) -> int | None:
-    """Return how many processes segment: starting them pays only for many images."""
-    return -1 if images >= _MANY_IMAGES else None

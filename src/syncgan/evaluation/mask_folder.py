@@ -31,7 +31,7 @@ from syncgan.evaluation.mask_rows import MaskRow, RowStore, file_sha256
 from syncgan.evaluation.runs import require_outside
 from syncgan.extractor import MaskDiagnoses, MaskExtractor
 from syncgan.segmentation.diagnosis import diagnose_mask
-from syncgan.segmentation.parallel import map_in_groups
+from syncgan.segmentation.parallel import map_in_groups, pays_for_processes
 from syncgan.segmentation.recipe import Recipe
 from syncgan.storage import make_folder, sha256, write_bytes, write_text
 
@@ -39,8 +39,6 @@ __all__ = ["MaskFolderResult", "ShardResult", "extract_folder", "extract_shard",
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-
-_MANY_IMAGES = 64
 
 
 def extract_folder(
@@ -125,7 +123,7 @@ def extract_shard(
     left = [item for item in own if item.file not in finished]
     work = partial(_extract, folders.root.absolute(), store.out.absolute(), extractor.recipe)
     if n_jobs is None:
-        n_jobs = -1 if len(left) >= _MANY_IMAGES else 1
+        n_jobs = -1 if pays_for_processes(len(left)) else 1
     for done, row in enumerate(store.keep(map_in_groups(work, left, total=len(left), n_jobs=n_jobs)), start=1):
         finished[row.file] = row
         if progress is not None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,12 +12,10 @@ from numpy.typing import NDArray
 
 from syncgan.evaluation.embedding import embedded
 from syncgan.evaluation.figures import FactTable, FigureEntry
+from syncgan.evaluation.pages import content_policy, page_style, page_template
 from syncgan.evaluation.plots import LARGEST_TILE_PX
 from syncgan.segmentation.overlay import overlay
 from syncgan.storage import write_text
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 __all__ = [
     "FactTable",
@@ -162,32 +155,20 @@ def write_report(path: Path | str, report: Report) -> Path:
 
     Pictures are compressed as far as it takes to keep the file below 10 MB, whatever their number.
     """
-    style = _resource("report.css")
+    style = page_style()
     figures = [figure for section in report.sections for figure in (*section.figures, *section.gallery)]
-    html = _template().render(
+    html = page_template("report.html.j2").render(
         report=report,
         answers=[(one.question, report.section(one.section)) for one in report.questions],
         pictures=dict(zip(map(id, figures), embedded([figure.png for figure in figures]), strict=True)),
         identity=id,
         listed=_LISTED,
         style=style,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii"),
+        policy=content_policy(style),
     )
     # A name of a file may hold bytes that are no text.
     write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
     return Path(path)
-
-
-def _resource(name: str) -> str:
-    return resources.files("syncgan.evaluation").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_resource("report.html.j2"))
 
 
 def outline_legend(levels: int) -> str:

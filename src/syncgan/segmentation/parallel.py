@@ -21,7 +21,7 @@ from syncgan.errors import ConfigError, WorkerError
 from syncgan.segmentation.recipe import Masks
 from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
 
-__all__ = ["map_images", "map_in_groups"]
+__all__ = ["map_images", "map_in_groups", "pays_for_processes"]
 
 Item = TypeVar("Item")
 Group = TypeVar("Group")
@@ -33,7 +33,13 @@ Pixels = NDArray[np.uint8]
 _GROUP_ITEMS = 16
 _GROUP_BYTES = 16 * 1024**2
 _GROUPS_A_JOB = 16
+_MANY_IMAGES = 64
 _SHARED_BYTES = 64 * 1024  # larger arrays pass through shared memory, read-only
+
+
+def pays_for_processes(images: int) -> bool:
+    """Tell whether there are enough images to be worth the start of several processes."""
+    return images >= _MANY_IMAGES
 
 
 def map_in_groups(

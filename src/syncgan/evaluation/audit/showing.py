@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +16,10 @@ from syncgan.errors import ArtefactError
 from syncgan.evaluation.audit.rates import PERCENT, Interval
 from syncgan.evaluation.audit.result import Audit, Nearness
 from syncgan.evaluation.figures import FactTable, FigureEntry
+from syncgan.evaluation.pages import content_policy, page_style, page_template
 from syncgan.evaluation.plots import draw_distributions, draw_strips
 from syncgan.storage import write_bytes, write_json, write_text
 from syncgan.training.augmentation import dihedral
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 __all__ = ["TABLE", "audit_figures", "audit_fragment", "audit_tables", "write_audit"]
 
@@ -126,7 +120,7 @@ def audit_tables(found: Audit) -> tuple[FactTable, ...]:
 
 def audit_fragment(found: Audit, figures: Sequence[FigureEntry]) -> str:
     """Return verdict, tables and figures as HTML without head and body, everything from data escaped."""
-    return _template().render(audit=found, tables=audit_tables(found), figures=figures)
+    return page_template("audit.html.j2").render(audit=found, tables=audit_tables(found), figures=figures)
 
 
 def write_audit(
@@ -207,27 +201,13 @@ def _pixels(images: Any, at: int, side: int, turn: int = 0) -> Pixels:
 
 
 def _page(fragment: str, *, real: bool) -> str:
-    style = _resource("report.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    style = page_style()
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        f"style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'\">\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{content_policy(style)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n<title>syncgan: audit</title>\n'
         f"<style>{style}</style>\n</head>\n<body>\n<h1>Are samples copies of training images?</h1>\n"
         f'<p class="notice">{_WITH_REAL if real else _WITHOUT_REAL}</p>\n'
         f"{fragment}</body>\n</html>\n"
     )
-
-
-def _resource(name: str) -> str:
-    return resources.files("syncgan.evaluation").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_resource("audit.html.j2"))

@@ -19,12 +19,11 @@ from syncgan.evaluation.plots import COLUMNS, draw_strips, plain
 from syncgan.evaluation.report import outlined
 from syncgan.extractor import MaskDiagnoses, MaskDiagnosis, MaskExtractor
 from syncgan.segmentation.diagnosis import MANY_FAILED, diagnose_mask
-from syncgan.segmentation.parallel import map_in_groups
+from syncgan.segmentation.parallel import map_in_groups, pays_for_processes
 from syncgan.segmentation.recipe import Recipe
 
 __all__ = ["about_masks", "diagnose_files", "draw_duplicates", "draw_masks", "extractor_of"]
 
-_MANY_IMAGES = 64
 _SETS_SHOWN = 24
 
 
@@ -48,7 +47,7 @@ def diagnose_files(
     """
     items = [(file, dataset.classes[label]) for file, label in zip(dataset.files, dataset.targets, strict=True)]
     work = partial(_diagnose, Path(dataset.root), extractor.recipe)
-    n_jobs = -1 if len(items) >= _MANY_IMAGES else 1
+    n_jobs = -1 if pays_for_processes(len(items)) else 1
     rows: list[MaskDiagnosis] = []
     for row in map_in_groups(work, items, total=len(items), n_jobs=n_jobs):
         rows.append(row)
