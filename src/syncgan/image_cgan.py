@@ -219,7 +219,15 @@ class MaskToImageCGAN:
         return torch.cat(parts)
 
     def save(self, folder: Path | str) -> None:
-        """Write the model into a folder, as safetensors and manifest; see `load`."""
+        """Write the model into a folder, as safetensors and manifest; see `load`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        OSError
+            The folder cannot be written; what it held is still there.
+        """
         tensors, manifest = self.state()
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
@@ -261,7 +269,13 @@ class MaskToImageCGAN:
         *,
         device: str | torch.device = "auto",
     ) -> MaskToImageCGAN:
-        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device."""
+        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device.
+
+        Raises
+        ------
+        KeyError, RuntimeError
+            They are not of a model of this kind and version; `load` checks that and says what is wrong.
+        """
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         model._start(manifest["levels"], tuple(manifest["label_values"]))
         model.generator_.load_state_dict(tensors["generator"])

@@ -183,7 +183,15 @@ class MaskGAN:
         return torch.cat(parts)
 
     def save(self, folder: Path | str) -> None:
-        """Write the model into a folder, as safetensors and manifest; see `load`."""
+        """Write the model into a folder, as safetensors and manifest; see `load`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        OSError
+            The folder cannot be written; what it held is still there.
+        """
         tensors, manifest = self.state()
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
@@ -223,7 +231,13 @@ class MaskGAN:
         *,
         device: str | torch.device = "auto",
     ) -> MaskGAN:
-        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device."""
+        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device.
+
+        Raises
+        ------
+        KeyError, RuntimeError
+            They are not of a model of this kind and version; `load` checks that and says what is wrong.
+        """
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         nuclear = manifest["nuclear_levels"]
         model._start(manifest["levels"], tuple(manifest["label_values"]), nuclear_levels=nuclear)

@@ -203,6 +203,10 @@ def compare_features(
     name : of the features. "FID" and "KID" are said only where it is `features.INCEPTION`.
     labels, groups, repeats, seed : see `compare_images`.
 
+    Returns
+    -------
+    `ImageComparison`, without rows on masks.
+
     Raises
     ------
     DataError
