@@ -81,6 +81,11 @@ class DecodedImage:
 def read_image(path: str | PathLike[str], *, bit_depth: int | None = None) -> NDArray[np.uint8]:
     """Read an image file as RGB; what had to be decided goes to the log as a warning (see `decode_image`).
 
+    Parameters
+    ----------
+    path : JPEG, PNG, TIFF, BMP or GIF, told apart by content.
+    bit_depth : significant bits of 16-bit samples; see `decode_image`.
+
     Returns
     -------
     (H, W, 3) uint8 array, RGB in 0..255.

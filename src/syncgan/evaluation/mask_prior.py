@@ -147,6 +147,7 @@ def compare_masks(
     ----------
     real, synthetic : maps (N, H, W) uint8 of one size, or what `measure_masks` made of them; at least 4 of each. Fewer
         synthetic than half of the real masks make all comparisons as small as that.
+    levels : L of the maps; the nucleus is L-1.
     draws : random halves.
     seed : of the draws.
 

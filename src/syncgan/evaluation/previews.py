@@ -52,7 +52,7 @@ class PreviewWriter:
         self._folder, self._thumbnails = Path(folder), thumbnails
 
     def __call__(self, event: FitEvent) -> None:
-        """Write the picture of a preview; other events are passed over."""
+        """Write the picture of a preview; an `event` of another kind is passed over."""
         if event.preview is None:
             return
         folder = preview_folder(self._folder, event.stage, event.augmenter.classes_)

@@ -102,7 +102,13 @@ class SilentDisplay(Display):
 
 
 class PlainDisplay(Display):
-    """Plain lines for files and pipes: at a change of stage, at its end, and else at most one in five seconds."""
+    """Plain lines for files and pipes: at a change of stage, at its end, and else at most one in five seconds.
+
+    Parameters
+    ----------
+    stream : where lines go.
+    clock : tells seconds.
+    """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -111,12 +117,19 @@ class PlainDisplay(Display):
         self._last = 0.0
 
     def say(self, text: str) -> None:
-        """Show one line."""
+        """Show `text` as one line."""
         self._stream.write(printable(text) + "\n")
         self._stream.flush()
 
     def update(self, stage: str, done: int, total: int, details: str = "", seconds_left: float | None = None) -> None:
-        """Show one line, unless the last one is fresh."""
+        """Show one line, unless the last one is fresh.
+
+        Parameters
+        ----------
+        stage, done, total : "masks", and how many of how many steps or items.
+        details : losses and speed.
+        seconds_left : over the whole command, None when not known.
+        """
         now = self._clock()
         if stage == self._stage and done < total and now - self._last < _PLAIN_SECONDS:
             return
