@@ -92,7 +92,7 @@ class ImageNetFeatures(nn.Module):
 
 
 def _lighten(network: Any) -> None:
-    """Let each convolution take in the normalisation behind it, and pad by itself where it may: a third less to do."""
+    """Let each convolution take in the normalisation behind it, and pad by itself where it may."""
     _take_in(network, "_conv_stem", "_bn0")
     _take_in(network, "_conv_head", "_bn1")
     for block in network._blocks:
