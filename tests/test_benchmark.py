@@ -54,7 +54,7 @@ class Kept:
 
 
 PHANTOM = Kept(24)
-QUICK = BenchmarkConfig(steps=4, batch_size=4, validations=2, passes=1)
+QUICK = BenchmarkConfig(steps=4, batch_size=4, validations=2, passes=1, lots=1)
 
 
 def run(out: Path, data: Any = PHANTOM, **changes: Any) -> BenchmarkSummary:
@@ -294,6 +294,41 @@ def test_tables_and_a_plot_lie_beside_the_splits(whole: Path) -> None:
     assert (whole / "differences.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_each_pass_shows_other_synthetic_images_and_the_same_real_ones() -> None:
+    asked: list[dict[int, int]] = []
+
+    class Numbering:
+        """Adds numbers of samples in place of images, class after class."""
+
+        def wrap(self, dataset: Any, strategy: dict[int, int], *, seed: int) -> Any:
+            asked.append(strategy)
+            return [*dataset, *((f"{label}.{n}", label) for label, count in strategy.items() for n in range(count))]
+
+    real = [("a", 0), ("b", 0), ("c", 1)]
+    plan = ARMS.get("Orig+Trad+Prop")(real, Numbering(), 0, ratio=1.0, lots=2)
+    shown = []
+    for number in range(3):
+        plan.dataset.set_epoch(number)
+        shown.append([image for image, _ in plan.dataset])
+    assert shown == [
+        ["a", "b", "c", "0.0", "0.1", "1.0"],
+        ["a", "b", "c", "0.2", "0.3", "1.1"],
+        ["a", "b", "c", "0.0", "0.1", "1.0"],
+    ]
+    assert asked == [{0: 4, 1: 2}]
+    alone = ARMS.get("Prop")(real, Numbering(), 0, ratio=1.0, lots=2)
+    alone.set_epoch(1)
+    assert [image for image, _ in alone] == ["0.2", "0.3", "1.1"]
+    assert not hasattr(ARMS.get("Prop")(real, Numbering(), 0, ratio=1.0, lots=1), "set_epoch")
+
+
+@pytest.mark.parametrize(
+    ("asked", "synthetic", "lots"), [("auto", 96, 8), ("auto", 900, 2), ("auto", 5000, 1), (3, 9, 3)]
+)
+def test_there_are_as_many_lots_as_are_asked_for_or_hold_2000_images(asked: Any, synthetic: int, lots: int) -> None:
+    assert BenchmarkConfig(lots=asked).total_lots(synthetic) == lots
+
+
 def test_the_oracle_adds_as_many_real_images_as_prop_adds_synthetic(tmp_path: Path) -> None:
     run(tmp_path / "out", arms=("Orig+Prop", "Oracle", "Oracle+Trad"), repeats=1)
     (split,) = results(tmp_path / "out")
@@ -424,8 +459,8 @@ def test_the_ratio_is_chosen_without_synthetic_images_where_they_hurt(monkeypatc
     class Wrong(Kept):
         """What an augmenter that confuses the classes would add."""
 
-        def __init__(self, dataset: Any, ratio: float) -> None:
-            self.dataset, self.added = dataset, int(ratio * len(dataset))
+        def __init__(self, dataset: Any, counts: dict[int, int]) -> None:
+            self.dataset, self.added = dataset, sum(counts.values())
 
         def __len__(self) -> int:
             return len(self.dataset) + self.added
@@ -434,8 +469,8 @@ def test_the_ratio_is_chosen_without_synthetic_images_where_they_hurt(monkeypatc
             image, label = self.dataset[index % len(self.dataset)]
             return image, label if index < len(self.dataset) else 1 - label
 
-    def wrap(self: Any, dataset: Any, ratio: float, **_: Any) -> Any:
-        return Wrong(dataset, ratio)
+    def wrap(self: Any, dataset: Any, counts: dict[int, int], **_: Any) -> Any:
+        return Wrong(dataset, counts)
 
     monkeypatch.setattr(LazyAugmenter, "wrap", wrap)
     asked: dict[str, Any] = {"config": CONFIG, "settings": QUICK, "folds": 3, "device": "cpu"}
@@ -467,8 +502,9 @@ class ConfusingAugmenter:
         FITTED.append([dataset.samples[index][0] for index in range(len(dataset)) if dataset[index]])
         return self
 
-    def wrap(self, dataset: Any, strategy: float, transform: Any, seed: int) -> Any:
-        return ConcatDataset([dataset, *[[(x, 1 - y) for x, y in dataset]] * round(strategy)])
+    def wrap(self, dataset: Any, strategy: dict[int, int], transform: Any, seed: int) -> Any:
+        rounds = sum(strategy.values()) // len(dataset)
+        return ConcatDataset([dataset, *[[(x, 1 - y) for x, y in dataset]] * rounds])
 
 
 FITTED: list[list[str]] = []

@@ -87,6 +87,30 @@ def test_pretraining_shares_the_steps_and_reads_real_images_last() -> None:
     assert result.kept_step in (4, 5, 6)  # the first stage is never what is kept
 
 
+class Passing:
+    """A dataset that notes which passes it was told of."""
+
+    def __init__(self) -> None:
+        self.passes: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.passes.append(epoch)
+
+    def __len__(self) -> int:
+        return len(REAL)
+
+    def __getitem__(self, index: int) -> Any:
+        return REAL[index]
+
+
+def test_a_dataset_that_changes_is_told_of_each_pass() -> None:
+    by_step, at_once = Passing(), Passing()
+    trained(ArmPlan(by_step), settings=QUICK.updated(["steps=8"]))  # batches of 4 from 12 items
+    assert by_step.passes == [0, 0, 0, 1, 1, 1, 2, 2]
+    trained(ArmPlan(at_once), "probe", QUICK.updated(["passes=3"]))
+    assert at_once.passes == [0, 1, 2]
+
+
 @pytest.mark.parametrize("name", ["small_cnn", "probe"])
 def test_one_seed_gives_one_result_whatever_happened_before(name: str) -> None:
     plan = ArmPlan(REAL, transform=traditional())

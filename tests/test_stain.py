@@ -8,8 +8,10 @@ from syncgan.data.stain import StainPrior, stain_codes
 
 @pytest.fixture
 def prior():
-    codes = torch.tensor([[0.0], [10.0], [1.0], [11.0], [0.5]])
-    return StainPrior(torch.zeros(1), torch.ones(1), codes, torch.tensor([0, 1, 0, 1, 0]))
+    """Two levels of which the lower is alike in all images, and the other tells the classes apart."""
+    codes = torch.zeros((5, 6))
+    codes[:, 3] = torch.tensor([0.0, 10.0, 1.0, 11.0, 0.5])
+    return StainPrior(torch.zeros(6), torch.ones(6), codes, torch.tensor([0, 1, 0, 1, 0]))
 
 
 def test_a_code_is_the_mean_colour_of_each_level():
@@ -21,7 +23,7 @@ def test_a_code_is_the_mean_colour_of_each_level():
 
 def test_codes_are_drawn_from_the_class_of_each_item(prior):
     classes = torch.tensor([0, 1] * 50)
-    drawn = prior.sample(list(range(100)), classes)[:, 0]
+    drawn = prior.sample(list(range(100)), classes)[:, 3]
     # A quarter of the largest difference within a class at most beyond its members.
     assert (drawn[classes == 0] <= 1.25).all()
     assert (drawn[classes == 1] >= 9.75).all()
@@ -29,9 +31,25 @@ def test_codes_are_drawn_from_the_class_of_each_item(prior):
 
 
 def test_without_classes_all_codes_serve(prior):
-    drawn = prior.sample(list(range(60)), None)[:, 0]
+    drawn = prior.sample(list(range(60)), None)[:, 3]
     assert (drawn < 5).any()
     assert (drawn > 5).any()
+
+
+def test_the_bare_colour_tells_no_class_and_other_levels_follow_it_as_they_do_within_classes():
+    # Class 1 is of darker slides; a nucleus is half as much darker there, and darker by 2 for being of class 1.
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(40) % 2
+    light = torch.randn(40, generator=generator) - 4 * classes
+    codes = torch.zeros((40, 6))
+    codes[:, 0], codes[:, 3] = light, light / 2 - 2 * classes
+    prior = StainPrior(torch.zeros(6), torch.ones(6), codes, classes)
+    label = torch.arange(2000) % 2
+    drawn = prior.sample(list(range(2000)), label)
+    bare, nucleus = drawn[:, 0], drawn[:, 3]
+    assert abs(bare[label == 0].mean() - bare[label == 1].mean()) < 0.2  # 4 apart in the training images
+    assert nucleus[label == 0].mean() - nucleus[label == 1].mean() == pytest.approx(2, abs=0.4)  # 4 there
+    assert torch.corrcoef(drawn[:, [0, 3]].T[:, label == 0])[0, 1] > 0.9
 
 
 def test_a_code_depends_on_its_own_seed_alone(prior):

@@ -3,6 +3,10 @@
 Two slides with the same mask differ in stain, light and thickness. The code of an image is the mean colour of each
 level of its semantic map. The renderer is conditioned on it, so it need not average over stains, and at synthesis a
 code is drawn from the class's own distribution, so that the stain varies as it does in the data.
+
+Where the images of a class come from few slides, that distribution is theirs: a classifier learns the slides. What is
+bare, the lowest level, shows stain and light but nothing of the class. So each code gets the bare colour of any image,
+and with it what follows from that in the other levels.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from syncgan.data.tensors import one_hot, to_model
 __all__ = ["StainPrior", "stain_codes"]
 
 _SPREAD = 0.25
+_RIDGE = 0.1  # in variances of a standardised colour
 
 
 def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
@@ -61,7 +66,7 @@ class StainPrior:
         self.classes = classes
         self.present = torch.ones_like(codes, dtype=torch.bool) if present is None else present.bool()
         self._known: dict[tuple[torch.device, bool], tuple[Tensor, Tensor, Tensor]] = {}
-        self._scales: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._held: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
     @classmethod
     def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
@@ -79,9 +84,10 @@ class StainPrior:
         return self._completed((stain_codes(images, maps, levels) - self.centre) / self.scale)
 
     def sample(self, item_seeds: list[int], classes: Tensor | None) -> Tensor:
-        """Draw one code per item: a training code of its class, moved along the difference of two others.
+        """Draw one code per item: a training code of its class, moved along the difference of two others of the class.
 
-        Moving by differences of members keeps colours that occur together together (a smoothed bootstrap).
+        Moving by differences of members keeps colours that occur together together (a smoothed bootstrap). Then the
+        colour of its lowest level is exchanged for that of an image of any class, and the other levels follow.
 
         Parameters
         ----------
@@ -92,13 +98,16 @@ class StainPrior:
         -------
         (N, 3L) float32 standardised codes, where `classes` is; no value is read back to the host.
         """
-        draws = torch.stack([torch.rand(4, generator=rng.torch_generator(seed, "stain")) for seed in item_seeds])
+        draws = torch.stack([torch.rand(5, generator=rng.torch_generator(seed, "stain")) for seed in item_seeds])
         codes, first, count = self._sorted(draws.device if classes is None else classes.device, classes is not None)
         draws = rng.moved(draws, codes.device)
         own = torch.zeros(len(draws), dtype=torch.int64, device=codes.device) if classes is None else classes
         chosen = torch.minimum((draws[:, :3] * count[own, None]).long(), count[own, None] - 1)
         base, one, other = codes[first[own, None] + chosen].unbind(dim=1)
-        return base + _SPREAD * draws[:, 3:] * (one - other)
+        drawn = base + _SPREAD * draws[:, 3:4] * (one - other)
+        bare = codes[(draws[:, 4] * len(codes)).long().clamp_max(len(codes) - 1), :3]
+        *_, following = self._moved(drawn.device)
+        return drawn + (bare - drawn[:, :3]) @ following
 
     def paint(self, codes: Tensor, onehot: Tensor) -> Tensor:
         """Return maps in the colours of their codes.
@@ -112,7 +121,7 @@ class StainPrior:
         -------
         (N, 3, S, S) float in [-1, 1].
         """
-        centre, scale = self._moved(codes.device)
+        centre, scale, _ = self._moved(codes.device)
         colours = (codes * scale + centre).reshape(len(codes), -1, 3)
         return torch.einsum("nlhw,nlc->nchw", onehot, colours).clamp(-1, 1)
 
@@ -121,11 +130,22 @@ class StainPrior:
         tensors = {"centre": self.centre, "scale": self.scale, "codes": self.codes, "classes": self.classes}
         return {**tensors, "present": self.present.to(torch.uint8)}
 
-    def _moved(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return `centre` and `scale` on the device, moved there once."""
-        if device not in self._scales:
-            self._scales[device] = self.centre.to(device), self.scale.to(device)
-        return self._scales[device]
+    def _moved(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `centre`, `scale` and what `_following` says on the device, moved there once."""
+        if device not in self._held:
+            self._held[device] = self.centre.to(device), self.scale.to(device), self._following().to(device)
+        return self._held[device]
+
+    def _following(self) -> Tensor:
+        """Return (3, 3L): how far every colour moves with those of the lowest level among images of one class."""
+        within = self.codes.clone()
+        for label in self.classes.unique():
+            within[self.classes == label] -= within[self.classes == label].mean(dim=0)
+        bare = within[:, :3]
+        ridge = _RIDGE * len(within) * torch.eye(bare.shape[1])
+        following = torch.linalg.solve(bare.T @ bare + ridge, bare.T @ within)
+        following[:, :3] = torch.eye(bare.shape[1])
+        return following
 
     def _sorted(self, device: torch.device, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the codes sorted by class, and where each class begins and how many it has, on the device."""

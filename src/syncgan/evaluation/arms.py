@@ -2,9 +2,9 @@
 
 An arm is called as ``arm(dataset, augmenter, seed)`` with the real training set and what makes synthetic images. It
 returns a training set, or an `ArmPlan` where training itself differs. Further parameters are given by name to arms that
-have them: ``ratio`` (synthetic : real), ``held_back`` (a dataset of real images that nothing else sees), ``plain_gan``
-(an augmenter without masks) and ``warped`` (one whose masks are real ones, warped). Augmenters are fitted when they are
-first used, so an arm that needs none costs no fit.
+have them: ``ratio`` (synthetic : real), ``lots`` (of synthetic images, of which each pass shows another), ``held_back``
+(a dataset of real images that nothing else sees), ``plain_gan`` (an augmenter without masks) and ``warped`` (one whose
+masks are real ones, warped). Augmenters are fitted when they are first used, so an arm that needs none costs no fit.
 
 Orig: the real images; Prop: SynCGAN's; Trad: flips, rotation and Gaussian noise as the images are read; GAN: a plain
 GAN's images; Oracle: real images that were held back, the ceiling for synthetic ones.
@@ -13,7 +13,8 @@ GAN's images; Oracle: real images that were held back, the ceiling for synthetic
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from syncgan.data.raw import read_targets
 
 __all__ = [
     "ArmPlan",
+    "LotByPass",
     "cutmix",
     "gan",
     "mixup",
@@ -56,7 +58,8 @@ class ArmPlan:
 
     Attributes
     ----------
-    dataset : items (image, class index); images uint8 (3, H, W) tensors, arrays (H, W, 3) or PIL images.
+    dataset : items (image, class index); images uint8 (3, H, W) tensors, arrays (H, W, 3) or PIL images. One with
+        ``set_epoch`` is told the number of each pass over it, from 0.
     transform : random change of each image whenever it is read, uint8 (3, S, S) tensor to the same.
     batch_transform : ``(images, labels) -> (images, labels)`` on a batch of floats (N, 3, S, S) in [0, 1], with labels
         as class indices before and as indices or shares (N, classes) after.
@@ -69,6 +72,32 @@ class ArmPlan:
     pretrain: Any = None
 
 
+class LotByPass(Dataset[Any]):
+    """Some items of a dataset in every pass, and with them in each pass another lot of its other items.
+
+    Parameters
+    ----------
+    dataset : map-style dataset.
+    always : indices of the items of every pass; they come first.
+    lots : indices of each lot, all of the same number; after the last one comes the first again.
+    """
+
+    def __init__(self, dataset: Any, always: Sequence[int], lots: Sequence[Sequence[int]]) -> None:
+        self.dataset = dataset
+        self._passes = [[*always, *lot] for lot in lots]
+        self._indices = self._passes[0]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Show the lot of a pass."""
+        self._indices = self._passes[epoch % len(self._passes)]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[self._indices[index]]
+
+
 def plan_of(returned: Any) -> ArmPlan:
     """Return what an arm returned as a plan."""
     return returned if isinstance(returned, ArmPlan) else ArmPlan(returned)
@@ -79,16 +108,14 @@ def orig(dataset: Any, augmenter: Any = None, seed: int = 0) -> Any:
     return dataset
 
 
-def orig_prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> Dataset[Any]:
-    """Return the real images and twice as many synthetic ones."""
-    wrapped: Dataset[Any] = augmenter.wrap(dataset, strategy=ratio, seed=seed)
-    return wrapped
+def orig_prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO, lots: int = 1) -> Dataset[Any]:
+    """Return the real images and twice as many synthetic ones, in each pass others."""
+    return _with_synthetic(range(len(dataset)), dataset, augmenter, seed, ratio, lots)
 
 
-def prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> Dataset[Any]:
+def prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO, lots: int = 1) -> Dataset[Any]:
     """Return the synthetic images of `orig_prop` alone."""
-    wrapped = augmenter.wrap(dataset, strategy=ratio, seed=seed)
-    return Subset(wrapped, range(len(dataset), len(wrapped)))
+    return _with_synthetic((), dataset, augmenter, seed, ratio, lots)
 
 
 def orig_trad(dataset: Any, augmenter: Any = None, seed: int = 0) -> ArmPlan:
@@ -96,24 +123,30 @@ def orig_trad(dataset: Any, augmenter: Any = None, seed: int = 0) -> ArmPlan:
     return ArmPlan(dataset, transform=traditional())
 
 
-def orig_trad_prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> ArmPlan:
+def orig_trad_prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO, lots: int = 1) -> ArmPlan:
     """Return real and synthetic images under traditional augmentation."""
-    return ArmPlan(orig_prop(dataset, augmenter, seed, ratio=ratio), transform=traditional())
+    return ArmPlan(orig_prop(dataset, augmenter, seed, ratio=ratio, lots=lots), transform=traditional())
 
 
-def gan(dataset: Any, augmenter: Any, seed: int = 0, *, plain_gan: Any, ratio: float = _RATIO) -> Dataset[Any]:
+def gan(
+    dataset: Any, augmenter: Any, seed: int = 0, *, plain_gan: Any, ratio: float = _RATIO, lots: int = 1
+) -> Dataset[Any]:
     """Return the images of a plain GAN alone."""
-    return prop(dataset, plain_gan, seed, ratio=ratio)
+    return prop(dataset, plain_gan, seed, ratio=ratio, lots=lots)
 
 
-def orig_gan(dataset: Any, augmenter: Any, seed: int = 0, *, plain_gan: Any, ratio: float = _RATIO) -> Dataset[Any]:
+def orig_gan(
+    dataset: Any, augmenter: Any, seed: int = 0, *, plain_gan: Any, ratio: float = _RATIO, lots: int = 1
+) -> Dataset[Any]:
     """Return the real images and those of a plain GAN."""
-    return orig_prop(dataset, plain_gan, seed, ratio=ratio)
+    return orig_prop(dataset, plain_gan, seed, ratio=ratio, lots=lots)
 
 
-def orig_warp(dataset: Any, augmenter: Any, seed: int = 0, *, warped: Any, ratio: float = _RATIO) -> Dataset[Any]:
+def orig_warp(
+    dataset: Any, augmenter: Any, seed: int = 0, *, warped: Any, ratio: float = _RATIO, lots: int = 1
+) -> Dataset[Any]:
     """Return the real images, and renderings of real masks that were warped."""
-    return orig_prop(dataset, warped, seed, ratio=ratio)
+    return orig_prop(dataset, warped, seed, ratio=ratio, lots=lots)
 
 
 def oracle(dataset: Any, augmenter: Any, seed: int = 0, *, held_back: Any) -> Dataset[Any]:
@@ -153,9 +186,9 @@ def cutmix(dataset: Any, augmenter: Any = None, seed: int = 0) -> ArmPlan:
     return ArmPlan(dataset, batch_transform=v2.CutMix(alpha=_CUTMIX_ALPHA, num_classes=len(dataset.classes)))
 
 
-def pretrain(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO) -> ArmPlan:
+def pretrain(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO, lots: int = 1) -> ArmPlan:
     """Return the real images, after a first stage on synthetic ones alone."""
-    return ArmPlan(dataset, pretrain=prop(dataset, augmenter, seed, ratio=ratio))
+    return ArmPlan(dataset, pretrain=prop(dataset, augmenter, seed, ratio=ratio, lots=lots))
 
 
 def traditional() -> Any:
@@ -174,6 +207,22 @@ def traditional() -> Any:
         v2.GaussianNoise(sigma=_NOISE),
     ]
     return v2.Compose([v2.ToImage(), v2.RandomApply(changes, p=_CHANGED)])
+
+
+def _with_synthetic(
+    real: Sequence[int], dataset: Any, augmenter: Any, seed: int, ratio: float, lots: int
+) -> Dataset[Any]:
+    """Return those items of a dataset with synthetic ones, of each class its lots of equal size."""
+    counts = Counter(read_targets(dataset))
+    in_a_lot = {label: math.floor(ratio * count + 0.5) for label, count in sorted(counts.items())}
+    wrapped = augmenter.wrap(dataset, {label: lots * count for label, count in in_a_lot.items()}, seed=seed)
+    chosen: list[list[int]] = [[] for _ in range(lots)]
+    first = len(dataset)
+    for count in in_a_lot.values():
+        for lot in chosen:
+            lot.extend(range(first, first + count))
+            first += count
+    return LotByPass(wrapped, real, chosen) if lots > 1 and chosen[0] else Subset(wrapped, [*real, *chosen[0]])
 
 
 def _turned(image: Tensor) -> Tensor:

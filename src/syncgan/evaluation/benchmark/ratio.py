@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from syncgan import rng
 from syncgan.config import SynCGANConfig, checked
 from syncgan.errors import ConfigError, DataError
-from syncgan.evaluation.arms import ArmPlan
+from syncgan.evaluation.arms import ArmPlan, orig_prop
 from syncgan.evaluation.benchmark.data import BenchmarkData, read_benchmark_data
 from syncgan.evaluation.benchmark.feature_cache import CachedFeatures, features_for
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
@@ -237,7 +237,8 @@ class RatioSearch:
         parts = {name: self.data.part(indices) for name, indices in split.parts().items()}
         found = {}
         for ratio in ratios:
-            training = sources.augmenter.wrap(parts["train"], ratio, seed=rng.seed_for(own, "arm"))
+            lots = self.settings.total_lots(round(ratio * len(parts["train"])))
+            training = orig_prop(parts["train"], sources.augmenter, rng.seed_for(own, "arm"), ratio=ratio, lots=lots)
             found[ratio] = self._score(training, parts, rng.seed_for(own, "classifier"))
             if tell is not None:
                 tell(ratio)

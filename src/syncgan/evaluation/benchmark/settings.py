@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from syncgan.config import ConfigSection
 
 __all__ = ["DEFAULT_OUTLINE", "PAPER_OUTLINE", "BenchmarkConfig", "Outline"]
+
+
+_MOST_LOTS, _MOST_IMAGES = 8, 2000
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class BenchmarkConfig(ConfigSection):
     ratio: float = Field(
         2.0, gt=0, le=100, allow_inf_nan=False, description="Synthetic : real images of an arm (Table 1)."
     )
+    lots: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = Field(
+        "auto",
+        description="Lots of so many synthetic images, of which each pass over the training set shows another; 1: the "
+        "same ones in every pass (paper); 'auto': 8, or as many as hold 2,000 images together.",
+    )
     tuning_folds: int = Field(
         0,
         ge=0,
@@ -70,7 +78,10 @@ class BenchmarkConfig(ConfigSection):
         "disk", description="Initial weights of torchvision's networks: ImageNet if on disk, or downloaded, or random."
     )
     passes: int = Field(
-        8, ge=1, le=100, description="How often a classifier that fits itself gets images that change at random."
+        8,
+        ge=1,
+        le=100,
+        description="How often a classifier that fits itself gets images that change from pass to pass.",
     )
 
     @field_validator("tuning_folds")
@@ -79,6 +90,12 @@ class BenchmarkConfig(ConfigSection):
         if value == 1:
             raise ValueError("expected at least 2 inner splits, or 0 for none: one score has no standard error")
         return value
+
+    def total_lots(self, synthetic: int) -> int:
+        """Return the number of lots of so many synthetic images."""
+        if self.lots != "auto":
+            return self.lots
+        return min(_MOST_LOTS, max(1, _MOST_IMAGES // max(synthetic, 1)))
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two benchmarks the same one; what is turned off is left out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +42,13 @@ class LazyAugmenter:
 
     def wrap(self, dataset: Any, strategy: Any = 2.0, transform: Any = None, seed: int = 0, **more: Any) -> Any:
         """Do as `SynCGANAugmenter.wrap`; the same request is rendered once, and one for nothing needs no fit."""
-        if strategy == 0 and transform is None and not more:
+        counts = tuple(sorted(strategy.items(), key=str)) if isinstance(strategy, Mapping) else strategy
+        nothing = not any(strategy.values()) if isinstance(strategy, Mapping) else strategy == 0
+        if nothing and transform is None and not more:
             return dataset
-        if transform is not None or more or not isinstance(strategy, int | float | str):
+        if transform is not None or more or callable(strategy):
             return self.get().wrap(dataset, strategy, transform, seed, **more)
-        key = (id(dataset), strategy, seed)
+        key = (id(dataset), counts, seed)
         if key not in self._wrapped:
             self._wrapped[key] = self.get().wrap(dataset, strategy, None, seed)
         return self._wrapped[key]

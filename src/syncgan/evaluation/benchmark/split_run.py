@@ -186,18 +186,21 @@ def _unserved(arm: str, parts: dict[str, ImageSet]) -> str | None:
 def _plan(
     arm: str, bench: Bench, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int
 ) -> ArmPlan:
-    plan = _asked(arm, parts, sources, ratio, seed)
+    plan = _asked(arm, bench, parts, sources, ratio, seed)
     if not ratio and _is_empty(plan):  # an arm of synthetic images alone, where the choice was to have none
-        plan = _asked(arm, parts, sources, bench.settings.ratio, seed)
+        plan = _asked(arm, bench, parts, sources, bench.settings.ratio, seed)
     if _is_empty(plan):
         raise DataError(f"arm {arm!r}: expected a training set, got an empty one; check ratio and classes")
     return plan
 
 
-def _asked(arm: str, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int) -> ArmPlan:
+def _asked(
+    arm: str, bench: Bench, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int
+) -> ArmPlan:
     function = ARMS.get(arm)
     more = {
         "ratio": ratio,
+        "lots": bench.settings.total_lots(round(ratio * len(parts["train"]))),
         "held_back": parts["held_back"],
         "plain_gan": sources.plain_gan,
         "warped": sources.warped,

@@ -114,14 +114,14 @@ def train_classifier(
 def _fit_at_once(classifier: Any, plan: ArmPlan, validation: ImageSet, settings: BenchmarkConfig, seed: int) -> Trained:
     if plan.pretrain is not None:
         raise ContractError("a classifier that fits itself has no first stage (ArmPlan.pretrain); use a network")
-    changes = plan.transform is not None or plan.batch_transform is not None
-    passes = settings.passes if changes else 1
     reader = _Reader(plan.dataset, plan, validation, torch.device("cpu"))
+    passes = settings.passes if reader.changes else 1
     parts = []
     for number in range(passes):
         with rng.seeded(torch.device("cpu"), seed, "pass", number):
             # In batches, because what mixes images mixes those of a batch.
-            order = torch.split(torch.randperm(len(plan.dataset)), settings.batch_size)
+            order = torch.split(torch.randperm(len(reader)), settings.batch_size)
+            reader.begin_pass(number)
             parts += [reader.batch(indices) for indices in order]
     images = torch.cat([(x * 255).round().to(torch.uint8) for x, _ in parts])
     shares = torch.cat([shares for _, shares in parts]) / passes
@@ -171,6 +171,7 @@ def _stage(
         indices = batch_indices(
             step, items=len(reader), batch_size=settings.batch_size, seed=seed, address=("classifier", name)
         )
+        reader.begin_pass(step * settings.batch_size // len(reader))
         network.train()
         # Transforms and dropout can draw from the global generators only.
         with rng.seeded(reader.device, seed, "classifier", name, step):
@@ -191,10 +192,21 @@ class _Reader:
     def __init__(self, dataset: Any, plan: ArmPlan, like: ImageSet, device: torch.device) -> None:
         self.device = device
         self._dataset, self._plan = dataset, plan
+        self._set_epoch: Callable[[int], None] | None = getattr(dataset, "set_epoch", None)
         self._classes, self._side = len(like.classes), like.images.shape[-1]
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+    @property
+    def changes(self) -> bool:
+        """Whether items differ from pass to pass."""
+        return self._plan.transform is not None or self._plan.batch_transform is not None or self._set_epoch is not None
+
+    def begin_pass(self, number: int) -> None:
+        """Tell a dataset whose items depend on it the number of the pass, from 0."""
+        if self._set_epoch is not None:
+            self._set_epoch(number)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Shares]:
         """Return images (N, 3, S, S) in [0, 1] and the shares (N, classes) of their classes, on the device."""
