@@ -146,6 +146,20 @@ def test_a_size_or_kind_that_tells_the_class_is_worth_a_look(tmp_path):
     assert "3 images are smaller than the 32 px" in said
 
 
+def test_bare_slides_that_tell_the_class_are_worth_a_look(tmp_path):
+    phantom = Phantom(12, image_size=48)
+    for index, (name, _) in enumerate(phantom.samples):
+        pixels = phantom.image(index)
+        for folder, darker in (("alike", 0), ("apart", 40)):
+            path = tmp_path / folder / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.maximum(pixels, darker) - np.uint8(darker * ("malignant" in name))).save(path)
+    assert not texts(quickly(tmp_path / "alike"), "worth a look", "stain")
+    found = quickly(tmp_path / "apart")
+    assert "the colour of what is bare tells the classes" in texts(found, "worth a look", "stain")
+    assert not found.problems
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "kind"),
     [

@@ -139,11 +139,11 @@ class StainPrior:
     def _following(self) -> Tensor:
         """Return (3, 3L): how far every colour moves with those of the lowest level among images of one class."""
         within = self.codes.clone()
-        for label in self.classes.unique():
+        for label in set(self.classes.tolist()):
             within[self.classes == label] -= within[self.classes == label].mean(dim=0)
         bare = within[:, :3]
         ridge = _RIDGE * len(within) * torch.eye(bare.shape[1])
-        following = torch.linalg.solve(bare.T @ bare + ridge, bare.T @ within)
+        following: Tensor = torch.linalg.solve(bare.T @ bare + ridge, bare.T @ within)
         following[:, :3] = torch.eye(bare.shape[1])
         return following
 

@@ -55,6 +55,8 @@ class ImagePrint:
     kind : how the file is stored, for example "PNG, RGB, 8 bits".
     digest : of the decoded pixels.
     structure : (32 * 32,) of length 1, edges and texture of the small gray image; zeros for an empty field.
+    palest : (3,) mean red, green and blue, in [0, 255], of the palest tenth of the small image; None where only copies
+        are looked for.
     """
 
     height: int
@@ -62,6 +64,7 @@ class ImagePrint:
     kind: str
     digest: str
     structure: Floats
+    palest: Floats | None = None
 
     @property
     def size(self) -> str:
@@ -124,7 +127,7 @@ def print_of(path: str | PathLike[str]) -> ImagePrint:
 def print_of_pixels(pixels: NDArray[np.uint8], kind: str = "pixels") -> ImagePrint:
     """Return the print of (H, W, 3) uint8 pixels."""
     height, width = pixels.shape[:2]
-    return ImagePrint(height, width, kind, digest_of(pixels), structure_of(pixels))
+    return ImagePrint(height, width, kind, digest_of(pixels), structure_of(pixels), _palest_of(pixels))
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> str:
@@ -166,6 +169,13 @@ def structure_of(pixels: NDArray[np.uint8]) -> Floats:
     vector = np.asarray(small - small.mean(), dtype=np.float32).ravel()
     length = float(np.linalg.norm(vector))
     return np.zeros_like(vector) if length < _MIN_STRUCTURE * _SIDE_PX else vector / length
+
+
+def _palest_of(pixels: NDArray[np.uint8]) -> Floats:
+    """Return the mean colour (3,) where all of red, green and blue pass: what is bare, in most images."""
+    small = cv2.resize(pixels, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    passing = small.min(axis=1)
+    return np.asarray(small[passing >= np.percentile(passing, 90)].mean(axis=0), dtype=np.float32)
 
 
 def _near_pairs(structures: Floats, limit: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

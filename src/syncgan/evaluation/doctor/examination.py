@@ -33,6 +33,7 @@ from syncgan.evaluation.doctor.rules import (
     about_forecast,
     about_groups,
     about_pixels,
+    about_stain,
 )
 from syncgan.evaluation.runs import require_outside
 from syncgan.evaluation.same_images import NEAR_COPY, ImagePrint, find_same, print_files
@@ -231,6 +232,7 @@ def _examine_images(data: _Data, config: SynCGANConfig) -> Examination:
         *about_counts(counts, config),
         *about_files(data.unreadable, data.dataset.notes),
         *about_pixels(data.prints, data.classes, config),
+        *about_stain(data.prints, data.classes),
         *(about_groups(data.groups, data.classes) if data.groups else ()),
         *about_duplicates(duplicates, NEAR_COPY),
     ]

@@ -17,7 +17,7 @@ class Finding:
     Attributes
     ----------
     level : "problem" (`fit` would refuse it, or it leaks), "worth a look", or "fine".
-    topic : "folders", "images", "files", "pixels", "groups", "duplicates", "masks", "fit" or "environment".
+    topic : "folders", "images", "files", "pixels", "stain", "groups", "duplicates", "masks", "fit" or "environment".
     text : one clause, without names of files.
     details : lines below it: names with reasons, rows of a table.
     remedy : what to do, "" where nothing is to be done.

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from syncgan.config import SynCGANConfig
 from syncgan.data.scan import some
 from syncgan.evaluation.doctor.finding import Finding
@@ -27,6 +29,7 @@ __all__ = [
     "about_forecast",
     "about_groups",
     "about_pixels",
+    "about_stain",
 ]
 
 MIN_CLASSES: Final = 2
@@ -36,6 +39,7 @@ MIN_IMAGES: Final = 2
 _MUCH = 0.8
 _MANY_TIMES = 3.0
 _LONG_AND_NARROW = 1.25
+_TELLING_SHARE, _TELLING_CHANCE = 0.25, 1e-3
 _SPLITS: Final = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev"})
 _NO_CLASSES: Final = frozenset(
     {"images", "image", "masks", "mask", "labels", "annotations", "instances", "ground_truth"}
@@ -242,6 +246,42 @@ def about_pixels(prints: Sequence[ImagePrint], classes: Sequence[str], config: S
         table = tuple(f"{count} of {value}" for value, count in rows)
         findings.append(Finding("fine", "pixels", f"{_count(len(rows), what, _plural(what))}", table))
     return findings
+
+
+def about_stain(prints: Sequence[ImagePrint], classes: Sequence[str]) -> list[Finding]:
+    """Say whether classes differ in stain or light: in the colour of what is bare, which no cell explains.
+
+    That is so where a quarter of the variance of red, green or blue of the palest parts lies between classes, and more
+    than chance would put there (one-way analysis of variance, p < 0.001 for the three together).
+
+    Parameters
+    ----------
+    classes : class name of each print.
+    """
+    from scipy.stats import f_oneway
+
+    names = list(dict.fromkeys(classes))
+    palest = np.stack([found.palest for found in prints if found.palest is not None]).astype(np.float64)
+    of_class = [palest[[own == name for own in classes]] for name in names]
+    between, within = len(names) - 1, len(palest) - len(names)
+    if len(names) < MIN_CLASSES or within < 1 or not np.ptp(palest, axis=0).all():
+        return []
+    variance, chance = f_oneway(*of_class, axis=0)
+    share = np.max(variance * between / (variance * between + within))
+    if share < _TELLING_SHARE or len(chance) * np.min(chance) >= _TELLING_CHANCE:
+        return []
+    text = f"the colour of what is bare tells the classes: {share:.0%} of its variance lies between them"
+    means = (", ".join(f"{value:.0f}" for value in own.mean(axis=0)) for own in of_class)
+    return [
+        Finding(
+            "worth a look",
+            "stain",
+            text,
+            tuple(f"red, green, blue {mean} on average in {name}" for name, mean in zip(names, means, strict=True)),
+            remedy="no cell explains that; a classifier may learn slides, stain or light: take more slides of each "
+            "class, and hold out whole slides (--groups)",
+        )
+    ]
 
 
 def _telling(values: Sequence[str], classes: Sequence[str]) -> list[str]:
