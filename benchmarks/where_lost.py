@@ -1,18 +1,19 @@
 """Find where synthetic images lose what tells the classes apart: in the renderer, or in the masks that it is given.
 
     python benchmarks/where_lost.py [--sets NAME ...] [--seeds N] [--per-class N] [--size 64] [--steps 1500]
-                                    [--set KEY=VALUE ...]
+                                    [--times 2] [--set KEY=VALUE ...]
 
 One fit of preset ``default`` a split. Its renderer is fed different masks, and a probe (logistic regression on features
-of EfficientNet-Lite0, `syncgan.evaluation.classifiers.Probe`) is trained on each lot of images, twice as many as there
-are training images, and tested on real images of other slides. Printed is its balanced accuracy
+of EfficientNet-Lite0, `syncgan.evaluation.classifiers.Probe`) is trained on each lot of images and tested on real
+images of other slides. Printed is its balanced accuracy
 
 * alone: trained on these images only;
 * beside: trained on these and the real training images, all of them in eight views of traditional augmentation.
 
 Lots: ``real``, the training images themselves; ``other real``, as many further real images: what there is to gain;
 ``other masks``, renderings of the masks of these: what an ideal mask prior would give; ``training masks``, renderings
-of the masks of the training images; and renderings of masks drawn by each of the priors (``--priors``).
+of the masks of the training images; and renderings of masks drawn by each of the priors (``--priors``), ``--times`` as
+many as there are training images. Other lots have twice as many; all weigh as much as the real training images.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--priors", nargs="+", default=["mosaic", "warp", "shapes"])
+    parser.add_argument("--times", type=int, default=2, help="masks drawn by a prior for each training image")
     parser.add_argument("--set", nargs="*", default=[], dest="settings", metavar="KEY=VALUE")
     options = parser.parse_args()
     settings = [f"image_size={options.size}", f"image_gan.steps={options.steps}", *options.settings]
@@ -60,14 +62,14 @@ def main() -> None:
             train, rest = split(data, options.per_class, seed)
             others, test = split(rest, 2 * options.per_class, seed)
             real = _lot(train.images, train.labels)
-            for title, lot in lots(config, train, others, seed, options.priors):
+            for title, lot in lots(config, train, others, seed, options.priors, options.times):
                 alone = accuracy([lot], len(train), test, features)
                 beside = accuracy([_views(real, seed), _views(lot, seed)], len(train), test, features)
                 print(f"| {name} | {seed} | {title} | {alone:.1f} | {beside:.1f} |", flush=True)
 
 
 def lots(
-    config: SynCGANConfig, train: ImageSet, others: ImageSet, seed: int, priors: list[str]
+    config: SynCGANConfig, train: ImageSet, others: ImageSet, seed: int, priors: list[str], times: int
 ) -> Iterator[tuple[str, Lot]]:
     """Yield name and images with their class indices."""
     yield "real", _lot(train.images, train.labels)
@@ -83,13 +85,14 @@ def lots(
     own, labels = _maps(augmenter, train), torch.from_numpy(train.labels)
     yield "training masks", rendered(own.repeat(2, 1, 1), labels.repeat(2))
     for prior in priors:
-        yield prior, rendered(*_drawn(config.updated([f"mask_gan.generator={prior}"]), augmenter, own, labels, seed))
+        asked = config.updated([f"mask_gan.generator={prior}"])
+        yield prior, rendered(*_drawn(asked, augmenter, own, labels, seed, times))
 
 
 def _drawn(
-    config: SynCGANConfig, augmenter: SynCGANAugmenter, maps: Tensor, labels: Tensor, seed: int
+    config: SynCGANConfig, augmenter: SynCGANAugmenter, maps: Tensor, labels: Tensor, seed: int, times: int
 ) -> tuple[Tensor, Tensor]:
-    """Return twice as many maps of each class as it has, drawn by another prior."""
+    """Return `times` as many maps of each class as it has, drawn by another prior."""
     classes = augmenter.stain_classes_
     nuclear = 1 if classes is None else classes.nuclear_levels
     if not MaskGAN(config).knows_nuclear_levels():
@@ -98,8 +101,8 @@ def _drawn(
     for label in labels.unique().tolist():
         members = maps[labels == label]
         gan = MaskGAN(config, seed=seed).fit(members, levels=augmenter.levels_ + nuclear - 1, nuclear_levels=nuclear)
-        drawn.append(gan.sample(2 * len(members), seed=1)[:, 0].cpu())
-    return torch.cat(drawn), labels.sort().values.repeat_interleave(2)
+        drawn.append(gan.sample(times * len(members), seed=1)[:, 0].cpu())
+    return torch.cat(drawn), labels.sort().values.repeat_interleave(times)
 
 
 def _maps(augmenter: SynCGANAugmenter, images: ImageSet) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +22,7 @@ from syncgan.errors import ConfigError, DataError, NotFittedError, UnknownNameEr
 from syncgan.image_training import Score, train_renderer
 from syncgan.networks.folding import FoldedCopy
 from syncgan.registry import IMAGE_GENERATORS, make, require_methods
-from syncgan.storage import needed_content, read_folder, write_folder
+from syncgan.storage import StoredModel
 from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.loop import Progress, resolve_device
 from syncgan.training.precision import memory_format
@@ -34,7 +33,7 @@ __all__ = ["MaskToImageCGAN", "Score", "require_score"]
 _KIND = "image_gan"
 
 
-class MaskToImageCGAN:
+class MaskToImageCGAN(StoredModel):
     """Learn to render semantic maps as RGB images, from the (mask, image) pairs of all classes together (Sec. 3.3).
 
     Parameters
@@ -61,6 +60,8 @@ class MaskToImageCGAN:
     >>> MaskToImageCGAN(config=config, device="cpu").fit(images, masks).generate(masks[:3]).shape
     torch.Size([3, 3, 32, 32])
     """
+
+    kind = _KIND
 
     style_dim_: int
     stain_prior_: StainPrior | None
@@ -218,32 +219,6 @@ class MaskToImageCGAN:
         ]
         return torch.cat(parts)
 
-    def save(self, folder: Path | str) -> None:
-        """Write the model into a folder, as safetensors and manifest; see `load`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit` or `load`.
-        OSError
-            The folder cannot be written; what it held is still there.
-        """
-        tensors, manifest = self.state()
-        write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
-
-    @classmethod
-    def load(cls, folder: Path | str, device: str | torch.device = "auto") -> MaskToImageCGAN:
-        """Read a model from the folder that `save` wrote, whatever device it was fitted on.
-
-        Raises
-        ------
-        ArtefactError
-            Missing, damaged or newer than this syncgan.
-        """
-        tensors, manifest = read_folder(folder, kind=_KIND)
-        with needed_content(folder, _KIND):
-            return cls.from_state(tensors, manifest, device=device)
-
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return tensors, of any shape, by group and name, and a JSON-compatible description, for `from_state`."""
         self._require_fitted()
@@ -268,14 +243,8 @@ class MaskToImageCGAN:
         manifest: Mapping[str, Any],
         *,
         device: str | torch.device = "auto",
-    ) -> MaskToImageCGAN:
-        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device.
-
-        Raises
-        ------
-        KeyError, RuntimeError
-            They are not of a model of this kind and version; `load` checks that and says what is wrong.
-        """
+    ) -> Self:
+        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device."""
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         model._start(manifest["levels"], tuple(manifest["label_values"]))
         model.generator_.load_state_dict(tensors["generator"])

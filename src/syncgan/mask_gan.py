@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +16,7 @@ from syncgan.data.tensors import binarise, collect_masks, index_labels, level_sh
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.networks.folding import FoldedCopy
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, accepted, make, require_methods
-from syncgan.storage import needed_content, read_folder, write_folder
+from syncgan.storage import StoredModel
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
 from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
@@ -31,7 +30,7 @@ __all__ = ["MaskGAN"]
 _KIND = "mask_gan"
 
 
-class MaskGAN:
+class MaskGAN(StoredModel):
     """Learn a distribution of semantic maps and draw new ones (Sec. 3.4).
 
     The paper trains one for each class: call `fit` with the masks of one class. With `labels`, one network learns all
@@ -61,6 +60,8 @@ class MaskGAN:
     >>> MaskGAN(config=config, device="cpu").fit(masks).sample(3).shape
     torch.Size([3, 1, 32, 32])
     """
+
+    kind = _KIND
 
     history_: list[float]
     stop_reason_: str | None
@@ -182,32 +183,6 @@ class MaskGAN:
             parts.append(self._draw_chunk(seeds, told))
         return torch.cat(parts)
 
-    def save(self, folder: Path | str) -> None:
-        """Write the model into a folder, as safetensors and manifest; see `load`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit` or `load`.
-        OSError
-            The folder cannot be written; what it held is still there.
-        """
-        tensors, manifest = self.state()
-        write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
-
-    @classmethod
-    def load(cls, folder: Path | str, device: str | torch.device = "auto") -> MaskGAN:
-        """Read a model from the folder that `save` wrote, whatever device it was fitted on.
-
-        Raises
-        ------
-        ArtefactError
-            Missing, damaged or newer than this syncgan.
-        """
-        tensors, manifest = read_folder(folder, kind=_KIND)
-        with needed_content(folder, _KIND):
-            return cls.from_state(tensors, manifest, device=device)
-
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Return tensors, of any shape, by group and name, and a JSON-compatible description, for `from_state`."""
         self._require_fitted()
@@ -230,14 +205,8 @@ class MaskGAN:
         manifest: Mapping[str, Any],
         *,
         device: str | torch.device = "auto",
-    ) -> MaskGAN:
-        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device.
-
-        Raises
-        ------
-        KeyError, RuntimeError
-            They are not of a model of this kind and version; `load` checks that and says what is wrong.
-        """
+    ) -> Self:
+        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device."""
         model = cls(SynCGANConfig.from_mapping(manifest["config"]), seed=manifest["seed"], device=device)
         nuclear = manifest["nuclear_levels"]
         model._start(manifest["levels"], tuple(manifest["label_values"]), nuclear_levels=nuclear)

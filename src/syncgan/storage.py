@@ -12,17 +12,20 @@ import hashlib
 import json
 import os
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from syncgan.errors import ArtefactError, SyncganError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 __all__ = [
     "FORMAT_VERSION",
+    "StoredModel",
     "is_temporary",
     "library_versions",
     "make_folder",
@@ -143,7 +146,7 @@ def write_folder(
     folder: Path | str,
     *,
     kind: str,
-    tensors: Mapping[str, Mapping[str, torch.Tensor]],
+    tensors: Mapping[str, Mapping[str, Tensor]],
     manifest: Mapping[str, Any],
 ) -> None:
     """Write tensors and their manifest as one artefact.
@@ -186,7 +189,7 @@ def write_folder(
 
 def read_folder(
     folder: Path | str, *, kind: str, device: str | torch.device = "cpu"
-) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Read an artefact that `write_folder` wrote, after checking every byte of it.
 
     Returns
@@ -222,9 +225,65 @@ def needed_content(folder: Path | str, kind: str) -> Iterator[None]:
         ) from error
 
 
-def read_tensors(
-    folder: Path, entry: Mapping[str, Any], *, device: str | torch.device = "cpu"
-) -> dict[str, torch.Tensor]:
+class StoredModel(ABC):
+    """A model that can be written into a folder and read again, by way of what `state` and `from_state` say of it.
+
+    Attributes
+    ----------
+    kind : what the manifest of its folder calls it.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Return tensors, of any shape, by group and name, and a JSON-compatible description, for `from_state`."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(
+        cls,
+        tensors: Mapping[str, dict[str, Tensor]],
+        manifest: Mapping[str, Any],
+        *,
+        device: str | torch.device = "auto",
+    ) -> Self:
+        """Make a fitted model from what `state` returned, `tensors` and `manifest`, on a device.
+
+        Raises
+        ------
+        KeyError, RuntimeError
+            They are not of a model of this kind and version; `load` checks that and says what is wrong.
+        """
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model into a folder, as safetensors and manifest; see `load`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        OSError
+            The folder cannot be written; what it held is still there.
+        """
+        tensors, manifest = self.state()
+        write_folder(folder, kind=self.kind, tensors=tensors, manifest=manifest)
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
+        """Read a model from the folder that `save` wrote, whatever device it was fitted on.
+
+        Raises
+        ------
+        ArtefactError
+            Missing, damaged or newer than this syncgan.
+        """
+        tensors, manifest = read_folder(folder, kind=cls.kind)
+        with needed_content(folder, cls.kind):
+            return cls.from_state(tensors, manifest, device=device)
+
+
+def read_tensors(folder: Path, entry: Mapping[str, Any], *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
     """Read one safetensors file named by a manifest entry, after checking its length and sha256."""
     from safetensors import SafetensorError
     from safetensors.torch import load
