@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torchvision.transforms.v2 import functional as F
 
+from syncgan.arrays import Pixels
 from syncgan.augmenter import SynCGANAugmenter
 from syncgan.config import SynCGANConfig
 from syncgan.data.items import ItemTemplate
@@ -23,7 +24,6 @@ from syncgan.errors import ConfigError, DataError
 __all__ = ["SynCGANSampler"]
 
 SamplingStrategy: TypeAlias = str | float | Mapping[Any, int] | Callable[[NDArray[Any]], Mapping[Any, int]]
-Pixels: TypeAlias = NDArray[np.uint8]
 
 
 class SynCGANSampler(BaseEstimator):  # type: ignore[misc]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.config import CleaningConfig, ExtractorConfig
 from syncgan.errors import ConfigError, DataError
 from syncgan.segmentation.diagnosis import (
@@ -31,7 +31,6 @@ from syncgan.segmentation.resolve import has_parameter, resolve
 
 __all__ = ["ClassDiagnosis", "MaskDiagnoses", "MaskDiagnosis", "MaskExtractor", "Masks"]
 
-Pixels = NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from syncgan import rng
+from syncgan.arrays import Pixels
 from syncgan.data.batch_transform import BatchTransform
-from syncgan.data.items import Pixels, image_size
+from syncgan.data.items import image_size
 from syncgan.data.raw import RawData, class_names, read_dataset, read_targets, require_trainable
 from syncgan.data.rejections import Account, Rejections
 from syncgan.data.sample_store import Render, SampleStore

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from syncgan.arrays import Pixels
 from syncgan.errors import DataError
 
 __all__ = ["ItemTemplate", "image_size", "join_item", "label_of", "rgb_pixels", "split_item"]
 
-Pixels: TypeAlias = NDArray[np.uint8]
 
 # Pillow modes whose samples have 8 bits; deeper ones ("I;16", "I", "F") have no RGB meaning without their range.
 _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})

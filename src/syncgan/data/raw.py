@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from syncgan.data.items import Pixels, label_of, rgb_pixels, split_item
+from syncgan.arrays import Pixels
+from syncgan.data.items import label_of, rgb_pixels, split_item
 from syncgan.data.views import Location, column_of, leaves, locate, name_of, naming, raw_view, require_map_style
 from syncgan.errors import DataError
 

@@ -28,11 +28,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from syncgan import storage
+from syncgan.arrays import Pixels
 from syncgan.errors import ArtefactError, ConfigError, RunExistsError, SyncganError
 
 __all__ = ["Render", "SampleStore"]
 
-Pixels: TypeAlias = NDArray[np.uint8]
 Render: TypeAlias = Callable[[int, list[int]], tuple[Pixels, Pixels, Mapping[str, NDArray[Any]]]]
 """``(label, numbers of samples) -> images (n, 3, S, S) uint8, masks (n, S, S) uint8, scores name -> (n,)``."""
 

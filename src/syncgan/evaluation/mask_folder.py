@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.data.images import decode_image, encode_png
 from syncgan.data.safe_names import safe_folder_names
 from syncgan.data.scan import ClassFolders, scan_images, some
@@ -37,7 +37,6 @@ from syncgan.storage import make_folder, sha256, write_bytes, write_text
 
 __all__ = ["MaskFolderResult", "ShardResult", "extract_folder", "extract_shard", "merge_folder"]
 
-Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.data.images import decode_image, encode_png, read_mask
 from syncgan.data.safe_names import csv_cell
 from syncgan.data.scan import ClassFolders
@@ -31,7 +31,6 @@ from syncgan.storage import library_versions
 
 __all__ = ["draw_sheet", "files_on_sheet", "table_of", "write_mask_report"]
 
-Pixels = NDArray[np.uint8]
 
 _COLUMNS = (
     "file",

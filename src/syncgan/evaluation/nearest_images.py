@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from syncgan.arrays import Floats32
 from syncgan.errors import DataError
 from syncgan.evaluation.features import Features
 from syncgan.evaluation.same_images import ImagePrint, find_same, structure_of
@@ -34,7 +35,6 @@ __all__ = [
     "thumbnail_space",
 ]
 
-Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 STRUCTURE: Final = "structure"
@@ -61,10 +61,10 @@ class Space:
 
     name: str
     meaning: str
-    points: Callable[[Tensor], Floats]
-    compare: Callable[[Floats, Floats], Floats]
+    points: Callable[[Tensor], Floats32]
+    compare: Callable[[Floats32, Floats32], Floats32]
 
-    def known(self, images: Tensor) -> Floats:
+    def known(self, images: Tensor) -> Floats32:
         """Return the points of images under each of the flips and quarter turns, (8, N, D)."""
         return np.stack([self.points(turned) for turned in turns(images)])
 
@@ -83,11 +83,11 @@ class Nearest:
 
     index: Indices
     turn: Indices
-    distance: Floats
-    second: Floats
+    distance: Floats32
+    second: Floats32
 
     @property
-    def ratio(self) -> Floats:
+    def ratio(self) -> Floats32:
         """Distance by `second`: 1 where no known image stands out, 0 for a copy."""
         comparable = (self.second > 0) & np.isfinite(self.second)
         return np.divide(self.distance, self.second, out=np.ones_like(self.distance), where=comparable)
@@ -119,14 +119,14 @@ def structures() -> Space:
 def feature_space(features: Features) -> Space:
     """Compare what a network or descriptor sees: Euclidean distance of its features."""
 
-    def points(images: Tensor) -> Floats:
+    def points(images: Tensor) -> Floats32:
         parts = [features(some) for some in torch.split(images, _IMAGES_AT_ONCE)]
         return np.asarray(np.concatenate(parts), dtype=np.float32)
 
     return Space("features", features.name, points, euclidean)
 
 
-def euclidean(points: Floats, known: Floats) -> Floats:
+def euclidean(points: Floats32, known: Floats32) -> Floats32:
     """Return the distances of (Q, D) and (K, D) points, (Q, K); each is the same whatever the others are."""
     # A product of matrices would lose the small distances, on which everything hangs here.
     from scipy.spatial.distance import cdist
@@ -135,9 +135,9 @@ def euclidean(points: Floats, known: Floats) -> Floats:
 
 
 def nearest(
-    points: Floats,
-    known: Floats,
-    compare: Callable[[Floats, Floats], Floats],
+    points: Floats32,
+    known: Floats32,
+    compare: Callable[[Floats32, Floats32], Floats32],
     sets: Indices,
     *,
     own: Indices | None = None,
@@ -184,7 +184,7 @@ def nearest(
     return Nearest(index, turns_, distance, second)
 
 
-def image_sets(images: Tensor, structure: Floats) -> Indices:
+def image_sets(images: Tensor, structure: Floats32) -> Indices:
     """Return (N,) names of sets of images that are one image, by the rule of ``syncgan doctor``.
 
     Parameters
@@ -208,7 +208,7 @@ def _rows(images: Tensor) -> Sequence[NDArray[np.uint8]]:
     return list(images.cpu().numpy().transpose(0, 2, 3, 1))
 
 
-def _structural(points: Floats, known: Floats) -> Floats:
+def _structural(points: Floats32, known: Floats32) -> Floats32:
     side = round(points.shape[1] ** 0.5)
     room = np.pad(points.reshape(-1, side, side), ((0, 0), (_SHIFT_PX,) * 2, (_SHIFT_PX,) * 2))
     best = np.full((len(points), len(known)), -1, np.float32)

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -33,7 +35,6 @@ __all__ = [
     "uncaptioned_rows",
 ]
 
-Pixels = NDArray[np.uint8]
 
 COLUMNS = 6
 """Images in one row of a picture: on a phone each is still half a centimetre wide."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.data.safe_names import safe_folder_names
 from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.plots import colour_map, draw_strips, uncaptioned_rows
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "PreviewWriter", "draw_preview", "given_rows", "learning_strip", "preview_folder"]
 
-Pixels = NDArray[np.uint8]
 
 COLUMNS = 8
 """Images in one row of a preview, as many as the GANs show."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.evaluation.embedding import embedded
 from syncgan.evaluation.figures import FactTable, FigureEntry
 from syncgan.evaluation.pages import content_policy, page_style, page_template
@@ -30,7 +30,6 @@ __all__ = [
     "write_report",
 ]
 
-Pixels = NDArray[np.uint8]
 
 _LISTED = 200
 _OVERLAY_SIDE_PX = 128

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Floats32
 from syncgan.data.images import decode_image, image_kind
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "structure_of",
 ]
 
-Floats = NDArray[np.float32]
 
 NEAR_COPY: Final = 0.85
 """Correlation from which two images count as near copies; ``benchmarks/near_copies.py`` measures what lies on either
@@ -63,8 +63,8 @@ class ImagePrint:
     width: int
     kind: str
     digest: str
-    structure: Floats
-    palest: Floats | None = None
+    structure: Floats32
+    palest: Floats32 | None = None
 
     @property
     def size(self) -> str:
@@ -161,7 +161,7 @@ def find_same(prints: Sequence[ImagePrint], *, limit: float = NEAR_COPY) -> list
     return _joined(links, np.concatenate([np.ones(copies.shape[1]), likeness]), prints)
 
 
-def structure_of(pixels: NDArray[np.uint8]) -> Floats:
+def structure_of(pixels: NDArray[np.uint8]) -> Floats32:
     """Return edges and texture of the small gray version of an image, (32 * 32,) of length 1; see `ImagePrint`."""
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     small: Any = cv2.resize(gray, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
@@ -171,14 +171,14 @@ def structure_of(pixels: NDArray[np.uint8]) -> Floats:
     return np.zeros_like(vector) if length < _MIN_STRUCTURE * _SIDE_PX else vector / length
 
 
-def _palest_of(pixels: NDArray[np.uint8]) -> Floats:
+def _palest_of(pixels: NDArray[np.uint8]) -> Floats32:
     """Return the mean colour (3,) where all of red, green and blue pass: what is bare, in most images."""
     small = cv2.resize(pixels, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).reshape(-1, 3)
     passing = small.min(axis=1)
     return np.asarray(small[passing >= np.percentile(passing, 90)].mean(axis=0), dtype=np.float32)
 
 
-def _near_pairs(structures: Floats, limit: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _near_pairs(structures: Floats32, limit: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return (2, N) pairs whose correlation reaches the limit in one of the eight symmetries, and their best one.
 
     Turning one image is as good as turning the other back, so the half above the diagonal tells all.
@@ -197,7 +197,7 @@ def _near_pairs(structures: Floats, limit: float) -> tuple[NDArray[np.int64], ND
     return np.stack(np.divmod(pairs, count)), np.minimum(best, 1.0)
 
 
-def _symmetries(structures: Floats) -> Iterator[Floats]:
+def _symmetries(structures: Floats32) -> Iterator[Floats32]:
     images = structures.reshape(-1, _SIDE_PX, _SIDE_PX)
     for turns in range(4):
         turned = np.rot90(images, turns, axes=(1, 2))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from skimage.filters import threshold_multiotsu
 
+from syncgan.arrays import Mask
 from syncgan.config import ConfigSection
 from syncgan.segmentation.borders import content_box
 from syncgan.segmentation.cleaning import area_px, clean_mask, remove_thin
@@ -31,7 +32,6 @@ from syncgan.segmentation.stains import nuclear_brightness, optical_density
 
 __all__ = ["AutoSegmenter"]
 
-Mask = NDArray[np.uint8]
 
 # The first look at an image, for contrast and the size of nuclei, needs no more than this shorter side.
 _OVERVIEW_PX = 160

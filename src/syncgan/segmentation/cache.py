@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncgan import storage
+from syncgan.arrays import Labels, Mask
 from syncgan.errors import ArtefactError
 
 __all__ = ["MaskCache"]
 
-Mask = NDArray[np.uint8]
-Labels = NDArray[np.int32]
 
 _MAX_LABEL = np.iinfo(np.uint16).max  # of a 16-bit PNG
 _DIGEST_BYTES = 32

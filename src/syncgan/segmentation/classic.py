@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from syncgan.arrays import Mask
 from syncgan.config import ConfigSection
 from syncgan.segmentation.cleaning import clean_mask, remove_thin
 from syncgan.segmentation.scale import blurred, small_radius_px, speck_area_px
 
 __all__ = ["ClassicSegmenter", "CleanedSegmenter"]
-
-Mask = NDArray[np.uint8]
 
 
 class CleanedSegmenter(ConfigSection):

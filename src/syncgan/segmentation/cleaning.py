@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Mask
+
 __all__ = [
     "area_px",
     "clean_mask",
@@ -21,8 +23,6 @@ __all__ = [
     "remove_thin",
     "smooth_outline",
 ]
-
-Mask = NDArray[np.uint8]
 
 
 def clean_mask(

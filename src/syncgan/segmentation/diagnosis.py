@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Floats, Labels, Mask
 from syncgan.errors import warn_user
 from syncgan.segmentation.instances import consecutive, nucleus_areas_px, regions_of
 from syncgan.segmentation.levels import nucleus_of
@@ -29,9 +30,6 @@ __all__ = [
     "mask_problem",
 ]
 
-Mask = NDArray[np.uint8]
-Labels = NDArray[np.int32]
-Floats = NDArray[np.float64]
 
 MAX_NUCLEUS_SHARE = 0.8
 """A field with more than this share of nucleus has no outline to learn from."""

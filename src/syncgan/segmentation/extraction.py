@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.errors import ContractError, DataError
 from syncgan.segmentation.cache import MaskCache
 from syncgan.segmentation.inputs import iterate_images, length_of, rgb_arrays
@@ -19,7 +19,6 @@ from syncgan.segmentation.recipe import Masks, Recipe
 
 __all__ = ["Progress", "extract_many"]
 
-Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from syncgan.arrays import Floats, Mask
 from syncgan.segmentation.borders import content_box
 from syncgan.segmentation.classic import CleanedSegmenter
 from syncgan.segmentation.mixture import Mixture, fit_mixture
 
 __all__ = ["GMMSegmenter"]
 
-Mask = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 # The mixture is fitted on 16 bins a channel and applied to 32, the five bits of OpenCV's packed 15-bit colour.
 _FIT_BITS = 4

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from skimage.color import hed_from_rgb
 
+from syncgan.arrays import Mask
 from syncgan.segmentation.classic import ClassicSegmenter
 from syncgan.segmentation.stains import optical_density
 
 __all__ = ["HEDSegmenter"]
 
-Mask = NDArray[np.uint8]
 
 # Densities of haematoxylin up to 2 are told apart, in steps of 1/128.
 _DENSITY_SCALE = 128.0

@@ -7,14 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from syncgan.arrays import Labels, Mask
 from syncgan.config import CleaningConfig
 from syncgan.segmentation.cleaning import area_px, fill_holes
 from syncgan.segmentation.splitting import split_touching
 
 __all__ = ["clean_labels", "consecutive", "fill_label_holes", "labels_of_mask", "nucleus_areas_px", "regions_of"]
-
-Mask = NDArray[np.uint8]
-Labels = NDArray[np.int32]
 
 
 def regions_of(mask: NDArray[np.generic]) -> Labels:

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from syncgan.arrays import Floats32, Mask
 from syncgan.segmentation.classic import ClassicSegmenter
 from syncgan.segmentation.stains import nuclear_classes, white_levels
 
 __all__ = ["KMeansSegmenter"]
 
-Mask = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 # So many pixels, on a regular grid, tell the colours of a field; the other pixels go to the nearest centre.
 _FIT_PIXELS = 10_000
@@ -75,11 +74,11 @@ class KMeansSegmenter(ClassicSegmenter):
 class _Clusters(NamedTuple):
     """(K, 3) float32 Lab centres, darkest first, and the number of fitted pixels of each, (K,)."""
 
-    centres: Floats
+    centres: Floats32
     pixels: NDArray[np.intp]
 
 
-def _clusters(lab: Floats, *, count: int) -> _Clusters:
+def _clusters(lab: Floats32, *, count: int) -> _Clusters:
     """Cluster the colours of an (H, W, 3) float32 Lab image."""
     height, width, _ = lab.shape
     step = max(1, int((height * width / _FIT_PIXELS) ** 0.5))
@@ -93,12 +92,12 @@ def _clusters(lab: Floats, *, count: int) -> _Clusters:
     return _Clusters(np.asarray(centres[order]), np.bincount(members.ravel(), minlength=count)[order])
 
 
-def _rgb(lab_centres: Floats) -> NDArray[np.float64]:
+def _rgb(lab_centres: Floats32) -> NDArray[np.float64]:
     rounded = np.clip(lab_centres.round(), 0, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(rounded[None], cv2.COLOR_LAB2RGB)[0], dtype=np.float64)
 
 
-def _first_in_one(clusters: _Clusters, count: int) -> Floats:
+def _first_in_one(clusters: _Clusters, count: int) -> Floats32:
     """Return the centres with the first `count` replaced by the mean of all their pixels.
 
     So a cluster that is only the blurred rim of dark nuclei leaves the outline where it would be without it.
@@ -108,7 +107,7 @@ def _first_in_one(clusters: _Clusters, count: int) -> Floats:
     return np.vstack([mean, clusters.centres[count:]]).astype(np.float32)
 
 
-def _nearest_is_the_first(lab: Floats, centres: Floats) -> NDArray[np.bool_]:
+def _nearest_is_the_first(lab: Floats32, centres: Floats32) -> NDArray[np.bool_]:
     """Return (H, W) bool: the nearest of the (K, 3) centres is the first."""
     # |x - c|^2 is smallest where 2 c x - |c|^2 is greatest, and that is linear in x.
     linear = np.hstack([2 * centres, -(centres**2).sum(axis=1, keepdims=True)])

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Mask
 from syncgan.errors import ConfigError, DataError
 from syncgan.segmentation.cleaning import remove_small, smooth_outline
 
 __all__ = ["nucleus_of", "stain_levels"]
 
-Mask = NDArray[np.uint8]
 
 # Optical density = -log10(intensity / background). Below 0.06 the light lost (13 %) is within the noise and shading of
 # the empty background; a stained region must stand out by at least this much.

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Floats
+
 __all__ = ["Mixture", "fit_mixture", "quadratic_features"]
 
-Floats = NDArray[np.float64]
 Features = NDArray[np.floating[Any]]
 
 

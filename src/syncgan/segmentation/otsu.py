@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from skimage.filters import threshold_multiotsu
 
+from syncgan.arrays import Mask
 from syncgan.segmentation.classic import ClassicSegmenter
 from syncgan.segmentation.stains import nuclear_classes, white_levels
 
 __all__ = ["MultiOtsuSegmenter"]
-
-Mask = NDArray[np.uint8]
 
 
 class MultiOtsuSegmenter(ClassicSegmenter):

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.errors import ConfigError, WorkerError
 from syncgan.segmentation.recipe import Masks
 from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
@@ -26,7 +26,6 @@ __all__ = ["map_images", "map_in_groups", "pays_for_processes"]
 Item = TypeVar("Item")
 Group = TypeVar("Group")
 Result = TypeVar("Result")
-Pixels = NDArray[np.uint8]
 
 # Sixteen images of 10 ms outweigh what a task costs; more would make progress jerky. Each job has a few groups, so that
 # none is left working alone at the end.

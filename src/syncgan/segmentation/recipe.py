@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Labels, Mask
 from syncgan.config import CleaningConfig
 from syncgan.errors import ConfigError, ContractError, SyncganError
 from syncgan.segmentation.instances import clean_labels, consecutive, fill_label_holes, labels_of_mask, regions_of
@@ -18,8 +19,6 @@ from syncgan.segmentation.resolve import ResolvedSegmenter
 
 __all__ = ["Masks", "Recipe"]
 
-Mask = NDArray[np.uint8]
-Labels = NDArray[np.int32]
 
 # Part of every cache key: raise it when masks change without a change of parameters.
 _VERSION = 2

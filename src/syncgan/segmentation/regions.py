@@ -17,13 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Floats, Mask
 from syncgan.segmentation.cleaning import outline_of
 from syncgan.segmentation.splitting import split_touching
 
 __all__ = ["Evidence", "Regions", "chosen_thresholds", "compact_labels", "cut_necks", "parted_at_borders"]
 
-Mask = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 # A step in darkness counts in units of the inside's own spread, which is never taken to be below this (noise).
 _NOISE_GRAY_LEVELS = 10.0

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Floats32, Labels
+
 __all__ = ["split_touching"]
 
-Labels = NDArray[np.int32]
-Floats = NDArray[np.float32]
 
 # Outlines are drawn in whole pixels, which puts a summit on every step of the staircase.
 _SMOOTHING_SIGMA_PX = 1.0
@@ -68,10 +68,10 @@ class _Passes(NamedTuple):
 
     first: NDArray[np.int32]
     second: NDArray[np.int32]
-    height: Floats
+    height: Floats32
 
 
-def _height(binary: NDArray[np.uint8]) -> Floats:
+def _height(binary: NDArray[np.uint8]) -> Floats32:
     """Return the (H, W) float32 distance to the outline in pixels, slightly smoothed; 0 outside nuclei."""
     # The image border is no outline: half a nucleus at the border has its summit there.
     distance = cv2.distanceTransform(binary, cv2.DIST_L2, 5)
@@ -79,7 +79,7 @@ def _height(binary: NDArray[np.uint8]) -> Floats:
     return np.asarray(smooth * binary)
 
 
-def _basins(height: Floats, inside: NDArray[np.intp]) -> Labels:
+def _basins(height: Floats32, inside: NDArray[np.intp]) -> Labels:
     """Return (H, W) int32 labels: each nucleus pixel belongs to the summit that is reached by the steepest way up.
 
     This is the watershed of ``-height``. Where flooding needs a queue of pixels, following all ways up at once takes
@@ -99,7 +99,7 @@ def _basins(height: Floats, inside: NDArray[np.intp]) -> Labels:
     return basins
 
 
-def _highest_neighbours(height: Floats, inside: NDArray[np.intp]) -> NDArray[np.intp]:
+def _highest_neighbours(height: Floats32, inside: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return for each pixel the flat index of the highest of its eight neighbours, or its own if none is higher."""
     best, where = height.take(inside), inside
     for half in _half_of_the_neighbours(height):
@@ -110,7 +110,7 @@ def _highest_neighbours(height: Floats, inside: NDArray[np.intp]) -> NDArray[np.
     return where
 
 
-def _passes(height: Floats, basins: Labels, inside: NDArray[np.intp]) -> _Passes:
+def _passes(height: Floats32, basins: Labels, inside: NDArray[np.intp]) -> _Passes:
     here = basins.take(inside)
     meeting = []
     for step in _half_of_the_neighbours(height):
@@ -126,13 +126,13 @@ def _passes(height: Floats, basins: Labels, inside: NDArray[np.intp]) -> _Passes
     return _Passes(first[kept], second[kept], level[kept])
 
 
-def _half_of_the_neighbours(image: Floats) -> tuple[int, int, int, int]:
+def _half_of_the_neighbours(image: Floats32) -> tuple[int, int, int, int]:
     """Return the steps in flat indices to the right, down, and down on either side."""
     stride = image.shape[1]
     return 1, stride, stride + 1, stride - 1
 
 
-def _merged(summits: Floats, passes: _Passes, *, min_height: float, max_neck: float) -> NDArray[np.int32]:
+def _merged(summits: Floats32, passes: _Passes, *, min_height: float, max_neck: float) -> NDArray[np.int32]:
     """Return for each basin the number of its nucleus, 0 for the background.
 
     From the highest pass down, two neighbours become one if the pass is more than `max_neck` of the lower summit.

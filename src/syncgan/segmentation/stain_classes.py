@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
+
 __all__ = ["StainClasses"]
 
-Pixels = NDArray[np.uint8]
 Density = tuple[float, float, float]
 
 _PIXELS = 2000  # of an image that are clustered

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Floats, Mask
+
 __all__ = ["nuclear_brightness", "nuclear_classes", "optical_density", "white_levels"]
 
-Mask = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 # The brightest percent may be glare or dust; the next is empty glass, or the nearest thing to it.
 _WHITE_QUANTILE = 0.99

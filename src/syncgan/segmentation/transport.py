@@ -17,11 +17,11 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from syncgan.arrays import Mask
 from syncgan.segmentation.recipe import Masks
 
 __all__ = ["PackedImages", "PackedMasks", "Pages"]
 
-Mask = NDArray[np.uint8]
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _MIN_FREE_BYTES = 512 * 1024**2

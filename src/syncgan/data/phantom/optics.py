@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from syncgan.data.phantom.scene import FloatArray
+from syncgan.arrays import Floats32
 
 __all__ = ["STAINS", "Stain", "absorbance", "photograph"]
 
@@ -43,7 +43,7 @@ STAINS: Mapping[str, Stain] = MappingProxyType(
 """The staining protocols: May-Gruenwald-Giemsa, Papanicolaou, haematoxylin and eosin."""
 
 
-def absorbance(stain: Stain, rng: np.random.Generator) -> FloatArray:
+def absorbance(stain: Stain, rng: np.random.Generator) -> Floats32:
     """Return (5, 3) absorbance of the substances per colour channel, with one slide's variation of the protocol."""
     colors = np.array([stain.chromatin, stain.basophilic, stain.eosinophilic, stain.haemoglobin, stain.stroma])
     strength = rng.lognormal(0, 0.16) * rng.lognormal(0, 0.10, (len(colors), 1))
@@ -52,7 +52,7 @@ def absorbance(stain: Stain, rng: np.random.Generator) -> FloatArray:
 
 
 def photograph(
-    concentration: FloatArray, absorbances: FloatArray, size: int, rng: np.random.Generator
+    concentration: Floats32, absorbances: Floats32, size: int, rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Shine light through the slide and read the camera.
 
@@ -74,7 +74,7 @@ def photograph(
     return np.clip(255 * (pixels + rng.uniform(0.006, 0.018) * noise) + 0.5, 0, 255).astype(np.uint8)
 
 
-def _illumination(size: int, rng: np.random.Generator) -> FloatArray:
+def _illumination(size: int, rng: np.random.Generator) -> Floats32:
     """Return (size, size, 3): exposure, white balance, a slope and a vignette about an off-centre axis."""
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
@@ -85,6 +85,6 @@ def _illumination(size: int, rng: np.random.Generator) -> FloatArray:
     return np.asarray((vignette * slope)[..., None] * exposure, np.float32)
 
 
-def _sharpen(pixels: FloatArray, amount: float) -> FloatArray:
+def _sharpen(pixels: Floats32, amount: float) -> Floats32:
     """Exaggerate edges as microscope cameras do."""
     return np.asarray(pixels + amount * (pixels - cv2.GaussianBlur(pixels, (0, 0), 1.2)), np.float32)

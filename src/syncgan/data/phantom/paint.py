@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from syncgan.arrays import Floats32
 from syncgan.data.phantom.recipes import CellRecipe
-from syncgan.data.phantom.scene import ANGLES, Blob, Cell, FloatArray, Scene
+from syncgan.data.phantom.scene import ANGLES, Blob, Cell, Scene
 
 __all__ = ["label_nuclei", "lay_stain"]
 
@@ -25,10 +26,10 @@ class _Window:
     """The part of the grid around one object: polar coordinates about its centre, in micrometres."""
 
     region: tuple[slice, slice]
-    radius: FloatArray
-    angle: FloatArray
+    radius: Floats32
+    angle: Floats32
 
-    def depth_inside(self, outline: FloatArray) -> FloatArray:
+    def depth_inside(self, outline: Floats32) -> Floats32:
         """Return the distance to the border along the ray from the centre, positive inside."""
         index = (self.angle * (ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES
         return np.asarray(outline[index] - self.radius, np.float32)
@@ -53,7 +54,7 @@ def label_nuclei(scene: Scene, size: int) -> npt.NDArray[np.int32]:
     return np.asarray(labels.reshape(size, size) + int(covered.all()), np.int32)
 
 
-def lay_stain(scene: Scene, recipe: CellRecipe, size: int, rng: np.random.Generator) -> FloatArray:
+def lay_stain(scene: Scene, recipe: CellRecipe, size: int, rng: np.random.Generator) -> Floats32:
     """Return (W, W, 5) float32 stain concentration, W a multiple of `size`, focus blur included.
 
     Parameters
@@ -94,7 +95,7 @@ class _Noise:
         self.grain = _blurred(white.T, 0.3 * px_per_um)
         self.cloud = _blurred(white[::-1], 1.6 * px_per_um)
 
-    def cut(self, texture: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    def cut(self, texture: Floats32, shape: tuple[int, ...]) -> Floats32:
         """Return a random part of `texture` of the given shape."""
         row, column = (
             int(self._rng.integers(0, have - want + 1)) for have, want in zip(texture.shape, shape, strict=True)
@@ -102,7 +103,7 @@ class _Noise:
         return texture[row : row + shape[0], column : column + shape[1]]
 
 
-def _blurred(white: FloatArray, sigma_px: float) -> FloatArray:
+def _blurred(white: Floats32, sigma_px: float) -> Floats32:
     soft = cv2.GaussianBlur(np.ascontiguousarray(white), (0, 0), max(sigma_px, 0.4))
     return np.asarray((soft - soft.mean()) / soft.std(), np.float32)
 
@@ -122,13 +123,13 @@ def _window(blob: Blob, edge: int, extent_um: float, *, halo_um: float = 1.0) ->
     return _Window(region, np.asarray(radius, np.float32), np.asarray(angle, np.float32))
 
 
-def _step(value: npt.NDArray[np.floating], width: float) -> FloatArray:
+def _step(value: npt.NDArray[np.floating], width: float) -> Floats32:
     """Rise from 0 to 1 while `value` goes from -width to width."""
     t = np.clip(value / (2 * width) + 0.5, 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def _lay_cytoplasm(plane: FloatArray, cell: Cell, extent_um: float, noise: _Noise) -> None:
+def _lay_cytoplasm(plane: Floats32, cell: Cell, extent_um: float, noise: _Noise) -> None:
     body = cell.cytoplasm
     window = None if body is None else _window(body, len(plane), extent_um)
     if body is None or window is None:
@@ -144,7 +145,7 @@ def _lay_cytoplasm(plane: FloatArray, cell: Cell, extent_um: float, noise: _Nois
     plane[window.region][..., EOSINOPHILIC] += cell.eosinophilia * density
 
 
-def _lay_nucleus(plane: FloatArray, cell: Cell, recipe: CellRecipe, extent_um: float, noise: _Noise) -> None:
+def _lay_nucleus(plane: Floats32, cell: Cell, recipe: CellRecipe, extent_um: float, noise: _Noise) -> None:
     window = _window(cell.nucleus, len(plane), extent_um)
     if window is None:
         return
@@ -160,7 +161,7 @@ def _lay_nucleus(plane: FloatArray, cell: Cell, recipe: CellRecipe, extent_um: f
         _lay_nucleolus(plane, nucleolus, extent_um)
 
 
-def _lay_nucleolus(plane: FloatArray, nucleolus: Blob, extent_um: float) -> None:
+def _lay_nucleolus(plane: Floats32, nucleolus: Blob, extent_um: float) -> None:
     window = _window(nucleolus, len(plane), extent_um)
     if window is None:
         return
@@ -171,7 +172,7 @@ def _lay_nucleolus(plane: FloatArray, nucleolus: Blob, extent_um: float) -> None
     chromatin += nucleolus.stain * _step(inside, 0.25) * (chromatin > 0.2)
 
 
-def _lay_red_cell(plane: FloatArray, red_cell: Blob, extent_um: float, noise: _Noise) -> None:
+def _lay_red_cell(plane: Floats32, red_cell: Blob, extent_um: float, noise: _Noise) -> None:
     window = _window(red_cell, len(plane), extent_um)
     if window is None:
         return
@@ -182,13 +183,13 @@ def _lay_red_cell(plane: FloatArray, red_cell: Blob, extent_um: float, noise: _N
     plane[window.region][..., HAEMOGLOBIN] += red_cell.stain * _step(inside, 0.25) * biconcave * texture
 
 
-def _lay_speck(plane: FloatArray, speck: Blob, extent_um: float) -> None:
+def _lay_speck(plane: Floats32, speck: Blob, extent_um: float) -> None:
     window = _window(speck, len(plane), extent_um)
     if window is not None:
         plane[window.region][..., CHROMATIN] += speck.stain * _step(window.depth_inside(speck.outline), 0.3)
 
 
-def _lay_background(plane: FloatArray, noise: _Noise, rng: np.random.Generator) -> None:
+def _lay_background(plane: Floats32, noise: _Noise, rng: np.random.Generator) -> None:
     """Lay a thin, cloudy film of plasma, and on some slides a fibrous streak of stroma or mucus."""
     film = rng.uniform(0.02, 0.22)
     plane[..., EOSINOPHILIC] += film * np.clip(1 + 0.25 * noise.cloud + 0.10 * noise.grain, 0, None)
@@ -196,7 +197,7 @@ def _lay_background(plane: FloatArray, noise: _Noise, rng: np.random.Generator) 
         plane[..., STROMA] += _streak(len(plane), rng)
 
 
-def _streak(edge: int, rng: np.random.Generator) -> FloatArray:
+def _streak(edge: int, rng: np.random.Generator) -> Floats32:
     """Return (edge, edge): a curved band of parallel fibres that fades at its sides."""
     axis = np.linspace(-0.5, 0.5, edge, dtype=np.float32)
     angle, offset, bend = rng.uniform(0, np.pi), rng.uniform(-0.45, 0.45), rng.normal(0, 0.5)
@@ -210,7 +211,7 @@ def _streak(edge: int, rng: np.random.Generator) -> FloatArray:
     return np.asarray(rng.uniform(0.3, 0.9) * band * np.clip(0.6 + 0.35 * fibres, 0, None), np.float32)
 
 
-def _focus(planes: list[FloatArray], px_per_um: float, rng: np.random.Generator) -> FloatArray:
+def _focus(planes: list[Floats32], px_per_um: float, rng: np.random.Generator) -> Floats32:
     """Add up the focal planes, each blurred by its distance from the plane of focus."""
     in_focus = rng.normal(0, 0.35)
     total = np.zeros_like(planes[0])

@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from syncgan.arrays import Floats32
 from syncgan.data.phantom.recipes import CellRecipe
 
-__all__ = ["ANGLES", "Blob", "Cell", "FloatArray", "Scene", "arrange"]
+__all__ = ["ANGLES", "Blob", "Cell", "Scene", "arrange"]
 
 ANGLES = 512
-FloatArray = npt.NDArray[np.float32]
 
 _DIRECTIONS = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
 _ORDERS = np.arange(2, 8)
@@ -32,8 +31,8 @@ _RED_CELLS_PER_UM2 = 0.0045
 class Blob:
     """One outlined object: centre (2,) x, y in um; outline (`ANGLES`,) in um; stain concentration, 1 is usual."""
 
-    center: FloatArray
-    outline: FloatArray
+    center: Floats32
+    outline: Floats32
     stain: float
 
 
@@ -80,7 +79,7 @@ def arrange(recipe: CellRecipe, extent_um: float, rng: np.random.Generator) -> S
     return Scene(extent_um, cells, _red_cells(centers, cell_radii, extent_um, rng), _specks(extent_um, rng))
 
 
-def _nucleus_radii(recipe: CellRecipe, extent_um: float, rng: np.random.Generator) -> FloatArray:
+def _nucleus_radii(recipe: CellRecipe, extent_um: float, rng: np.random.Generator) -> Floats32:
     """Draw nuclei until they fill the slide's nuclear share, which is the same for every class."""
     mean = rng.uniform(*recipe.nucleus_diameter_um) / 2
     target_area = rng.uniform(*_NUCLEAR_SHARE) * extent_um**2
@@ -90,7 +89,7 @@ def _nucleus_radii(recipe: CellRecipe, extent_um: float, rng: np.random.Generato
     return np.asarray(radii[:count], np.float32)
 
 
-def _fall(recipe: CellRecipe, radii: FloatArray, extent_um: float, rng: np.random.Generator) -> FloatArray:
+def _fall(recipe: CellRecipe, radii: Floats32, extent_um: float, rng: np.random.Generator) -> Floats32:
     """Drop cells around the centres of one or a few groups; dyscohesive ones anywhere."""
     groups = rng.uniform(0.15, 0.85, (int(rng.integers(1, 3 + int(extent_um > 70))), 2)) * extent_um
     group = rng.integers(0, len(groups), radii.size)
@@ -101,7 +100,7 @@ def _fall(recipe: CellRecipe, radii: FloatArray, extent_um: float, rng: np.rando
     return np.where(alone[:, None], scattered, grouped).astype(np.float32)
 
 
-def _settle(recipe: CellRecipe, centers: FloatArray, radii: FloatArray) -> FloatArray:
+def _settle(recipe: CellRecipe, centers: Floats32, radii: Floats32) -> Floats32:
     """Push overlapping cells apart; many small steps end in an even sheet, few leave a heap."""
     wanted = recipe.packing * (radii[:, None] + radii[None, :])
     for _ in range(round(4 + (1 - recipe.disorder) * _RELAXATION_STEPS)):
@@ -113,7 +112,7 @@ def _settle(recipe: CellRecipe, centers: FloatArray, radii: FloatArray) -> Float
     return centers
 
 
-def _bring_into_view(centers: FloatArray, extent_um: float, rng: np.random.Generator) -> FloatArray:
+def _bring_into_view(centers: Floats32, extent_um: float, rng: np.random.Generator) -> Floats32:
     target = rng.uniform(0.35, 0.65, 2) * extent_um
     nearest = centers[np.argmin(((centers - target) ** 2).sum(1))]
     return np.asarray(centers + (target - nearest), np.float32)
@@ -121,9 +120,9 @@ def _bring_into_view(centers: FloatArray, extent_um: float, rng: np.random.Gener
 
 def _cells(
     recipe: CellRecipe,
-    centers: FloatArray,
-    nucleus_radii: FloatArray,
-    cell_radii: FloatArray,
+    centers: Floats32,
+    nucleus_radii: Floats32,
+    cell_radii: Floats32,
     rng: np.random.Generator,
 ) -> tuple[Cell, ...]:
     slack = np.clip(cell_radii - nucleus_radii, 0, None)[:, None]
@@ -146,7 +145,7 @@ def _cells(
     return tuple(cells)
 
 
-def _pressure(bodies: FloatArray, radii: FloatArray, *, overlap: float) -> FloatArray:
+def _pressure(bodies: Floats32, radii: Floats32, *, overlap: float) -> Floats32:
     """Return (N, ANGLES): how far each cell may spread before it meets a neighbour, as in a Voronoi diagram."""
     if len(bodies) == 1:
         return np.full((1, ANGLES), np.inf, np.float32)
@@ -162,14 +161,14 @@ def _pressure(bodies: FloatArray, radii: FloatArray, *, overlap: float) -> Float
     return np.asarray(limits.min(axis=1), np.float32)
 
 
-def _nucleus(recipe: CellRecipe, center: FloatArray, radius: float, rng: np.random.Generator) -> Blob:
+def _nucleus(recipe: CellRecipe, center: Floats32, radius: float, rng: np.random.Generator) -> Blob:
     outline = _outline(radius, rng.uniform(*recipe.elongation), recipe.contour_irregularity, rng)
     if rng.random() < recipe.cleft_probability:
         outline = outline * _cleft(rng)
     return Blob(center, outline, recipe.hyperchromasia * rng.lognormal(0, 0.06 + 0.5 * recipe.anisonucleosis))
 
 
-def _cytoplasm(center: FloatArray, radius: float, limit: FloatArray, rng: np.random.Generator) -> Blob:
+def _cytoplasm(center: Floats32, radius: float, limit: Floats32, rng: np.random.Generator) -> Blob:
     free = _outline(radius, rng.uniform(1.0, 1.5), 0.05, rng)
     return Blob(center, _smooth(np.minimum(free, np.maximum(limit, 0.45 * radius)), 9), rng.lognormal(0, 0.2))
 
@@ -184,7 +183,7 @@ def _nucleoli(recipe: CellRecipe, nucleus: Blob, radius: float, rng: np.random.G
 
 
 def _red_cells(
-    cell_centers: FloatArray, cell_radii: FloatArray, extent_um: float, rng: np.random.Generator
+    cell_centers: Floats32, cell_radii: Floats32, extent_um: float, rng: np.random.Generator
 ) -> tuple[Blob, ...]:
     """Scatter red cells, mostly beside the other cells: a smear leaves few on top of a group."""
     count = rng.poisson(rng.beta(0.8, 1.2) * _RED_CELLS_PER_UM2 * extent_um**2)
@@ -209,7 +208,7 @@ def _specks(extent_um: float, rng: np.random.Generator) -> tuple[Blob, ...]:
     )
 
 
-def _outline(radius: float, elongation: float, irregularity: float, rng: np.random.Generator) -> FloatArray:
+def _outline(radius: float, elongation: float, irregularity: float, rng: np.random.Generator) -> Floats32:
     """Return the radial table of an ellipse of the same area as a disc of `radius`, with waves on its border."""
     turned = _DIRECTIONS - rng.uniform(0, np.pi)
     ellipse = radius / np.sqrt(np.cos(turned) ** 2 / elongation + np.sin(turned) ** 2 * elongation)
@@ -217,13 +216,13 @@ def _outline(radius: float, elongation: float, irregularity: float, rng: np.rand
     return np.asarray(ellipse * np.clip(1 + amplitudes.ravel() @ _WAVES, 0.6, 1.4), np.float32)
 
 
-def _cleft(rng: np.random.Generator) -> FloatArray:
+def _cleft(rng: np.random.Generator) -> Floats32:
     """Return a factor (ANGLES,) that indents an outline on one side."""
     away = np.abs(np.angle(np.exp(1j * (_DIRECTIONS - rng.uniform(0, 2 * np.pi)))))
     return np.asarray(1 - rng.uniform(0.15, 0.4) * np.exp(-((away / rng.uniform(0.25, 0.5)) ** 2)), np.float32)
 
 
-def _smooth(outline: FloatArray, width: int) -> FloatArray:
+def _smooth(outline: Floats32, width: int) -> Floats32:
     """Round the corners of a radial table by a circular moving average of `2 * width + 1` directions."""
     padded = np.concatenate([outline[-width:], outline, outline[:width]])
     kernel = np.full(2 * width + 1, 1 / (2 * width + 1), np.float32)

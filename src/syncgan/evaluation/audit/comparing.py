@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan import rng
+from syncgan.arrays import Floats32
 from syncgan.evaluation.audit import rates
 from syncgan.evaluation.audit.control import choose_copied, jittered, run_control
 from syncgan.evaluation.audit.inputs import ImageSets, collect_sets, require_apart, require_unseen
@@ -20,7 +21,6 @@ from syncgan.evaluation.audit.wording import HELD_OUT, LEFT_OUT, notes_on, verdi
 from syncgan.evaluation.features import Features, default_features
 from syncgan.evaluation.nearest_images import (
     STRUCTURE,
-    Floats,
     Nearest,
     Space,
     feature_space,
@@ -183,7 +183,7 @@ def _compare(space: Space, sets: ImageSets, control: Tensor, same: Labels, seed:
     return _Compared(samples, nearest(space.points(control), known, space.compare, same), reference, yardstick, nearer)
 
 
-def _nearer(points: Floats, known: Floats, held_out: Floats, space: Space, sets: ImageSets, seed: int) -> int:
+def _nearer(points: Floats32, known: Floats32, held_out: Floats32, space: Space, sets: ImageSets, seed: int) -> int:
     """Count samples nearer to a training image than to a held-out one, of equally many of both in every class."""
     draws = rng.numpy_generator(seed, "audit", "equal")
     distances = []

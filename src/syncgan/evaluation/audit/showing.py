@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.data.tensors import fit_image
 from syncgan.errors import ArtefactError
 from syncgan.evaluation.audit.rates import PERCENT, Interval
@@ -26,7 +26,6 @@ __all__ = ["TABLE", "audit_figures", "audit_fragment", "audit_tables", "write_au
 TABLE = "audit.json"
 """By which a folder of an earlier audit is known."""
 
-Pixels = NDArray[np.uint8]
 
 _PAGE, _PAIRS = "audit.html", "pairs.png"
 _SECTION = "Copies of training images"

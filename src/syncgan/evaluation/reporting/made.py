@@ -7,9 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from syncgan.arrays import Pixels
 from syncgan.evaluation.embedding import read_picture
 from syncgan.evaluation.mask_prior_report import ClassPrior, mask_prior_table, prior_figures
 from syncgan.evaluation.plots import COLUMNS, colour_map, draw_strips, uncaptioned_rows
@@ -21,7 +19,6 @@ from syncgan.evaluation.training_figures import speed_and_memory, training_figur
 
 __all__ = ["priors_section", "real_strips", "samples_section", "training_section", "variety_section"]
 
-Pixels = NDArray[np.uint8]
 
 _FEATURES_SIDES = 64, 128
 _log = logging.getLogger(__name__)

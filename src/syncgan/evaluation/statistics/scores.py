@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from syncgan.arrays import Floats
 from syncgan.errors import DataError, UnknownNameError
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
     "scores_of",
 ]
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CALIBRATION_BINS = 10
