@@ -11,7 +11,7 @@ from syncgan import rng
 from syncgan.errors import DataError
 from syncgan.evaluation.audit import audit, require_no_copies
 from syncgan.evaluation.audit.control import jittered
-from syncgan.evaluation.audit.judging import LEVEL, Yardstick, copies_among, flags
+from syncgan.evaluation.audit.judging import SIGNIFICANCE, Yardstick, copies_among, flags
 from syncgan.evaluation.audit.rates import at_least, chance_of, fewest_at, mann_whitney, thresholds
 from syncgan.evaluation.audit.showing import audit_figures, audit_fragment, write_audit
 from syncgan.evaluation.features import TextureFeatures
@@ -97,7 +97,7 @@ def test_honest_images_pass_and_the_verdict_says_among_how_many():
 def test_smooth_images_are_no_copies():
     blurred = ndimage.gaussian_filter(SYNTHETIC.numpy(), (0, 0, 2, 2), mode="wrap")
     found = audited(torch.from_numpy(blurred))
-    assert next(space for space in found.spaces if space.space == "thumbnails").p_value < LEVEL
+    assert next(space for space in found.spaces if space.space == "thumbnails").p_value < SIGNIFICANCE
     assert found.passed
     assert any(note.startswith("thumbnails: ") and "smooth or typical samples" in note for note in found.notes)
 
@@ -168,8 +168,8 @@ def test_false_alarms_on_exchangeable_data_are_near_nominal():
         limits = thresholds(real.distance, labels)
         near = sum(value < limits[label] for value, label in zip(samples.distance, labels, strict=True))
         alarms += (
-            at_least(chance, near) <= LEVEL,
-            mann_whitney(samples.distance, labels, real.distance, labels) <= LEVEL,
+            at_least(chance, near) <= SIGNIFICANCE,
+            mann_whitney(samples.distance, labels, real.distance, labels) <= SIGNIFICANCE,
             any(flags({"points": samples}, labels, {"points": yardstick}).values()),
         )
     # 99 % of 200 draws with a probability of 5 % lie between 3 and 19.

@@ -15,7 +15,7 @@ from syncgan.arrays import Floats32
 from syncgan.evaluation.audit import rates
 from syncgan.evaluation.audit.control import choose_copied, jittered, run_control
 from syncgan.evaluation.audit.inputs import ImageSets, collect_sets, require_apart, require_unseen
-from syncgan.evaluation.audit.judging import LEVEL, Yardstick, copies_among, repeats
+from syncgan.evaluation.audit.judging import SIGNIFICANCE, Yardstick, copies_among, repeats
 from syncgan.evaluation.audit.result import Audit, ClosestPair, Nearness
 from syncgan.evaluation.audit.wording import HELD_OUT, LEFT_OUT, notes_on, verdict_on
 from syncgan.evaluation.features import Features, default_features
@@ -123,7 +123,7 @@ def audit(
     yardstick = LEFT_OUT if sets.held_out is None else HELD_OUT
     outcome, verdict = verdict_on(nearness, len(repeated), control, len(sets.synthetic), yardstick)
     chance = rates.chance_of(sets.synthetic_labels, structural.yardstick.labels)
-    fewest = rates.fewest_at(chance, LEVEL / len(spaces))
+    fewest = rates.fewest_at(chance, SIGNIFICANCE / len(spaces))
     notes = notes_on(
         nearness,
         leaks=int((structural.reference.distance <= 1 - NEAR_COPY).sum()),
@@ -231,7 +231,7 @@ def _nearness(
         nearer_interval=None if found.nearer is None else rates.share(found.nearer, count),
         copies=tuple(copies.tolist()),
         copies_p_value=copies_p_value,
-        flagged=copies_p_value <= LEVEL / spaces,
+        flagged=copies_p_value <= SIGNIFICANCE / spaces,
         distances=np.sort(distance).astype(np.float64),
         held_out_distances=np.sort(yardstick.distance).astype(np.float64),
     )

@@ -17,9 +17,9 @@ from syncgan.evaluation.audit.rates import at_least, chance_of, thresholds
 from syncgan.evaluation.nearest_images import STRUCTURE, Nearest
 from syncgan.evaluation.same_images import NEAR_COPY
 
-__all__ = ["LEVEL", "Yardstick", "copies_among", "flags", "repeats"]
+__all__ = ["SIGNIFICANCE", "Yardstick", "copies_among", "flags", "repeats"]
 
-LEVEL = 0.05
+SIGNIFICANCE = 0.05
 """Probability of a false alarm, of all spaces together."""
 
 Array = NDArray[Any]
@@ -71,7 +71,7 @@ def flags(found: dict[str, Nearest], labels: Array, yardsticks: dict[str, Yardst
             at_least(
                 chance_of(labels, yardsticks[space].labels), int(copies_among(own, labels, yardsticks[space]).sum())
             )
-            <= LEVEL / len(found)
+            <= SIGNIFICANCE / len(found)
             or (space == STRUCTURE and bool(repeats(own, yardsticks[space]).any()))
         )
         for space, own in found.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from syncgan.evaluation.audit.judging import LEVEL
+from syncgan.evaluation.audit.judging import SIGNIFICANCE
 from syncgan.evaluation.audit.rates import PERCENT
 from syncgan.evaluation.audit.result import Control, Nearness, Outcome
 from syncgan.evaluation.same_images import NEAR_COPY
@@ -63,7 +63,7 @@ def notes_on(
         "by chance), but not near to one training image alone, or not nearer than training images are to each other; "
         "smooth or typical samples do, and those that share the colours of the slides"
         for space in spaces
-        if not space.flagged and space.p_value <= LEVEL / len(spaces)
+        if not space.flagged and space.p_value <= SIGNIFICANCE / len(spaces)
     ]
     if fewest is not None and fewest > 1:
         notes.append(
