@@ -133,6 +133,11 @@ def test_notes_say_how_splits_were_made_and_nothing_more_where_nothing_is_wrong(
     )
 
 
+def test_notes_say_where_synthetic_images_change_from_pass_to_pass():
+    varied = {"per_class": 12, "settings": {"ratio": 2.0, "lots": "auto"}}
+    assert "Synthetic : real is 2; each pass shows other synthetic images." in notes_of(varied, [noted(1)])
+
+
 def test_notes_say_what_weakens_the_figures():
     fewer = {"held_back": {"a": 5, "b": 6}, "synthetic": {"a": 12, "b": 12}, "equal": False}
     copies = [

@@ -111,6 +111,19 @@ def test_a_dataset_that_changes_is_told_of_each_pass() -> None:
     assert at_once.passes == [0, 1, 2]
 
 
+def test_the_augmented_pretraining_is_the_plain_one_under_traditional_augmentation() -> None:
+    class Adding:
+        def wrap(self, dataset: Any, strategy: dict[int, int], *, seed: int) -> Any:
+            return [*dataset, *((f"sample {n}", label) for label, count in strategy.items() for n in range(count))]
+
+    real = [("a", 0), ("b", 1)]
+    plain, augmented = (ARMS.get(name)(real, Adding(), 0, ratio=1.0, lots=2) for name in ("Pretrain", "Pretrain+Trad"))
+    assert list(plain.pretrain) == list(augmented.pretrain) == [("sample 0", 0), ("sample 0", 1)]
+    assert plain.dataset is augmented.dataset is real
+    assert plain.transform is None
+    assert augmented.transform is not None
+
+
 @pytest.mark.parametrize("name", ["small_cnn", "probe"])
 def test_one_seed_gives_one_result_whatever_happened_before(name: str) -> None:
     plan = ArmPlan(REAL, transform=traditional())

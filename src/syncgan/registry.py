@@ -338,6 +338,7 @@ ARMS = Registry(
         "Orig+Warp": "syncgan.evaluation.arms:orig_warp",
         "Oversample": "syncgan.evaluation.arms:oversample",
         "Pretrain": "syncgan.evaluation.arms:pretrain",
+        "Pretrain+Trad": "syncgan.evaluation.arms:pretrain_trad",
         "Prop": "syncgan.evaluation.arms:prop",
     },
 )

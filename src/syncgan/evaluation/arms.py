@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ __all__ = [
     "oversample",
     "plan_of",
     "pretrain",
+    "pretrain_trad",
     "prop",
     "traditional",
 ]
@@ -189,6 +190,11 @@ def cutmix(dataset: Any, augmenter: Any = None, seed: int = 0) -> ArmPlan:
 def pretrain(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO, lots: int = 1) -> ArmPlan:
     """Return the real images, after a first stage on synthetic ones alone."""
     return ArmPlan(dataset, pretrain=prop(dataset, augmenter, seed, ratio=ratio, lots=lots))
+
+
+def pretrain_trad(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO, lots: int = 1) -> ArmPlan:
+    """Return what `pretrain` does, both stages under traditional augmentation."""
+    return replace(pretrain(dataset, augmenter, seed, ratio=ratio, lots=lots), transform=traditional())
 
 
 def traditional() -> Any:

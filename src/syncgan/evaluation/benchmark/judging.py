@@ -13,7 +13,7 @@ __all__ = ["analysis_of", "beyond_traditional"]
 
 _BASELINE, _ORACLE = "Orig", "Oracle"
 _TRADITIONAL, _TRADITIONAL_ORACLE = "Orig+Trad", "Oracle+Trad"
-_BEYOND = (_TRADITIONAL, "Orig+Trad+Prop", _TRADITIONAL_ORACLE)
+_BEYOND = (_TRADITIONAL, "Orig+Trad+Prop", "Pretrain+Trad", _TRADITIONAL_ORACLE)
 Split = Mapping[str, Any]
 
 

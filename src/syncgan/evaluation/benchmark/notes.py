@@ -42,10 +42,12 @@ def _sizes(identity: Mapping[str, Any], splits: Sequence[Mapping[str, Any]]) -> 
 
 def _ratio(identity: Mapping[str, Any], splits: Sequence[Mapping[str, Any]]) -> str:
     chosen = [(split["split"], split["ratio"]["chosen"]) for split in splits if "ratio" in split]
+    # A result that is older than the setting had one lot.
+    others = "" if identity["settings"].get("lots", 1) == 1 else "; each pass shows other synthetic images"
     if chosen:
         told = ", ".join(f"{ratio:g} (split {number})" for number, ratio in chosen)
-        return f"Synthetic : real, chosen in each split: {told}."
-    return f"Synthetic : real is {identity['settings']['ratio']:g}."
+        return f"Synthetic : real, chosen in each split: {told}{others}."
+    return f"Synthetic : real is {identity['settings']['ratio']:g}{others}."
 
 
 def _unequal_oracle(splits: Sequence[Mapping[str, Any]]) -> list[str]:

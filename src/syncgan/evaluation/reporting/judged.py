@@ -23,7 +23,7 @@ __all__ = ["audit_section", "benchmark_section", "read_audit"]
 BENCHMARK, AUDIT = "benchmark", "audit"
 
 _PROPOSED = "Orig+Prop"
-_WITH_SAMPLES = frozenset({_PROPOSED, "Orig+Trad+Prop", "Pretrain", "Prop"})
+_WITH_SAMPLES = frozenset({_PROPOSED, "Orig+Trad+Prop", "Pretrain", "Pretrain+Trad", "Prop"})
 _MOST_DIFFERENCES = 6
 _PAIRS = "pairs.png"
 _PICTURES = {
