@@ -14,6 +14,7 @@ from pathlib import Path
 from syncgan.evaluation.benchmark.judging import analysis_of
 from syncgan.evaluation.benchmark.store import BenchmarkStore
 from syncgan.evaluation.benchmark.tables import arm_table
+from syncgan.evaluation.statistics import Analysis
 
 RESULTS = Path(__file__).resolve().parent / "results"
 AGAINST_TRADITIONAL = ("Orig+Trad", "Orig+Trad+Prop", "Oracle+Trad")
@@ -33,6 +34,21 @@ def main() -> None:
             if set(arms) <= set(identity["arms"]):
                 analysis = analysis_of(splits, arms=arms, classifiers=identity["classifiers"])
                 print("\n".join(side_by_side(arm_table(analysis).rows, analysis.classifiers, analysis.baseline)), "\n")
+                print("\n".join(shares_of_the_oracle(analysis)), "\n")
+
+
+def shares_of_the_oracle(analysis: Analysis) -> list[str]:
+    """Return which share of the gain of as many real images synthetic ones bring, a sentence for each classifier."""
+    return [
+        f"- `{one.arm}`, `{one.classifier}`: {share.share:.0%} of the gain of as many real images "
+        f"({_end(share.low)} to {_end(share.high)})"
+        for one in analysis.comparisons
+        if one.arm == f"{one.baseline}+Prop" and (share := one.oracle_share) is not None and share.share is not None
+    ]
+
+
+def _end(share: float | None) -> str:
+    return "no end" if share is None else f"{share:.0%}"
 
 
 def side_by_side(rows: Iterable[Sequence[str]], classifiers: Sequence[str], baseline: str) -> list[str]:
