@@ -447,6 +447,7 @@ def test_the_papers_table_is_one_command(
     outline = expected or Outline(("Orig",), PAPER_OUTLINE.classifiers, 2)
     assert (asked["arms"], asked["classifiers"], asked["repeats"]) == tuple(vars(outline).values())
     assert asked["config"] == SynCGANConfig.preset("paper")
+    assert asked["settings"].lots == 1
     assert asked["settings"].batch_size == 16
 
 

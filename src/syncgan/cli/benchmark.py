@@ -97,7 +97,9 @@ def benchmark(
 
     tree, part = configuration(config, preset, settings), (1, 1) if shard is None else part_of(shard)
     score_named(score)
-    train = _training(training, tune_ratio, download)
+    # The paper's classifiers see the same synthetic images in every pass.
+    as_published = ["lots=1"] if preset == "paper" else []
+    train = _training([*as_published, *(training or [])], tune_ratio, download)
     require_outside(out, data)
     check_output_folder(out, resume=BenchmarkStore(out).may_begin)
     source = load_run_data(
@@ -139,12 +141,12 @@ def _names(given: list[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
 
 
-def _training(assignments: list[str] | None, tune_ratio: int | None, download: bool) -> BenchmarkConfig:
+def _training(assignments: list[str], tune_ratio: int | None, download: bool) -> BenchmarkConfig:
     from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 
     more = [] if tune_ratio is None else [f"tuning_folds={tune_ratio}"]
     more += ["weights=download"] if download else []
-    return BenchmarkConfig().updated([*(assignments or []), *more])
+    return BenchmarkConfig().updated([*assignments, *more])
 
 
 def _lines(summary: BenchmarkSummary, repeats: int) -> list[str]:
