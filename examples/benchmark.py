@@ -21,7 +21,7 @@ from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 @syncgan.ARMS.register("Balanced+Trad")
 def balanced(dataset, augmenter, seed=0):
     """Train on real images and as many synthetic ones as make the classes equal, under flips and rotation."""
-    return ArmPlan(augmenter.wrap(dataset, "balance", seed=seed), transform=traditional())
+    return ArmPlan(augmenter.wrap(dataset, "balance", seed=seed, refresh=1), transform=traditional())
 
 
 def main() -> None:
