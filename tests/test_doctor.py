@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,8 @@ from syncgan.data.images import image_kind
 from syncgan.errors import ConfigError, DataError, RunExistsError
 from syncgan.evaluation.doctor import Examination, examine, probe
 from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions
-from syncgan.evaluation.doctor.rules import about_counts, about_forecast
-from syncgan.evaluation.same_images import find_same, print_files
+from syncgan.evaluation.doctor.rules import about_counts, about_forecast, about_stain
+from syncgan.evaluation.same_images import find_same, print_files, print_of_pixels
 
 SIZE = 48
 TINY = SynCGANConfig.preset("tiny")
@@ -158,6 +159,18 @@ def test_bare_slides_that_tell_the_class_are_worth_a_look(tmp_path):
     found = quickly(tmp_path / "apart")
     assert "the colour of what is bare tells the classes" in texts(found, "worth a look", "stain")
     assert not found.problems
+
+
+def test_bare_slides_that_are_saturated_or_flat_tell_no_class():
+    generator = np.random.default_rng(0)
+    pixels = np.full((12, 40, 40, 3), 255, np.uint8)
+    names = ["a", "b"] * 6
+    assert about_stain([print_of_pixels(image) for image in pixels], names) == []
+    pixels[..., 2] = generator.integers(200, 255, (12, 1, 1))  # blue varies, whatever the class
+    assert about_stain([print_of_pixels(image) for image in pixels], names) == []
+    pixels[1::2, ..., 2] -= 100
+    (found,) = about_stain([print_of_pixels(image) for image in pixels], names)
+    assert re.search(r": (8|9)\d% of its variance", found.text)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def orig(dataset: Any, augmenter: Any = None, seed: int = 0) -> Any:
 
 
 def orig_prop(dataset: Any, augmenter: Any, seed: int = 0, *, ratio: float = _RATIO, lots: int = 1) -> Dataset[Any]:
-    """Return the real images and twice as many synthetic ones, in each pass others."""
+    """Return the real images and twice as many synthetic ones; of several `lots`, another in each pass."""
     return _with_synthetic(range(len(dataset)), dataset, augmenter, seed, ratio, lots)
 
 

@@ -260,13 +260,17 @@ def about_stain(prints: Sequence[ImagePrint], classes: Sequence[str]) -> list[Fi
     """
     from scipy.stats import f_oneway
 
-    names = list(dict.fromkeys(classes))
-    palest = np.stack([found.palest for found in prints if found.palest is not None]).astype(np.float64)
-    of_class = [palest[[own == name for own in classes]] for name in names]
-    between, within = len(names) - 1, len(palest) - len(names)
-    if len(names) < MIN_CLASSES or within < 1 or not np.ptp(palest, axis=0).all():
+    known = [(found.palest, name) for found, name in zip(prints, classes, strict=True) if found.palest is not None]
+    names = list(dict.fromkeys(name for _, name in known))
+    of_class = [np.stack([own for own, name in known if name == wanted]).astype(np.float64) for wanted in names]
+    between, within = len(names) - 1, len(known) - len(names)
+    if len(names) < MIN_CLASSES or within < 1:
         return []
-    variance, chance = f_oneway(*of_class, axis=0)
+    # A colour that is saturated everywhere says nothing.
+    varies = np.ptp(np.concatenate([own - own.mean(axis=0) for own in of_class]), axis=0) > 0
+    if not varies.any():
+        return []
+    variance, chance = f_oneway(*(own[:, varies] for own in of_class), axis=0)
     share = np.max(variance * between / (variance * between + within))
     if share < _TELLING_SHARE or len(chance) * np.min(chance) >= _TELLING_CHANCE:
         return []
