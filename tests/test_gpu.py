@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from syncgan import MaskToImageCGAN, Phantom, SynCGANAugmenter, SynCGANConfig
+from syncgan.networks import upsampling
+from syncgan.networks.image_generators import unet
 from syncgan.training.checkpoint import CheckpointStore
 
 pytestmark = [
@@ -73,7 +75,8 @@ def fit_renderer(*settings: str, **options: Any) -> MaskToImageCGAN:
 def test_every_precision_trains_with_finite_losses_near_those_of_float32(precision: str) -> None:
     expected, model = fit_renderer("training.precision=fp32"), fit_renderer(f"training.precision={precision}")
     assert all(math.isfinite(value) for value in model.history_)
-    assert model.history_ == pytest.approx(expected.history_, rel=0.1)
+    # float16 skips its first steps, until its loss scale fits: its history may lack their lines.
+    assert model.history_[-1] == pytest.approx(expected.history_[-1], rel=0.1)
 
 
 def test_the_loss_scale_is_in_the_checkpoint_and_an_overflow_is_no_failure(tmp_path: Path) -> None:
@@ -96,10 +99,42 @@ def test_compiled_networks_keep_the_names_of_their_weights_and_learn_alike(setti
 def test_items_on_the_host_give_the_same_result_as_items_on_the_device() -> None:
     torch.backends.cudnn.deterministic = True
     try:
-        host, device = (fit_renderer(f"training.data_device={where}").history_ for where in ("host", "device"))
+        host, device = (
+            fit_renderer("training.precision=fp32", f"training.data_device={where}").history_
+            for where in ("host", "device")
+        )
     finally:
         torch.backends.cudnn.deterministic = False
     assert host == pytest.approx(device, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (3, 24, 17, 33), (2, 128, 64, 64)])
+@pytest.mark.parametrize("channels", [3, 64])
+def test_the_kernels_of_the_upsampling_convolution_agree_with_torch(
+    precision: torch.dtype, shape: tuple[int, ...], channels: int
+) -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+    sizes = [shape, (channels, shape[1], 3, 3), (channels,)]
+    inputs = [torch.randn(size, generator=generator, device="cuda", requires_grad=True) for size in sizes]
+    with torch.autocast("cuda", torch.bfloat16, enabled=precision is torch.bfloat16):
+        found = upsampling.enlarge_and_convolve(*inputs)
+    truth = upsampling.plain(*(operand.double() for operand in inputs))
+    given = torch.randn(truth.shape, generator=generator, device="cuda")
+    ours, theirs = (torch.autograd.grad(y, inputs, given.to(y.dtype)) for y in (found, truth))
+    bound = 1e-2 if precision is torch.bfloat16 else 1e-5
+    for value, true in zip((found, *ours), (truth, *theirs), strict=True):
+        assert value.dtype is precision or value.dtype is torch.float32
+        assert (value - true).norm() <= bound * true.norm()
+
+
+def test_a_compiled_renderer_is_one_graph() -> None:
+    config = SynCGANConfig.preset("tiny").image_gan
+    network = unet(config=config, levels=2, image_size=32, classes=0).cuda().eval()
+    maps = torch.rand(2, 2, 32, 32, device="cuda")
+    with torch.inference_mode():
+        expected, found = network(maps), torch.compile(network, fullgraph=True)(maps)
+    assert torch.allclose(found, expected, atol=1e-3)
 
 
 def test_peak_memory_is_that_of_the_device() -> None:

@@ -52,6 +52,34 @@ def test_the_bare_colour_tells_no_class_and_other_levels_follow_it_as_they_do_wi
     assert torch.corrcoef(drawn[:, [0, 3]].T[:, label == 0])[0, 1] > 0.9
 
 
+@pytest.mark.parametrize(("bare_spread", "least", "most"), [(0.3, 0.5, 2.0), (0.003, 0.0, 0.1)])
+def test_stain_and_light_vary_as_far_as_bare_glass_does(bare_spread, least, most):
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.tensor([0.3, 0.3, 0.3, -0.5, -0.5, -0.5]).repeat(60, 1)
+    colours[:, :3] += bare_spread * torch.randn((60, 3), generator=generator)
+    colours[:, 3:] += 0.1 * torch.randn((60, 3), generator=generator)
+    centre, scale = colours.mean(dim=0), colours.std(dim=0)
+    codes, classes = (colours - centre) / scale, torch.zeros(60, dtype=torch.int64)
+    drawn = [StainPrior(centre, scale, codes, classes, variety=v).sample(list(range(800)), None) for v in (0.0, 1.0)]
+    moved = (drawn[1] - drawn[0]) * scale  # in colours
+    assert least * bare_spread <= moved[:, :3].std()
+    assert moved[:, 3:].std() <= most * 0.1
+    assert moved.mean().abs() < 0.05
+
+
+def test_light_is_one_factor_of_all_levels():
+    colours = torch.tensor([[0.2, 0.2, 0.2, -0.6, -0.6, -0.6], [0.6, 0.6, 0.6, -0.6, -0.6, -0.6]])
+    centre, scale = colours.mean(dim=0), torch.tensor([0.2, 0.2, 0.2, 1e-3, 1e-3, 1e-3])
+    codes = (colours - centre) / scale
+    # One image a class: nothing varies within classes but light.
+    prior = StainPrior(centre, scale, codes, torch.tensor([0, 1]), variety=1.0)
+    drawn = prior.sample(list(range(50)), None) * scale + centre + 1
+    share = drawn[:, 3:] / drawn[:, :3]
+    assert torch.minimum((share - 0.4 / 1.2).abs(), (share - 0.4 / 1.6).abs()).max() < 1e-3
+    assert len(drawn[:, 3].unique()) > 25
+    assert (drawn[:, :3] <= 2 + 1e-6).all()
+
+
 def test_a_code_depends_on_its_own_seed_alone(prior):
     together = prior.sample([5, 6, 7], torch.tensor([0, 1, 0]))
     assert torch.equal(together[1:2], prior.sample([6], torch.tensor([1])))

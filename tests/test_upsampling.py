@@ -1,5 +1,10 @@
 """Promises of the up-sampling convolution's forms; the truth is torch's own interpolation and convolution."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -60,3 +65,30 @@ def test_the_commuted_form_keeps_bfloat16_under_autocast():
         found = upsampling.commuted(x, weight, bias)
     assert found.dtype is torch.bfloat16
     assert torch.allclose(found.float(), expected(x, weight, bias), atol=0.15)
+
+
+KERNELS = """
+import torch
+from syncgan.networks import upsampling
+
+assert upsampling._has_kernels()
+for n, height, width, before, after in [(1, 1, 1, 2, 3), (2, 1, 4, 3, 8), (1, 2, 2, 2, 5), (2, 7, 5, 4, 3)]:
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(n, before, height, width), (after, before, 3, 3), (after,)]
+    inputs = [torch.randn(size, generator=generator).requires_grad_() for size in sizes]
+    found, truth = (form(*inputs) for form in (upsampling.commuted_by_kernels, upsampling.plain))
+    assert found.is_contiguous(memory_format=torch.channels_last) and torch.allclose(found, truth, atol=1e-5)
+    given = torch.randn(truth.shape, generator=generator)
+    gradients = [torch.autograd.grad(y, inputs, given, create_graph=True) for y in (found, truth)]
+    for ours, theirs in zip(*gradients):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+    again = [torch.autograd.grad(of_x.square().sum(), inputs[1])[0] for of_x, *_ in gradients]
+    assert torch.allclose(*again, rtol=1e-4, atol=1e-3)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton, which torch brings on Linux")
+def test_the_kernels_for_gpus_are_the_same_function_with_the_same_gradients():
+    interpreted = {**os.environ, "TRITON_INTERPRET": "1"}  # computes on the CPU what a GPU would
+    done = subprocess.run([sys.executable, "-c", KERNELS], env=interpreted, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

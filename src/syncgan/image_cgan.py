@@ -135,7 +135,9 @@ class MaskToImageCGAN(StoredModel):
             else:
                 warn_user(without_selection(self.config.image_gan))
         if self.style_dim_:
-            self.stain_prior_ = StainPrior.fit(pairs.images, pairs.maps, pairs.classes, levels)
+            self.stain_prior_ = StainPrior.fit(
+                pairs.images, pairs.maps, pairs.classes, levels, variety=self.config.image_gan.stain_variety
+            )
             pairs = self._with_codes(pairs)
             held_out = None if held_out is None else self._with_codes(held_out)
         if isinstance(self.generator_, nn.Module):
@@ -249,7 +251,10 @@ class MaskToImageCGAN(StoredModel):
         model._start(manifest["levels"], tuple(manifest["label_values"]))
         model.generator_.load_state_dict(tensors["generator"])
         if "stain_prior" in tensors:
-            model.stain_prior_ = StainPrior(**{name: value.cpu() for name, value in tensors["stain_prior"].items()})
+            model.stain_prior_ = StainPrior(
+                **{name: value.cpu() for name, value in tensors["stain_prior"].items()},
+                variety=model.config.image_gan.stain_variety,
+            )
         model.history_, model.stop_reason_ = manifest["history"], manifest["stop_reason"]
         model.best_step_ = manifest["best_step"]
         if isinstance(model.generator_, nn.Module):

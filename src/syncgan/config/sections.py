@@ -268,6 +268,13 @@ class ImageGANConfig(GANConfig):
     stain_code: bool = Field(
         True, description="Condition on the mean colours of the levels, sampled per class when rendering."
     )
+    stain_variety: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="How far stain and light of samples are varied beyond the training images, in deviations of these, as "
+        "far as bare glass varies too; 0: not at all.",
+    )
     from_colours: bool = Field(
         True,
         description="Render as changes to the map painted in the colours of the stain code; no effect without one.",

@@ -6,7 +6,8 @@ code is drawn from the class's own distribution, so that the stain varies as it 
 
 Where the images of a class come from few slides, that distribution is theirs: a classifier learns the slides. What is
 bare, the lowest level, shows stain and light but nothing of the class. So each code gets the bare colour of any image,
-and with it what follows from that in the other levels.
+and with it what follows from that in the other levels. And slides to come differ from those that are there: stain and
+light are varied beyond them, as far as bare colours differ in the set; one of a single slide is hardly varied.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = ["StainPrior", "stain_codes"]
 
 _SPREAD = 0.25
 _RIDGE = 0.1  # in variances of a standardised colour
+_DARKEST = 0.5  # of 0 to 2: what glass is at least, so that no factor of light grows without bound
 
 
 def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
@@ -36,6 +38,12 @@ def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
     (N, 3 * L) float32 in [-1, 1]; NaN where a level does not occur in the image.
     """
     return torch.cat([_code(image[None], mask[None], levels) for image, mask in zip(images, maps, strict=True)])
+
+
+def _draws(seed: int, colours: int) -> Tensor:
+    """Return five uniform random numbers, and a normal one for each of so many colours and for red, green and blue."""
+    generator = rng.torch_generator(seed, "stain")
+    return torch.cat([torch.rand(5, generator=generator), torch.randn(colours + 3, generator=generator)])
 
 
 def _code(image: Tensor, mask: Tensor, levels: int) -> Tensor:
@@ -55,27 +63,36 @@ class StainPrior:
         similar stain, or the mean, zero, where no image has it.
     classes : (N,) class index of each code.
     present : (N, 3L) bool, whether the image itself has the level; None: each has all.
+    variety : how far stain and light of a drawn code are varied, in standard deviations; 0 for not at all.
     """
 
     def __init__(
-        self, centre: Tensor, scale: Tensor, codes: Tensor, classes: Tensor, present: Tensor | None = None
+        self,
+        centre: Tensor,
+        scale: Tensor,
+        codes: Tensor,
+        classes: Tensor,
+        present: Tensor | None = None,
+        *,
+        variety: float = 0.0,
     ) -> None:
         self.centre = centre
         self.scale = scale
         self.codes = codes
         self.classes = classes
         self.present = torch.ones_like(codes, dtype=torch.bool) if present is None else present.bool()
+        self.variety = variety
         self._known: dict[tuple[torch.device, bool], tuple[Tensor, Tensor, Tensor]] = {}
-        self._held: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+        self._held: dict[torch.device, tuple[Tensor, ...]] = {}
 
     @classmethod
-    def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int) -> StainPrior:
+    def fit(cls, images: Tensor, maps: Tensor, classes: Tensor, levels: int, *, variety: float = 0.0) -> StainPrior:
         """Measure the codes of the training images."""
         codes = stain_codes(images, maps, levels)
         centre = codes.nanmean(dim=0).nan_to_num()
         scale = (codes - centre).square().nanmean(dim=0).sqrt().nan_to_num().clamp_min(1e-3)
         known = (codes - centre) / scale
-        prior = cls(centre, scale, known.nan_to_num(nan=0.0), classes.clone(), ~known.isnan())
+        prior = cls(centre, scale, known.nan_to_num(nan=0.0), classes.clone(), ~known.isnan(), variety=variety)
         prior.codes = prior._completed(known)
         return prior
 
@@ -87,7 +104,9 @@ class StainPrior:
         """Draw one code per item: a training code of its class, moved along the difference of two others of the class.
 
         Moving by differences of members keeps colours that occur together together (a smoothed bootstrap). Then the
-        colour of its lowest level is exchanged for that of an image of any class, and the other levels follow.
+        colour of its lowest level is exchanged for that of an image of any class, and the other levels follow. Last
+        come a normal deviation with the covariance that codes have within classes (stain), and a factor of each of red,
+        green and blue, the same in all levels (light).
 
         Parameters
         ----------
@@ -97,8 +116,13 @@ class StainPrior:
         Returns
         -------
         (N, 3L) float32 standardised codes, where `classes` is; no value is read back to the host.
+
+        References
+        ----------
+        Tellez et al., "Quantifying the effects of data augmentation and stain color normalization in convolutional
+        neural networks for computational pathology", Medical Image Analysis 58:101544, 2019.
         """
-        draws = torch.stack([torch.rand(5, generator=rng.torch_generator(seed, "stain")) for seed in item_seeds])
+        draws = torch.stack([_draws(seed, len(self.centre)) for seed in item_seeds])
         codes, first, count = self._sorted(draws.device if classes is None else classes.device, classes is not None)
         draws = rng.moved(draws, codes.device)
         own = torch.zeros(len(draws), dtype=torch.int64, device=codes.device) if classes is None else classes
@@ -106,8 +130,16 @@ class StainPrior:
         base, one, other = codes[first[own, None] + chosen].unbind(dim=1)
         drawn = base + _SPREAD * draws[:, 3:4] * (one - other)
         bare = codes[(draws[:, 4] * len(codes)).long().clamp_max(len(codes) - 1), :3]
-        *_, following = self._moved(drawn.device)
-        return drawn + (bare - drawn[:, :3]) @ following
+        centre, scale, following, deviations = self._moved(drawn.device)
+        drawn = drawn + (bare - drawn[:, :3]) @ following
+        if not self.variety:
+            return drawn
+        stain, light = draws[:, 5:-3] @ deviations, draws[:, -3:] * scale[:3]
+        colours = ((drawn + self.variety * stain) * scale + centre).reshape(len(drawn), -1, 3)
+        before = (colours[:, :1] + 1).clamp_min(_DARKEST)
+        after = (colours[:, :1] + self.variety * light[:, None] + 1).clamp(_DARKEST, 2)
+        colours = (colours + 1).clamp_min(0) * (after / before) - 1
+        return (colours.flatten(1) - centre) / scale
 
     def paint(self, codes: Tensor, onehot: Tensor) -> Tensor:
         """Return maps in the colours of their codes.
@@ -121,7 +153,7 @@ class StainPrior:
         -------
         (N, 3, S, S) float in [-1, 1].
         """
-        centre, scale, _ = self._moved(codes.device)
+        centre, scale, *_ = self._moved(codes.device)
         colours = (codes * scale + centre).reshape(len(codes), -1, 3)
         return torch.einsum("nlhw,nlc->nchw", onehot, colours).clamp(-1, 1)
 
@@ -130,22 +162,40 @@ class StainPrior:
         tensors = {"centre": self.centre, "scale": self.scale, "codes": self.codes, "classes": self.classes}
         return {**tensors, "present": self.present.to(torch.uint8)}
 
-    def _moved(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Return `centre`, `scale` and what `_following` says on the device, moved there once."""
+    def _moved(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Return `centre`, `scale`, and what `_following` and `_deviations` say on the device, moved there once."""
         if device not in self._held:
-            self._held[device] = self.centre.to(device), self.scale.to(device), self._following().to(device)
+            tensors = self.centre, self.scale, self._following(), self._deviations()
+            self._held[device] = tuple(tensor.to(device) for tensor in tensors)
         return self._held[device]
 
-    def _following(self) -> Tensor:
-        """Return (3, 3L): how far every colour moves with those of the lowest level among images of one class."""
+    def _within(self) -> Tensor:
+        """Return the codes (N, 3L) as deviations from the mean of their class."""
         within = self.codes.clone()
         for label in set(self.classes.tolist()):
             within[self.classes == label] -= within[self.classes == label].mean(dim=0)
+        return within
+
+    def _following(self) -> Tensor:
+        """Return (3, 3L): how far every colour moves with those of the lowest level among images of one class."""
+        within = self._within()
         bare = within[:, :3]
         ridge = _RIDGE * len(within) * torch.eye(bare.shape[1])
         following: Tensor = torch.linalg.solve(bare.T @ bare + ridge, bare.T @ within)
         following[:, :3] = torch.eye(bare.shape[1])
         return following
+
+    def _deviations(self) -> Tensor:
+        """Return (3L, 3L): what makes normal random numbers into deviations as they are within classes.
+
+        That is of cells as much as of slides. The share of slides is at most what bare colours vary against all.
+        """
+        within = self._within()
+        freedom = max(1, len(within) - len(set(self.classes.tolist())))
+        values, vectors = torch.linalg.eigh(within.T @ within / freedom)
+        share = (self.scale[:3].mean() / self.scale.mean()).clamp_max(1)
+        deviations: Tensor = share * values.clamp_min(0).sqrt()[:, None] * vectors.T
+        return deviations
 
     def _sorted(self, device: torch.device, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the codes sorted by class, and where each class begins and how many it has, on the device."""

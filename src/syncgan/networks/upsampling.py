@@ -9,6 +9,8 @@ convolution pads with zeros; a frame of one or two pixels around the laid-out ta
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from itertools import product
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["commuted", "commuted_for_compilers", "enlarge_and_convolve", "plain"]
+__all__ = ["commuted", "commuted_by_kernels", "commuted_for_compilers", "enlarge_and_convolve", "plain"]
 
 _BLUR = (0.25, 0.75, 0.75, 0.25)
 
@@ -24,13 +26,17 @@ _BLUR = (0.25, 0.75, 0.75, 0.25)
 # between 3 and 1024 and sides between 1 and 128: forward and backward break even between 1 and 2.4 million.
 _WORTH_COMMUTING = 2_000_000
 
+_ALIGNED = 8  # numbers of 16 bits in 16 bytes, by which matrix products on a GPU want their rows to begin
+
 
 def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return what `plain` returns, up to rounding, by the form that is fastest for these sizes on this device.
 
-    Compiled code takes the commuted form, whose stencils it fuses. Uncompiled code on a GPU takes the plain one, which
-    launches two kernels.
+    A GPU takes the commuted form with kernels of its own for the stencils, where there is Triton. Other compiled code
+    takes a form whose stencils a compiler fuses, other uncompiled code off the CPU the plain one.
     """
+    if x.device.type == "cuda" and x.dtype is not torch.float64 and _has_kernels():
+        return commuted_by_kernels(x, weight, bias)
     if torch.compiler.is_compiling():
         return commuted_for_compilers(x, weight, bias)
     products = x.shape[0] * x.shape[2] * x.shape[3] * weight.shape[0] * weight.shape[1]
@@ -54,6 +60,27 @@ def commuted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     laid_out = _LayOut.apply(taps).permute(0, 3, 1, 2)
     y: Tensor = _Blur.apply(laid_out, None if bias is None else bias.to(laid_out.dtype))
     return y
+
+
+def commuted_by_kernels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return what `commuted` returns, on a CUDA device: a matrix product and one kernel of `spreading`."""
+    channels = len(weight)
+    more = -9 * channels % _ALIGNED
+    rows = F.pad(_tap_rows(weight), (0, 0, 0, more))
+    # The middle tap is never cut off and its weights add to one, so that is where a bias goes.
+    shift = None if bias is None else F.pad(bias, (4 * channels, 4 * channels + more))
+    y: Tensor = torch.ops.syncgan.spread(F.linear(x.permute(0, 2, 3, 1), rows, shift), channels)
+    return y
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.cache
+def _has_kernels() -> bool:
+    """Load the kernels, which need Triton; torch brings it along where it can use it. Tell whether they are there."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    importlib.import_module("syncgan.networks.spreading")
+    return True
 
 
 def commuted_for_compilers(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 The image is divided at random; each part takes the nuclei and the stained objects that have their centres there from
 another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle, with
 what of its cell lies around it. In images of single cells, the cell comes from one mask and what is around from others.
+In images that are about what lies in their middle, that comes from one mask too: it is what has the label.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _OVERLAP = 0.1  # share of an object that may lie on objects of other masks
 _JOINED = 0.03  # in sides of the image: half of the gap within which lobes are of one nucleus
 _BODY = 1.0  # in radii of a nucleus: how far what surrounds it goes with it
 _IN_THE_MIDDLE = 0.5 * _EVERYWHERE  # less spread are nuclei of single cells, one in the middle of each image
+_CORE, _FILLED, _RICHER = 0.06, 0.6, 2.0  # radius in sides; share that is nucleus there; and times that of the image
+_MIDDLE = 0.25  # radius in sides of what is taken from one mask where images are about their middle
 _TRIES = 4
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
@@ -53,7 +56,8 @@ class MosaicMasks(StoredMasks):
 
     Where the nuclei of the set lie in the middle, parts would give an image no cell or two. There the nuclei come from
     one mask, the parts from others, and nothing is warped: maps of many levels lose by it what is one pixel wide, and
-    classifiers feel that.
+    classifiers feel that. Where nuclei lie everywhere but every image was cut out around one, the first part is the
+    middle: the nucleus that the label is of keeps its cell.
 
     Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
     stores and saves the real masks: a model with this generator gives away the masks (not the pixels) of its
@@ -71,7 +75,7 @@ class MosaicMasks(StoredMasks):
         wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE))
         alone = self._shows_single_cells
         sources = (order[1 : wanted + 1] if alone else order[:wanted]) or order
-        parts = _parts(self._masks.shape[-1], len(sources), generator)
+        parts = _parts(self._masks.shape[-1], len(sources), generator, middle=not alone and self._is_about_the_middle)
         symmetries = generator.integers(8, size=len(sources)).tolist()
         drawn = self._surroundings(sources, symmetries, parts)
         if alone:
@@ -86,6 +90,13 @@ class MosaicMasks(StoredMasks):
     def _shows_single_cells(self) -> bool:
         """Whether images are of single cells; the same for all classes, so that it tells none."""
         return bool(place_spread(self._masks, self._levels) < _IN_THE_MIDDLE)
+
+    @functools.cached_property
+    def _is_about_the_middle(self) -> bool:
+        """Whether images were cut out around a nucleus; the same for all classes."""
+        nuclear = self._masks >= self._levels - 1
+        core = float(nuclear[:, _from_middle(nuclear.shape[-1]) <= _CORE * nuclear.shape[-1]].mean())
+        return core >= max(_FILLED, _RICHER * float(nuclear.mean()))
 
     def _surroundings(self, sources: list[int], symmetries: list[int], parts: NDArray[np.int64]) -> Map:
         """Return a patchwork of masks without their nuclei."""
@@ -134,16 +145,28 @@ class MosaicMasks(StoredMasks):
         return place(drawn, nucleus, whole=True) if fits(drawn, nucleus, self._levels) else drawn
 
 
-def _parts(side: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Divide the image: each pixel belongs to the nearest of some random points, by distances that wander a little."""
+def _parts(side: int, count: int, generator: np.random.Generator, *, middle: bool) -> NDArray[np.int64]:
+    """Divide the image: each pixel belongs to the nearest of some random points, by distances that wander a little.
+
+    With `middle`, all within a radius around it, which wanders as well, is part 0.
+    """
     points = generator.uniform(0, side, (count, 2))
     rows, columns = np.mgrid[:side, :side]
-    distances = []
-    for row, column in points:
-        nodes = generator.normal(0, _ROUGHNESS * side, (_ROUGHNESS_CELLS, _ROUGHNESS_CELLS))
-        rough = cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
-        distances.append(np.hypot(rows - row, columns - column) + rough)
+    distances = [np.hypot(rows - row, columns - column) + _rough(side, generator) for row, column in points]
+    if middle:
+        distances[0] = np.where(_from_middle(side) + _rough(side, generator) < _MIDDLE * side, -np.inf, np.inf)
     return np.asarray(np.argmin(distances, axis=0))
+
+
+def _rough(side: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    nodes = generator.normal(0, _ROUGHNESS * side, (_ROUGHNESS_CELLS, _ROUGHNESS_CELLS))
+    return np.asarray(cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC))
+
+
+def _from_middle(side: int) -> NDArray[np.float64]:
+    """Return each pixel's distance (side, side) from the middle of the image in pixels."""
+    rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
+    return np.asarray(np.hypot(rows, columns))
 
 
 def _taken(objects: NDArray[np.int32], part: NDArray[np.bool_], occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -53,7 +53,7 @@ class StoredMasks(ABC):
         self._bare.clear()
         self._objects.clear()
         self._spreads.clear()
-        for derived in ("_empty", "_shows_single_cells"):
+        for derived in ("_empty", "_is_about_the_middle", "_shows_single_cells"):
             vars(self).pop(derived, None)
 
     def sample(self, n: int, label: int | None = None, seed: int = 0) -> NDArray[np.uint8]:
