@@ -71,7 +71,7 @@ KERNELS = """
 import torch
 from syncgan.networks import upsampling
 
-assert upsampling._has_kernels()
+assert upsampling.load_kernels()
 for n, height, width, before, after in [(1, 1, 1, 2, 3), (2, 1, 4, 3, 8), (1, 2, 2, 2, 5), (2, 7, 5, 4, 3)]:
     generator = torch.Generator().manual_seed(0)
     sizes = [(n, before, height, width), (after, before, 3, 3), (after,)]
@@ -82,6 +82,10 @@ for n, height, width, before, after in [(1, 1, 1, 2, 3), (2, 1, 4, 3, 8), (1, 2,
     gradients = [torch.autograd.grad(y, inputs, given, create_graph=True) for y in (found, truth)]
     for ours, theirs in zip(*gradients):
         assert torch.allclose(ours, theirs, atol=1e-4)
+    if n == 2:
+        compiled = torch.compile(upsampling.commuted_by_kernels, backend="aot_eager", fullgraph=True)(*inputs)
+        ours, theirs = (torch.autograd.grad(y, inputs, given) for y in (compiled, upsampling.plain(*inputs)))
+        assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(ours, theirs))
     again = [torch.autograd.grad(of_x.square().sum(), inputs[1])[0] for of_x, *_ in gradients]
     assert torch.allclose(*again, rtol=1e-4, atol=1e-3)
 """

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from syncgan.networks.upsampling import enlarge_and_convolve
+from syncgan.networks.upsampling import enlarge_and_convolve, load_kernels
 
 __all__ = ["BatchNorm", "ConditionalNorm", "InstanceNorm", "NoiseInjection", "UpsampleConv", "init_weights"]
 
@@ -31,6 +31,8 @@ class UpsampleConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+        if torch.cuda.is_available():
+            load_kernels()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, 2H, 2W)."""

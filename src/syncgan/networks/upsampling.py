@@ -9,7 +9,6 @@ convolution pads with zeros; a frame of one or two pixels around the laid-out ta
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from itertools import product
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["commuted", "commuted_by_kernels", "commuted_for_compilers", "enlarge_and_convolve", "plain"]
+__all__ = ["commuted", "commuted_by_kernels", "commuted_for_compilers", "enlarge_and_convolve", "load_kernels", "plain"]
 
 _BLUR = (0.25, 0.75, 0.75, 0.25)
 
@@ -35,7 +34,7 @@ def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     A GPU takes the commuted form with kernels of its own for the stencils, where there is Triton. Other compiled code
     takes a form whose stencils a compiler fuses, other uncompiled code off the CPU the plain one.
     """
-    if x.device.type == "cuda" and x.dtype is not torch.float64 and _has_kernels():
+    if x.device.type == "cuda" and x.dtype is not torch.float64 and _kernels.loaded:
         return commuted_by_kernels(x, weight, bias)
     if torch.compiler.is_compiling():
         return commuted_for_compilers(x, weight, bias)
@@ -73,14 +72,24 @@ def commuted_by_kernels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
     return y
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@functools.cache
-def _has_kernels() -> bool:
-    """Load the kernels, which need Triton; torch brings it along where it can use it. Tell whether they are there."""
-    if importlib.util.find_spec("triton") is None:
-        return False
-    importlib.import_module("syncgan.networks.spreading")
-    return True
+class _Kernels:
+    looked_for = loaded = False
+
+
+_kernels = _Kernels()
+
+
+def load_kernels() -> bool:
+    """Load the kernels, which need Triton; torch brings it along where it can use it. Tell whether they are there.
+
+    Compiled code can call them but not load them, so whoever makes a layer for a GPU loads them.
+    """
+    if not _kernels.looked_for:
+        _kernels.looked_for = True
+        if importlib.util.find_spec("triton") is not None:
+            importlib.import_module("syncgan.networks.spreading")
+            _kernels.loaded = True
+    return _kernels.loaded
 
 
 def commuted_for_compilers(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
