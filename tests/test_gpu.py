@@ -118,7 +118,7 @@ def test_the_kernels_of_the_upsampling_convolution_agree_with_torch(
     sizes = [shape, (channels, shape[1], 3, 3), (channels,)]
     inputs = [torch.randn(size, generator=generator, device="cuda", requires_grad=True) for size in sizes]
     with torch.autocast("cuda", torch.bfloat16, enabled=precision is torch.bfloat16):
-        assert upsampling.load_kernels()
+        assert upsampling.load_kernels(inputs[0].device)
         found = upsampling.enlarge_and_convolve(*inputs)
     truth = upsampling.plain(*(operand.double() for operand in inputs))
     given = torch.randn(truth.shape, generator=generator, device="cuda")

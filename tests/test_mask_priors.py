@@ -274,3 +274,26 @@ def test_what_belongs_to_another_object_does_not_go_with_a_nucleus():
     left = cell.left + np.nonzero(cell.reach)[1]
     assert left.max() <= 30
     assert cell.reach.sum() > 0.9 * within((24, 20, 9)).sum()
+
+
+def crops(around_the_middle):
+    """Return 12 maps of nuclei all over, with cytoplasm of two widths, that are centred on a nucleus or anywhere."""
+    generator = np.random.default_rng(0)
+    maps = np.zeros((12, 48, 48), np.uint8)
+    rows, columns = np.mgrid[:48, :48]
+    for index, levels_map in enumerate(maps):
+        places = [(23.5, 23.5)] if around_the_middle else []
+        for row, column in [*places, *generator.uniform(0, 47, (4, 2))]:
+            distance = np.hypot(rows - row, columns - column)
+            levels_map[(distance < (6 if index % 2 else 10)) & (levels_map == 0)] = 1
+            levels_map[distance < 4] = 2
+    return maps
+
+
+@pytest.mark.parametrize("around_the_middle", [True, False])
+def test_a_mosaic_of_crops_around_a_nucleus_keeps_one_in_the_middle_with_its_cell(around_the_middle):
+    prior = fitted("mosaic", crops(around_the_middle), 3)
+    assert prior._is_about_the_middle is around_the_middle
+    drawn = prior.sample(40, seed=1)
+    middle = (drawn[:, 20:28, 20:28] == 2).any(axis=(1, 2)).mean()
+    assert bool(middle >= 0.9) is around_the_middle

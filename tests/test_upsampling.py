@@ -71,7 +71,7 @@ KERNELS = """
 import torch
 from syncgan.networks import upsampling
 
-assert upsampling.load_kernels()
+assert upsampling.load_kernels(torch.device("cpu"))
 for n, height, width, before, after in [(1, 1, 1, 2, 3), (2, 1, 4, 3, 8), (1, 2, 2, 2, 5), (2, 7, 5, 4, 3)]:
     generator = torch.Generator().manual_seed(0)
     sizes = [(n, before, height, width), (after, before, 3, 3), (after,)]
@@ -96,3 +96,11 @@ def test_the_kernels_for_gpus_are_the_same_function_with_the_same_gradients():
     interpreted = {**os.environ, "TRITON_INTERPRET": "1"}  # computes on the CPU what a GPU would
     done = subprocess.run([sys.executable, "-c", KERNELS], env=interpreted, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton, which torch brings on Linux")
+def test_where_the_kernels_cannot_be_used_a_warning_says_so_once(monkeypatch):
+    monkeypatch.setattr(upsampling, "_kernels", upsampling._Kernels())
+    with pytest.warns(UserWarning, match="cannot be used .*slower"):
+        assert not upsampling.load_kernels(torch.device("cpu"))  # Triton has no compiler for it
+    assert not upsampling.load_kernels(torch.device("cpu"))

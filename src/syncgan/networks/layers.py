@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -31,12 +32,16 @@ class UpsampleConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
-        if torch.cuda.is_available():
-            load_kernels()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, out_channels, 2H, 2W)."""
         return enlarge_and_convolve(x, self.convolution.weight, self.convolution.bias)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UpsampleConv:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.convolution.weight.device.type == "cuda":
+            load_kernels(self.convolution.weight.device)
+        return self
 
 
 class InstanceNorm(nn.Module):

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from syncgan.errors import warn_user
+
 __all__ = ["commuted", "commuted_by_kernels", "commuted_for_compilers", "enlarge_and_convolve", "load_kernels", "plain"]
 
 _BLUR = (0.25, 0.75, 0.75, 0.25)
@@ -34,9 +36,11 @@ def enlarge_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     A GPU takes the commuted form with kernels of its own for the stencils, where there is Triton. Other compiled code
     takes a form whose stencils a compiler fuses, other uncompiled code off the CPU the plain one.
     """
-    if x.device.type == "cuda" and x.dtype is not torch.float64 and _kernels.loaded:
+    compiling = torch.compiler.is_compiling()
+    on_gpu = x.device.type == "cuda" and x.dtype is not torch.float64
+    if on_gpu and (_kernels.usable if compiling else load_kernels(x.device)):
         return commuted_by_kernels(x, weight, bias)
-    if torch.compiler.is_compiling():
+    if compiling:
         return commuted_for_compilers(x, weight, bias)
     products = x.shape[0] * x.shape[2] * x.shape[3] * weight.shape[0] * weight.shape[1]
     if x.device.type == "cpu" and products >= _WORTH_COMMUTING:
@@ -73,23 +77,32 @@ def commuted_by_kernels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
 
 
 class _Kernels:
-    looked_for = loaded = False
+    tried = usable = False
 
 
 _kernels = _Kernels()
 
 
-def load_kernels() -> bool:
-    """Load the kernels, which need Triton; torch brings it along where it can use it. Tell whether they are there.
+def load_kernels(device: torch.device) -> bool:
+    """Try the kernels on a device, once; tell whether they can be used there, with a warning where they fail.
 
-    Compiled code can call them but not load them, so whoever makes a layer for a GPU loads them.
+    They need Triton, which torch brings along on Linux, and Triton a C compiler. Compiled code can call them but not
+    load them, so layers that are moved to a GPU do.
     """
-    if not _kernels.looked_for:
-        _kernels.looked_for = True
+    if not _kernels.tried:
+        _kernels.tried = True
         if importlib.util.find_spec("triton") is not None:
-            importlib.import_module("syncgan.networks.spreading")
-            _kernels.loaded = True
-    return _kernels.loaded
+            try:
+                spreading = importlib.import_module("syncgan.networks.spreading")
+                spreading.spread(torch.zeros((1, 1, 1, 9), device=device), 1)
+                _kernels.usable = True
+            except Exception as error:  # whatever a compiler or a driver says
+                reason = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+                warn_user(
+                    f"the GPU kernels of the up-sampling convolution cannot be used ({reason}); training and "
+                    "rendering are slower. Triton needs a C compiler, such as gcc"
+                )
+    return _kernels.usable
 
 
 def commuted_for_compilers(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
