@@ -39,6 +39,7 @@ class UpsampleConv(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UpsampleConv:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # What moves a layer to a GPU passes here, before any compiled code calls it.
         if self.convolution.weight.device.type == "cuda":
             load_kernels(self.convolution.weight.device)
         return self
