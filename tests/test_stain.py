@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from skimage.color import rgb_from_hed
 
 from syncgan.data.stain import StainPrior, stain_codes
 
@@ -52,32 +53,38 @@ def test_the_bare_colour_tells_no_class_and_other_levels_follow_it_as_they_do_wi
     assert torch.corrcoef(drawn[:, [0, 3]].T[:, label == 0])[0, 1] > 0.9
 
 
-@pytest.mark.parametrize(("bare_spread", "least", "most"), [(0.3, 0.5, 2.0), (0.003, 0.0, 0.1)])
-def test_stain_and_light_vary_as_far_as_bare_glass_does(bare_spread, least, most):
-    generator = torch.Generator().manual_seed(0)
-    colours = torch.tensor([0.3, 0.3, 0.3, -0.5, -0.5, -0.5]).repeat(60, 1)
-    colours[:, :3] += bare_spread * torch.randn((60, 3), generator=generator)
-    colours[:, 3:] += 0.1 * torch.randn((60, 3), generator=generator)
-    centre, scale = colours.mean(dim=0), colours.std(dim=0)
-    codes, classes = (colours - centre) / scale, torch.zeros(60, dtype=torch.int64)
-    drawn = [StainPrior(centre, scale, codes, classes, variety=v).sample(list(range(800)), None) for v in (0.0, 1.0)]
-    moved = (drawn[1] - drawn[0]) * scale  # in colours
-    assert least * bare_spread <= moved[:, :3].std()
-    assert moved[:, 3:].std() <= most * 0.1
-    assert moved.mean().abs() < 0.05
+def _drawn(glass, variety):
+    """Return colours drawn from images with these colours of glass, whose second level is haematoxylin, one amount."""
+    glass = torch.as_tensor(glass, dtype=torch.float32)
+    dyed = glass * torch.exp(-torch.from_numpy(rgb_from_hed[0]).float())
+    colours = 2 * torch.cat([glass, dyed], dim=1) - 1
+    centre, scale = colours.mean(dim=0), colours.std(dim=0).clamp_min(1e-3)
+    prior = StainPrior(
+        centre, scale, (colours - centre) / scale, torch.zeros(len(glass), dtype=torch.int64), variety=variety
+    )
+    return (prior.sample(list(range(300)), None) * scale + centre + 1).reshape(-1, 2, 3) / 2
 
 
-def test_light_is_one_factor_of_all_levels():
-    colours = torch.tensor([[0.2, 0.2, 0.2, -0.6, -0.6, -0.6], [0.6, 0.6, 0.6, -0.6, -0.6, -0.6]])
-    centre, scale = colours.mean(dim=0), torch.tensor([0.2, 0.2, 0.2, 1e-3, 1e-3, 1e-3])
-    codes = (colours - centre) / scale
-    # One image a class: nothing varies within classes but light.
-    prior = StainPrior(centre, scale, codes, torch.tensor([0, 1]), variety=1.0)
-    drawn = prior.sample(list(range(50)), None) * scale + centre + 1
-    share = drawn[:, 3:] / drawn[:, :3]
-    assert torch.minimum((share - 0.4 / 1.2).abs(), (share - 0.4 / 1.6).abs()).max() < 1e-3
-    assert len(drawn[:, 3].unique()) > 25
-    assert (drawn[:, :3] <= 2 + 1e-6).all()
+@pytest.mark.parametrize("spread", [0.15, 0.02])
+def test_amounts_of_dye_vary_as_far_as_bare_glass_does(spread):
+    glass = 0.7 * torch.exp(spread * torch.linspace(-1.5, 1.5, 60))[:, None].repeat(1, 3)
+    usual, varied = (_drawn(glass, variety) for variety in (0.0, 1.0))
+    assert torch.allclose(varied[:, 0], usual[:, 0], atol=1e-5)  # glass has no dye
+    amounts = torch.log(varied[:, 0] / varied[:, 1]) / torch.log(usual[:, 0] / usual[:, 1])
+    assert amounts.log().std(dim=0).mean() == pytest.approx(spread * 0.87, rel=0.2)
+    assert (amounts - amounts.mean(dim=1, keepdim=True)).abs().max() < 0.05  # more or less of this dye, no other colour
+
+
+def test_images_of_one_slide_keep_their_stain():
+    glass = torch.full((20, 3), 0.9)
+    assert torch.allclose(_drawn(glass, 1.0), _drawn(glass, 0.0), atol=1e-4)
+
+
+def test_variety_ends_at_a_fifth():
+    glass = torch.linspace(0.35, 0.95, 40)[:, None].repeat(1, 3)
+    usual, varied = (_drawn(glass, variety) for variety in (0.0, 1.0))
+    amounts = torch.log(varied[:, 0] / varied[:, 1]) / torch.log(usual[:, 0] / usual[:, 1])
+    assert amounts.log().std(dim=0).mean() == pytest.approx(0.2, rel=0.2)
 
 
 def test_a_code_depends_on_its_own_seed_alone(prior):

@@ -6,11 +6,13 @@ code is drawn from the class's own distribution, so that the stain varies as it 
 
 Where the images of a class come from few slides, that distribution is theirs: a classifier learns the slides. What is
 bare, the lowest level, shows stain and light but nothing of the class. So each code gets the bare colour of any image,
-and with it what follows from that in the other levels. And slides to come differ from those that are there: stain and
-light are varied beyond them, as far as bare colours differ in the set; one of a single slide is hardly varied.
+and with it what follows from that in the other levels. And slides to come differ from those that are there: the
+amounts of dye are varied beyond them, as far as bare colours differ in the set; one of a single slide is hardly varied.
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor
@@ -22,7 +24,8 @@ __all__ = ["StainPrior", "stain_codes"]
 
 _SPREAD = 0.25
 _RIDGE = 0.1  # in variances of a standardised colour
-_DARKEST = 0.5  # of 0 to 2: what glass is at least, so that no factor of light grows without bound
+_DARKEST = 0.01  # share of light that is let through at least, so that optical densities are finite
+_MOST_VARIETY = 0.2  # standard deviation of the logarithm of an amount of dye; Tellez et al. take up to a fifth
 
 
 def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
@@ -40,10 +43,10 @@ def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
     return torch.cat([_code(image[None], mask[None], levels) for image, mask in zip(images, maps, strict=True)])
 
 
-def _draws(seed: int, colours: int) -> Tensor:
-    """Return five uniform random numbers, and a normal one for each of so many colours and for red, green and blue."""
+def _draws(seed: int) -> Tensor:
+    """Return five uniform random numbers, and a normal one for each dye."""
     generator = rng.torch_generator(seed, "stain")
-    return torch.cat([torch.rand(5, generator=generator), torch.randn(colours + 3, generator=generator)])
+    return torch.cat([torch.rand(5, generator=generator), torch.randn(3, generator=generator)])
 
 
 def _code(image: Tensor, mask: Tensor, levels: int) -> Tensor:
@@ -51,6 +54,28 @@ def _code(image: Tensor, mask: Tensor, levels: int) -> Tensor:
     colour = to_model(image).flatten(2)
     sums = torch.einsum("nlp,ncp->nlc", share, colour)
     return (sums / share.sum(dim=2, keepdim=True)).flatten(1)
+
+
+@functools.cache
+def _dyes(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return matrices from densities of red, green and blue to amounts of haematoxylin, eosin and DAB, and back."""
+    from skimage.color import hed_from_rgb, rgb_from_hed  # takes half a second, which samples alone need
+
+    apart = torch.tensor(hed_from_rgb, dtype=torch.float32, device=device)
+    return apart, torch.tensor(rgb_from_hed, dtype=torch.float32, device=device)
+
+
+def _with_other_amounts(colours: Tensor, factors: Tensor) -> Tensor:
+    """Return colours (N, L, 3) in [-1, 1] with the amounts of three dyes multiplied by factors (N, 3).
+
+    Amounts are of what is more than on the first level (Ruifrok and Johnston, *Analytical and Quantitative Cytology and
+    Histology* 23:291, 2001).
+    """
+    apart, together = _dyes(colours.device)
+    light = ((colours + 1) / 2).clamp_min(_DARKEST)
+    densities = torch.log(light[:, :1] / light)
+    densities = (densities @ apart * factors[:, None]) @ together
+    return 2 * (light[:, :1] * torch.exp(-densities)).clamp_max(1) - 1
 
 
 class StainPrior:
@@ -63,7 +88,7 @@ class StainPrior:
         similar stain, or the mean, zero, where no image has it.
     classes : (N,) class index of each code.
     present : (N, 3L) bool, whether the image itself has the level; None: each has all.
-    variety : how far stain and light of a drawn code are varied, in standard deviations; 0 for not at all.
+    variety : how far the amounts of dye of a drawn code are varied, in standard deviations; 0 for not at all.
     """
 
     def __init__(
@@ -105,8 +130,8 @@ class StainPrior:
 
         Moving by differences of members keeps colours that occur together together (a smoothed bootstrap). Then the
         colour of its lowest level is exchanged for that of an image of any class, and the other levels follow. Last
-        come a normal deviation with the covariance that codes have within classes (stain), and a factor of each of red,
-        green and blue, the same in all levels (light).
+        the optical densities of all levels against the lowest are divided into haematoxylin, eosin and DAB, and each of
+        these is multiplied by a factor of its own. So colours stay such as dyes have.
 
         Parameters
         ----------
@@ -122,7 +147,7 @@ class StainPrior:
         Tellez et al., "Quantifying the effects of data augmentation and stain color normalization in convolutional
         neural networks for computational pathology", Medical Image Analysis 58:101544, 2019.
         """
-        draws = torch.stack([_draws(seed, len(self.centre)) for seed in item_seeds])
+        draws = torch.stack([_draws(seed) for seed in item_seeds])
         codes, first, count = self._sorted(draws.device if classes is None else classes.device, classes is not None)
         draws = rng.moved(draws, codes.device)
         own = torch.zeros(len(draws), dtype=torch.int64, device=codes.device) if classes is None else classes
@@ -130,15 +155,12 @@ class StainPrior:
         base, one, other = codes[first[own, None] + chosen].unbind(dim=1)
         drawn = base + _SPREAD * draws[:, 3:4] * (one - other)
         bare = codes[(draws[:, 4] * len(codes)).long().clamp_max(len(codes) - 1), :3]
-        centre, scale, following, deviations = self._moved(drawn.device)
+        centre, scale, following, spread = self._moved(drawn.device)
         drawn = drawn + (bare - drawn[:, :3]) @ following
         if not self.variety:
             return drawn
-        stain, light = draws[:, 5:-3] @ deviations, draws[:, -3:] * scale[:3]
-        colours = ((drawn + self.variety * stain) * scale + centre).reshape(len(drawn), -1, 3)
-        before = (colours[:, :1] + 1).clamp_min(_DARKEST)
-        after = (colours[:, :1] + self.variety * light[:, None] + 1).clamp(_DARKEST, 2)
-        colours = (colours + 1).clamp_min(0) * (after / before) - 1
+        factors = torch.exp(self.variety * spread * draws[:, 5:])
+        colours = _with_other_amounts((drawn * scale + centre).reshape(len(drawn), -1, 3), factors)
         return (colours.flatten(1) - centre) / scale
 
     def paint(self, codes: Tensor, onehot: Tensor) -> Tensor:
@@ -163,9 +185,9 @@ class StainPrior:
         return {**tensors, "present": self.present.to(torch.uint8)}
 
     def _moved(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Return `centre`, `scale`, and what `_following` and `_deviations` say on the device, moved there once."""
+        """Return `centre`, `scale`, and what `_following` and `_spread` say on the device, moved there once."""
         if device not in self._held:
-            tensors = self.centre, self.scale, self._following(), self._deviations()
+            tensors = self.centre, self.scale, self._following(), self._spread()
             self._held[device] = tuple(tensor.to(device) for tensor in tensors)
         return self._held[device]
 
@@ -185,17 +207,11 @@ class StainPrior:
         following[:, :3] = torch.eye(bare.shape[1])
         return following
 
-    def _deviations(self) -> Tensor:
-        """Return (3L, 3L): what makes normal random numbers into deviations as they are within classes.
-
-        That is of cells as much as of slides. The share of slides is at most what bare colours vary against all.
-        """
-        within = self._within()
-        freedom = max(1, len(within) - len(set(self.classes.tolist())))
-        values, vectors = torch.linalg.eigh(within.T @ within / freedom)
-        share = (self.scale[:3].mean() / self.scale.mean()).clamp_max(1)
-        deviations: Tensor = share * values.clamp_min(0).sqrt()[:, None] * vectors.T
-        return deviations
+    def _spread(self) -> Tensor:
+        """Return the standard deviation of the logarithm of bare colours, to which that of dyes is set."""
+        bare = self.codes[:, :3] * self.scale[:3] + self.centre[:3]
+        logarithms = ((bare + 1) / 2).clamp_min(_DARKEST).log()
+        return logarithms.std(dim=0, correction=0).mean().clamp_max(_MOST_VARIETY)
 
     def _sorted(self, device: torch.device, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the codes sorted by class, and where each class begins and how many it has, on the device."""
