@@ -290,6 +290,25 @@ def crops(around_the_middle):
     return maps
 
 
+def test_a_nucleus_that_the_border_cuts_goes_on_beyond_it_and_is_cut_anew():
+    masks = np.zeros((1, 48, 48), np.uint8)
+    cv2.ellipse(masks[0], (22, 4), (16, 7), 30, 0, 360, 1, -1)
+    cv2.circle(masks[0], (24, 38), 3, 1, -1)
+    prior = fitted("mosaic", masks, 2)
+    cut, clear = sorted(prior._cells(0, 0), key=lambda one: one.inside)
+    assert (cut.inside, clear.inside) == (False, True)
+    rows, columns = cut.seen(48).T
+    before = np.zeros((48, 48), bool)
+    before[rows, columns] = True
+    assert np.array_equal(before, (masks[0] > 0) & (np.arange(48) < 30)[:, None])
+    assert cut.area_px > 1.3 * before.sum()
+    empty = np.zeros((48, 48), np.uint8)
+    drawn = [prior._put(empty, cut, 0.3, np.random.default_rng(seed)) > 0 for seed in range(30)]
+    assert all(0.5 <= one.sum() / before.sum() <= 1.5 for one in drawn)
+    assert np.mean([(one & before).sum() / (one | before).sum() for one in drawn]) < 0.7
+    assert all(np.concatenate([one[0], one[-1], one[:, 0], one[:, -1]]).any() for one in drawn)
+
+
 @pytest.mark.parametrize("around_the_middle", [True, False])
 def test_a_mosaic_of_crops_around_a_nucleus_keeps_one_in_the_middle_with_its_cell(around_the_middle):
     prior = fitted("mosaic", crops(around_the_middle), 3)

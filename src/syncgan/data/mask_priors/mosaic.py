@@ -2,13 +2,15 @@
 
 The image is divided at random; each part takes the nuclei and the stained objects that have their centres there from
 another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle, with
-what of its cell lies around it. In images of single cells, the cell comes from one mask and what is around from others.
-In images that are about what lies in their middle, that comes from one mask too: it is what has the label.
+what of its cell lies around it; one that the border cuts goes on beyond it as its own mirror image. In images of single
+cells, the cell comes from one mask and what is around from others. In images that are about what lies in their middle,
+that comes from one mask too: it is what has the label.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -39,7 +41,8 @@ _BODY = 1.0  # in radii of a nucleus: how far what surrounds it goes with it
 _IN_THE_MIDDLE = 0.5 * _EVERYWHERE  # less spread are nuclei of single cells, one in the middle of each image
 _CORE, _FILLED, _RICHER = 0.06, 0.6, 2.0  # radius in sides; share that is nucleus there; and times that of the image
 _MIDDLE = 0.25  # radius in sides of what is taken from one mask where images are about their middle
-_TRIES = 4
+_TRIES = 8
+_LEAST_SEEN, _MOST_SEEN = 0.5, 1.5  # share of what was seen of a nucleus that the border cuts
 _STEP = 0.1  # standard deviation of a move, as a share of the spread of the nuclei over the image
 _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
 
@@ -49,10 +52,10 @@ class MosaicMasks(StoredMasks):
 
     The image is divided into parts with rough borders, three where nuclei lie in the middle and up to eight where
     they lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
-    objects whose centres lie in it; objects that touch are parted before. Nuclei that lie clear of the border are
+    objects whose centres lie in it; objects that touch are parted before. Nuclei are
     turned by any angle together with what of their object lies within a radius around them, made a little smaller or
-    larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Then the whole map is
-    warped as by `WarpedMasks`.
+    larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Those that the border
+    cuts are completed by their mirror images before, and cut again. Then the whole map is warped as by `WarpedMasks`.
 
     Where the nuclei of the set lie in the middle, parts would give an image no cell or two. There the nuclei come from
     one mask, the parts from others, and nothing is warped: maps of many levels lose by it what is one pixel wide, and
@@ -82,8 +85,8 @@ class MosaicMasks(StoredMasks):
             cells = self._cells(order[0], int(generator.integers(8)))
         else:
             cells = self._cells_by_part(sources, symmetries, parts)
-        for at in generator.permutation(len(cells)).tolist():
-            drawn = self._put(drawn, cells[at], spread, generator)
+        for cell in sorted(cells, key=lambda one: len(one.seen(len(drawn))), reverse=True):  # these need most room
+            drawn = self._put(drawn, cell, spread, generator)
         return drawn if alone else warped(drawn, spread, generator)
 
     @functools.cached_property
@@ -110,7 +113,7 @@ class MosaicMasks(StoredMasks):
 
     def _cells(self, source: int, symmetry: int) -> list[Nucleus]:
         """Return the nuclei of a mask with what goes with them, where they lie after it was turned or flipped."""
-        return [_carried(nucleus, symmetry, self._masks.shape[-1]) for nucleus in self._nuclei_of(source)]
+        return [_carried(nucleus, symmetry, self._masks.shape[-1]) for nucleus in self._whole_nuclei_of(source)]
 
     def _cells_by_part(self, sources: list[int], symmetries: list[int], parts: NDArray[np.int64]) -> list[Nucleus]:
         """Return of each mask the nuclei in its part."""
@@ -120,7 +123,19 @@ class MosaicMasks(StoredMasks):
             for cell in self._cells(source, symmetry)
         ]
         # Where each mask has its nuclei in another's part there would be none.
-        return [cell for cell, number in cells if _lies_in(cell.centre, parts == number)] or [c for c, _ in cells[:1]]
+        centres = [cell.seen(len(parts)).mean(axis=0) for cell, _ in cells]
+        lying = [cell for (cell, number), at in zip(cells, centres, strict=True) if _lies_in(at, parts == number)]
+        return lying or [cell for cell, _ in cells[:1]]
+
+    def _whole_nuclei_of(self, mask: int) -> list[Nucleus]:
+        """Return the nuclei of a mask, of which those that the border cuts go on beyond it, mirrored by it."""
+        if mask not in self._whole:
+            cut, side = self._nuclei_of(mask), self._masks.shape[-1]
+            whole = [nucleus for nucleus in cut if nucleus.inside]
+            if len(whole) < len(cut):
+                whole += _completed(self._cut(np.pad(self._masks[mask], side, mode="symmetric")), whole, side)
+            self._whole[mask] = whole
+        return self._whole[mask]
 
     def _objects_of(self, mask: int) -> NDArray[np.int32]:
         """Return the numbers of the objects of a mask without its nuclei."""
@@ -135,14 +150,34 @@ class MosaicMasks(StoredMasks):
 
     def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
         """Return the map with a nucleus near its place, reshaped, or as it is when there is no room."""
-        if not nucleus.inside:
-            return place(drawn, nucleus, whole=True)
         for _ in range(_TRIES):
             rows, columns = np.rint(generator.normal(0, _STEP * spread * len(drawn), 2)).astype(int)
             moved = nucleus.reshaped(_linear_map(generator)).moved(int(rows), int(columns))
-            if fits(drawn, moved, self._levels):
+            if _shows_enough(moved, nucleus, len(drawn)) and fits(drawn, moved, self._levels):
                 return place(drawn, moved, whole=True)
-        return place(drawn, nucleus, whole=True) if fits(drawn, nucleus, self._levels) else drawn
+        as_it_is = not nucleus.inside or fits(drawn, nucleus, self._levels)
+        return place(drawn, nucleus, whole=True) if as_it_is else drawn
+
+
+def _completed(nuclei: list[Nucleus], known: list[Nucleus], side: int) -> list[Nucleus]:
+    """Return those nuclei of a map, mirrored on all sides, that the border of the unmirrored one cuts."""
+    inside = np.zeros((side, side), bool)
+    for nucleus in known:
+        rows, columns = nucleus.seen(side).T
+        inside[rows, columns] = True
+    completed = []
+    for nucleus in nuclei:
+        shifted = replace(nucleus.moved(-side, -side), inside=False)
+        rows, columns = shifted.seen(side).T
+        if not inside[rows, columns].all():
+            completed.append(shifted)
+    return completed
+
+
+def _shows_enough(moved: Nucleus, before: Nucleus, side: int) -> bool:
+    """Whether about as much of a nucleus is seen as before; one that lies inside has to fit anyway."""
+    share = len(moved.seen(side)) / len(before.seen(side))
+    return before.inside or _LEAST_SEEN <= share <= _MOST_SEEN
 
 
 def _parts(side: int, count: int, generator: np.random.Generator, *, middle: bool) -> NDArray[np.int64]:

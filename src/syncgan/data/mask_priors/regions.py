@@ -33,7 +33,7 @@ class Nucleus:
     nucleus : (h, w) bool, the nucleus itself.
     reach : (h, w) bool, nucleus and rim, stained or not.
     top, left : of the crop in its map.
-    inside : whether the nucleus stays clear of the border of the image.
+    inside : whether the nucleus stays clear of the border of the image; else it may go on beyond it.
     """
 
     levels: Map
@@ -52,6 +52,11 @@ class Nucleus:
     def centre(self) -> NDArray[np.float64]:
         """Row and column of the nucleus' centroid in its map."""
         return np.asarray(np.argwhere(self.nucleus).mean(axis=0) + np.array([self.top, self.left]))
+
+    def seen(self, side: int) -> NDArray[np.int64]:
+        """Return rows and columns (n, 2) of the nucleus' pixels that lie in a square map of `side`."""
+        places = np.argwhere(self.nucleus) + np.array([self.top, self.left])
+        return np.asarray(places[((places >= 0) & (places < side)).all(axis=1)])
 
     def moved(self, rows: int, columns: int) -> Nucleus:
         """Return the same nucleus elsewhere."""
@@ -194,14 +199,12 @@ def remove(levels_map: Map, nucleus: Nucleus, levels: int) -> Map:
 
 
 def fits(levels_map: Map, nucleus: Nucleus, levels: int) -> bool:
-    """Tell whether a nucleus lies clear of the border and of every other nucleus."""
-    rows, columns = np.nonzero(nucleus.nucleus)
-    rows, columns = rows + nucleus.top, columns + nucleus.left
-    height, width = levels_map.shape
-    if rows.min() < 1 or columns.min() < 1 or rows.max() >= height - 1 or columns.max() >= width - 1:
+    """Tell whether a nucleus lies clear of every other nucleus, and of the border if it is one that does."""
+    seen, side = nucleus.seen(len(levels_map)), len(levels_map)
+    if nucleus.inside and (len(seen) < nucleus.area_px or seen.min() < 1 or seen.max() >= side - 1):
         return False
     taken = cv2.dilate((levels_map >= levels - 1).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return not taken[rows, columns].any()
+    return not taken[seen[:, 0], seen[:, 1]].any()
 
 
 def place(levels_map: Map, nucleus: Nucleus, *, whole: bool = False) -> Map:

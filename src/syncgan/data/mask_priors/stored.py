@@ -41,6 +41,7 @@ class StoredMasks(ABC):
         self._labels = np.zeros(0, np.int64)
         # What a mask holds is found once, not for every draw.
         self._nuclei: dict[int, list[Nucleus]] = {}
+        self._whole: dict[int, list[Nucleus]] = {}
         self._bare: dict[int, Map] = {}
         self._objects: dict[int, NDArray[np.int32]] = {}
         self._spreads: dict[int | None, float] = {}
@@ -50,6 +51,7 @@ class StoredMasks(ABC):
         self._masks = np.array(masks, dtype=np.uint8)
         self._labels = np.zeros(len(masks), np.int64) if labels is None else np.array(labels, dtype=np.int64)
         self._nuclei.clear()
+        self._whole.clear()
         self._bare.clear()
         self._objects.clear()
         self._spreads.clear()
