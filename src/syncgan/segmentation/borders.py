@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from syncgan.arrays import Mask
 
-__all__ = ["black_surround", "content_box", "is_bright_on_dark", "segmented_inside"]
+__all__ = ["black_surround", "border_of", "content_box", "is_black", "is_bright_on_dark", "segmented_inside"]
 
 # Gray levels: JPEG ringing and dithering within a frame stay below, sensor noise on glass is usually above.
 _FLAT_RANGE = 16
@@ -53,6 +53,9 @@ _MIN_WEIGHT = 1e-4
 _DARK_BORDER = 48
 _DARK = 80
 _MIN_SHINE = 10
+
+# That is judged on every so many pixels of a large image that this shorter side is left.
+_OVERVIEW_PX = 128
 
 
 def segmented_inside(image: Mask, segment: Callable[[Mask], Mask | None]) -> Mask:
@@ -92,8 +95,8 @@ def black_surround(image: Mask) -> NDArray[np.bool_] | None:
     if min(image.shape[:2]) < _MIN_SIDE_PX or not _is_black_at_border(image):
         return None
     brightest = image.max(axis=2)
-    _, labels = cv2.connectedComponents((brightest <= _BLACK).astype(np.uint8), connectivity=4)
-    outside = np.isin(labels, np.setdiff1d(_border_of(labels), [0]))
+    _, labels = cv2.connectedComponents(is_black(image).astype(np.uint8), connectivity=4)
+    outside = np.isin(labels, np.setdiff1d(border_of(labels), [0]))
     content = _largest_piece(~outside)
     flat = np.subtract(*np.percentile(brightest[outside], (95, 5))) <= _FLAT_RANGE
     whole = content.mean() >= _MIN_CONTENT and content.sum() >= _IN_ONE_PIECE * (~outside).sum()
@@ -110,11 +113,23 @@ def is_bright_on_dark(image: Mask) -> bool:
     """
     if image.size == 0:
         return False
+    step = max(1, min(image.shape[:2]) // _OVERVIEW_PX)
+    image = np.ascontiguousarray(image[::step, ::step])
     brightest, passing = image.max(axis=2), image.min(axis=2)
-    at_border = float(np.median(_border_of(brightest)))
+    at_border = float(np.median(border_of(brightest)))
     if at_border > _DARK_BORDER or (passing <= _DARK).mean() < 0.5:
         return False
     return bool(np.percentile(brightest, 99) - at_border >= _MIN_SHINE) and black_surround(image) is None
+
+
+def border_of(plane: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of an (H, W) plane along its border."""
+    return np.concatenate([plane[[0, -1]].ravel(), plane[:, [0, -1]].ravel()])
+
+
+def is_black(colours: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say for each of (..., 3) colours whether none of red, green and blue is brighter than in a surround."""
+    return np.asarray(colours.max(axis=-1) <= _BLACK)
 
 
 def content_box(image: NDArray[np.uint8]) -> tuple[slice, slice]:
@@ -165,16 +180,11 @@ def _occurs(colours: list[NDArray[np.uint8]], inside: NDArray[np.uint8]) -> bool
     return any(bool((distance <= _FLAT_RANGE).mean() > _MAX_SHARE_INSIDE) for distance in distances)
 
 
-def _border_of(plane: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([plane[[0, -1]].ravel(), plane[:, [0, -1]].ravel()])
-
-
 def _is_black_at_border(image: Mask) -> bool:
-    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]].max(axis=1) <= _BLACK
-    if corners.sum() >= _MIN_CORNERS:
+    if is_black(image[[0, 0, -1, -1], [0, -1, 0, -1]]).sum() >= _MIN_CORNERS:
         return True
     edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    return bool((edges.max(axis=1) <= _BLACK).mean() >= _MIN_SHARE_OF_BORDER)
+    return bool(is_black(edges).mean() >= _MIN_SHARE_OF_BORDER)
 
 
 def _largest_piece(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -193,7 +203,7 @@ def _with_rim(content: NDArray[np.bool_], brightest: Mask) -> NDArray[np.bool_]:
     reached = np.flatnonzero(levels[:most_px] >= _NEARLY * further_inside.mean())
     rim_px = max(_MIN_RIM_PX, 1 + int(reached[0]) if len(reached) else most_px)
     # What is cut out on black and touches the border has a rim there too.
-    cut_out = _border_of(content).mean() < 0.5
+    cut_out = border_of(content).mean() < 0.5
     return np.asarray(_depth_px(content, edge=0 if cut_out else 1) <= rim_px)
 
 
