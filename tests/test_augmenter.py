@@ -20,9 +20,10 @@ from torchvision.transforms import v2
 
 from syncgan import MaskExtractor, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.data.export import merge_export
+from syncgan.data.raw import read_dataset
 from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
 from syncgan.evaluation.progress import FitProgress, PlainDisplay
-from syncgan.preparing import hold_out_pairs
+from syncgan.preparing import hold_out_pairs, prepare
 from syncgan.training.events import FitEvent
 
 SETTINGS = [
@@ -418,6 +419,7 @@ def test_known_masks_are_used_instead_of_extracted_ones(phantom: Phantom) -> Non
         SynCGANAugmenter(config(), device="cpu").fit(phantom, masks=masks[:3])
 
 
+@pytest.mark.filterwarnings("ignore:.*masks are doubtful")  # cytoplasm counts as nucleus
 @pytest.mark.parametrize("levels", [2, 3, 4])
 def test_any_number_of_levels_goes_all_the_way(levels: int, phantom: Phantom) -> None:
     def segment(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -438,6 +440,28 @@ def test_images_whose_mask_fails_are_left_out_and_counted(phantom: Phantom) -> N
     blank = [(np.full((48, 48, 3), 240, np.uint8), label) for label in (0, 0, 1, 1)]
     with pytest.raises(DataError, match=r"'0': expected at least 2 images with a usable mask, got 0 of 2"):
         SynCGANAugmenter(config(), device="cpu").fit(blank)
+
+
+def _frame_alone(image: np.ndarray) -> np.ndarray:
+    mask = np.ones(image.shape[:2], np.uint8)
+    mask[6:-6, 6:-6] = 0
+    return mask
+
+
+def test_a_doubt_that_many_masks_share_is_told_and_they_stay(phantom: Phantom) -> None:
+    with pytest.warns(UserWarning, match="masks are doubtful: nuclei cover most of the image border") as caught:
+        pairs = prepare(read_dataset(phantom), None, config=config(), extractor=_frame_alone).pairs
+    assert len(pairs) == len(phantom)
+    assert sum("doubtful" in str(warning.message) for warning in caught) == 1
+
+
+def test_fluorescence_is_refused_with_what_to_do_about_it() -> None:
+    image = np.full((48, 48, 3), (4, 6, 4), np.uint8)
+    image[20:32, 20:32, 1] = 200
+    with pytest.raises(
+        DataError, match=r"bright on dark \(fluorescence\?\).*invert the images, or give your own masks"
+    ):
+        prepare(read_dataset([(image, label) for label in (0, 0, 1, 1)]), None, config=config())
 
 
 def shared(*settings: str) -> SynCGANConfig:

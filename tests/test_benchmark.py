@@ -288,6 +288,20 @@ def test_groups_reach_the_result_and_never_cross(tmp_path: Path) -> None:
 # --- arms ------------------------------------------------------------------------------------------------------------
 
 
+def test_doubtful_masks_are_told_of_once_whatever_the_number_of_splits(tmp_path: Path) -> None:
+    shining = Kept(10)
+    y, x = np.ogrid[:32, :32]
+    for index in range(len(shining)):
+        cell = (y - 16) ** 2 + (x - 16) ** 2 < (13 + index % 3) ** 2
+        draws = np.random.default_rng(index)
+        shining.pixels[index] = (cell[..., None] * np.array((0, 150, 0)) + draws.integers(0, 40, (32, 32, 3))).astype(
+            "u1"
+        )
+    with pytest.warns(UserWarning, match="masks are doubtful: the image is bright on dark") as caught:
+        run(tmp_path / "out", shining, per_class=2, classifiers=("probe",))
+    assert sum("doubtful" in str(warning.message) for warning in caught) == 1
+
+
 def test_tables_and_a_plot_lie_beside_the_splits(whole: Path) -> None:
     for suffix in (".md", ".tex", ".csv", ".json"):
         assert (whole / f"table{suffix}").stat().st_size > 100

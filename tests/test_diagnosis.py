@@ -25,8 +25,15 @@ def picture(mask, nucleus=NUCLEUS):
     return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def row(name="a", nuclei=3, share=0.1, problem=None, class_name="x"):
-    return MaskDiagnosis(name, nuclei, (100,) * nuclei, share, problem, class_name)
+def row(name="a", nuclei=3, share=0.1, problem=None, class_name="x", doubts=()):
+    return MaskDiagnosis(name, nuclei, (100,) * nuclei, share, problem, class_name, doubts)
+
+
+def shining():
+    """Return an image of a nucleus that shines on a dark field, and what is dark in it."""
+    nucleus = disc()
+    image = np.where(nucleus[..., None] > 0, (0, 170, 0), 8)
+    return image.astype(np.uint8), 1 - nucleus
 
 
 # --- the rule by which images are left out ---------------------------------------------------------------------------
@@ -126,7 +133,7 @@ def test_nuclei_raise_no_doubt(mask):
 def test_nuclei_without_contrast_are_counted():
     true, false = disc(centre=(16, 16), radius=8), disc(centre=(48, 48), radius=8)
     found = diagnose_mask(picture(true), true | false, name="a")
-    assert found.doubts == ("1 of 2 nuclei do not differ from their surroundings",)
+    assert found.doubts == ("half of the nuclei or more do not differ from their surroundings (1 of 2)",)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5000, 20), (3, 3)])
@@ -175,6 +182,48 @@ def test_a_class_with_many_failed_masks_is_warned_of_by_name():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MaskDiagnoses.of(rows[1:6]).warn()
+
+
+def test_a_doubt_that_many_masks_share_is_warned_of_once_for_all_classes():
+    doubtful = [
+        row(f"{name}{at}", class_name=name, doubts=(f"nuclei cover most of the image border ({60 + at}%)",))
+        for name in "xy"
+        for at in range(4)
+    ]
+    rows = [*doubtful, *(row(f"good{at}", class_name=name) for name in "xyz" for at in range(4))]
+    with pytest.warns(UserWarning, match="masks are doubtful") as caught:
+        MaskDiagnoses.of(rows).warn()
+    said = "class 'x': 4 of 8 masks are doubtful: nuclei cover most of the image border (x0, x1, x2, ...)"
+    (warning,) = caught
+    assert said in str(warning.message)
+    assert "class 'y': 4 of 8" in str(warning.message)
+    assert "class 'z'" not in str(warning.message)
+    assert "choose another segmenter" in str(warning.message)
+    assert MaskDiagnoses.of([*doubtful[:1], *rows[8:]]).shared_doubts == ()
+
+
+def test_a_black_border_is_named_as_a_surround():
+    image = np.full((64, 64, 3), (200, 160, 180), np.uint8)
+    image[frame() == 1] = 0
+    (border, _) = diagnose_mask(image, frame(), name="a").doubts
+    assert "which is black: a surround, not nuclei" in border
+
+
+def test_dark_nuclei_of_a_bright_on_dark_image_are_doubtful_and_bright_ones_are_not():
+    image, dark = shining()
+    (doubt,) = diagnose_mask(image, dark * (1 - frame()) | frame(), name="a").doubts
+    assert "bright on dark (fluorescence?)" in doubt
+    assert diagnose_mask(image, 1 - dark, name="a").doubts == ()
+
+
+def test_failures_of_bright_on_dark_images_say_so_and_what_to_do():
+    image, _ = shining()
+    full = np.ones((64, 64), np.uint8)
+    problem = mask_problem(full, image=image)
+    assert problem.endswith("more than 80%; the image is bright on dark (fluorescence?)")
+    assert mask_problem(full, image=picture(disc())).endswith("more than 80%")
+    with pytest.warns(UserWarning, match="expects bright field, invert the images"):
+        MaskDiagnoses.of([row(str(at), problem=problem) for at in range(4)]).warn()
 
 
 def test_extractor_diagnoses_images_by_class_and_warns():

@@ -300,6 +300,29 @@ def test_failed_masks_are_named_and_a_class_without_masks_is_a_problem(tmp_path)
     assert set(found.diagnoses.problems) == {f"b/blank{number}.png" for number in range(3)}
 
 
+def shining(seed, level):
+    """Return cells that shine on a dark field, brighter the higher the level."""
+    draws = np.random.default_rng(seed)
+    y, x = np.ogrid[:SIZE, :SIZE]
+    cell = (y - draws.integers(22, 27)) ** 2 + (x - draws.integers(22, 27)) ** 2 < 21**2
+    image = np.where(cell[..., None], (0, level, 0), 8) + draws.integers(0, 4, (SIZE, SIZE, 1))
+    return image.astype(np.uint8)
+
+
+def test_fluorescence_is_a_problem_that_says_what_to_do_and_has_no_bare_glass(tmp_path):
+    for name, level in (("pale", 120), ("bright", 230)):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            Image.fromarray(shining(number, level)).save(tmp_path / name / f"{number}.png")
+    found = quickly(tmp_path, masks=True)
+    said = texts(found, "problem", "masks")
+    assert "class 'pale': 6 of 6 masks are doubtful: the image is bright on dark (fluorescence?)" in said
+    assert "invert the images, or give your own masks or segmenter" in said
+    assert not texts(found, "fine", "masks")
+    assert "12 of 12 masks can be used, 0 of them without a doubt" in texts(found, "worth a look", "masks")
+    assert not texts(found, "worth a look", "stain")
+
+
 def test_pictures_and_table_are_written_where_asked_for_and_replaced(tmp_path):
     folder, out = write_images(tmp_path / "data", {"a": 3, "b": 3}), tmp_path / "out"
     copy = folder / "a" / "copy.png"

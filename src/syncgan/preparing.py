@@ -19,7 +19,7 @@ from syncgan.errors import DataError, warn_user
 from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.mask_gan import MaskGAN
-from syncgan.segmentation.diagnosis import mask_problem
+from syncgan.segmentation.diagnosis import MaskDiagnoses, diagnose_mask, mask_problem, remedy_for
 from syncgan.segmentation.levels import stain_levels
 from syncgan.segmentation.parallel import pays_for_processes
 from syncgan.segmentation.stain_classes import StainClasses
@@ -80,8 +80,10 @@ def prepare(
         chosen = _extractor(extractor, config)
         levels, description, derived = chosen.levels, chosen.describe(), not chosen.declares_levels
         maps = _maps(chosen.extract(raw.images, n_jobs=-1 if pays_for_processes(len(raw)) else None, progress=progress))
+        diagnoses = _diagnosed(raw, maps, levels)
+        diagnoses.warn_of_doubts()
         if config.extractor.exclude_failed:
-            problems = [mask_problem(m, levels, image=image) for m, image in zip(maps, raw.images, strict=True)]
+            problems = [row.problem for row in diagnoses]
     else:
         maps, levels, derived = _given_masks(raw, masks, config.levels)
         description = {"name": "given masks"}
@@ -98,7 +100,7 @@ def prepare(
         # A small nucleus may be lost when its image shrinks.
         problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
     )
-    require_usable(pairs, raw)
+    require_usable(pairs, raw, remedy=remedy_for(pairs.excluded.values()))
     if not derived or levels != _STAINED:
         return Prepared(pairs, levels, levels, description)
     if stain_classes is None:
@@ -180,6 +182,14 @@ def _extractor(given: MaskExtractor | Callable[..., Any] | str | None, config: S
 def _maps(extracted: Sequence[Any]) -> list[NDArray[Any]]:
     """Return the maps alone; an extractor that was given may return instances besides."""
     return [masks.mask if isinstance(masks, Masks) else masks for masks in extracted]
+
+
+def _diagnosed(raw: RawData, maps: Sequence[NDArray[Any]], levels: int) -> MaskDiagnoses:
+    rows = zip(raw.images, maps, raw.names, raw.labels, strict=True)
+    return MaskDiagnoses.of(
+        diagnose_mask(image, found, name=name, levels=levels, class_name=str(raw.class_names[label]))
+        for image, found, name, label in rows
+    )
 
 
 def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[NDArray[Any]], int, bool]:

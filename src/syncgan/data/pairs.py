@@ -131,8 +131,12 @@ def collect_pairs(
     )
 
 
-def require_usable(pairs: TrainingPairs, raw: RawData) -> None:
+def require_usable(pairs: TrainingPairs, raw: RawData, *, remedy: str) -> None:
     """Refuse a class that is left with fewer than two pairs; warn when many of its items were left out.
+
+    Parameters
+    ----------
+    remedy : what to do about the masks that cannot be used, after "and".
 
     Raises
     ------
@@ -145,12 +149,12 @@ def require_usable(pairs: TrainingPairs, raw: RawData) -> None:
             reasons = "; ".join(f"{item}: {reason}" for item, reason in list(pairs.excluded.items())[:3])
             raise DataError(
                 f"class {name!r}: expected at least 2 images with a usable mask, got {left} of {of} ({reasons}); "
-                "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
+                f"look at the masks with `syncgan masks`, and {remedy}"
             )
         if of - left > _MANY_EXCLUDED * of:
             warn_user(
                 f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
-                "look at the masks with `syncgan masks`",
+                f"look at the masks with `syncgan masks`, and {remedy}",
             )
 
 

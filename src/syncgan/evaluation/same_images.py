@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from syncgan.arrays import Floats32
 from syncgan.data.images import decode_image, image_kind
+from syncgan.segmentation.borders import is_bright_on_dark
 
 __all__ = [
     "NEAR_COPY",
@@ -56,7 +57,7 @@ class ImagePrint:
     digest : of the decoded pixels.
     structure : (32 * 32,) of length 1, edges and texture of the small gray image; zeros for an empty field.
     palest : (3,) mean red, green and blue, in [0, 255], of the palest tenth of the small image; None where only copies
-        are looked for.
+        are looked for, and where the image is bright on dark, so that nothing pale is bare.
     """
 
     height: int
@@ -127,7 +128,8 @@ def print_of(path: str | PathLike[str]) -> ImagePrint:
 def print_of_pixels(pixels: NDArray[np.uint8], kind: str = "pixels") -> ImagePrint:
     """Return the print of (H, W, 3) uint8 pixels."""
     height, width = pixels.shape[:2]
-    return ImagePrint(height, width, kind, digest_of(pixels), structure_of(pixels), _palest_of(pixels))
+    palest = None if is_bright_on_dark(pixels) else _palest_of(pixels)
+    return ImagePrint(height, width, kind, digest_of(pixels), structure_of(pixels), palest)
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> str:

@@ -17,7 +17,7 @@ from skimage.filters import threshold_multiotsu
 
 from syncgan.arrays import Mask
 from syncgan.config import ConfigSection
-from syncgan.segmentation.borders import content_box
+from syncgan.segmentation.borders import segmented_inside
 from syncgan.segmentation.cleaning import area_px, clean_mask, remove_thin
 from syncgan.segmentation.instances import regions_of
 from syncgan.segmentation.regions import (
@@ -90,7 +90,8 @@ class AutoSegmenter(ConfigSection):
     6. *What is left out:* pale regions of another stain, shading, specks, threads.
     7. *Outlines.* Each nucleus gets its own limit, halfway to the middle between its inside and its surroundings.
 
-    Flat frames (letter-boxes) take no part. No weights, no random numbers: one image, one mask.
+    Flat frames (letter-boxes) and black surrounds (round fields of view) take no part. No weights, no random numbers:
+    one image, one mask.
 
     References
     ----------
@@ -142,12 +143,11 @@ class AutoSegmenter(ConfigSection):
 
     def __call__(self, image: Mask) -> Mask:
         """Return the (H, W) uint8 nucleus mask {0, 1} of an (H, W, 3) uint8 RGB image."""
-        mask = np.zeros(image.shape[:2], np.uint8)
-        box = content_box(image)
-        radius_px = self._typical_radius_px(image[box])
-        if radius_px is not None:
-            mask[box] = self._nuclei(np.ascontiguousarray(image[box]), radius_px)
-        return mask
+        return segmented_inside(image, self._segmented)
+
+    def _segmented(self, image: Mask) -> Mask | None:
+        radius_px = self._typical_radius_px(image)
+        return None if radius_px is None else self._nuclei(image, radius_px)
 
     def _typical_radius_px(self, image: Mask) -> float | None:
         """Return the radius of a typical nucleus at first sight, or None where there is no contrast."""

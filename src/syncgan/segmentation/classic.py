@@ -1,4 +1,4 @@
-"""What the classical segmenters share: a slight blur before, a test of contrast, and the clean-up after.
+"""What the classical segmenters share: frames left out, a slight blur, a test of contrast, and the clean-up after.
 
 A subclass says which pixels look nuclear; the base class makes nuclei of them. The clean-up is `gmm`'s too.
 """
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from syncgan.arrays import Mask
 from syncgan.config import ConfigSection
+from syncgan.segmentation.borders import segmented_inside
 from syncgan.segmentation.cleaning import clean_mask, remove_thin
 from syncgan.segmentation.scale import blurred, small_radius_px, speck_area_px
 
@@ -71,10 +72,11 @@ class ClassicSegmenter(CleanedSegmenter):
 
     def __call__(self, image: Mask) -> Mask:
         """Return the (H, W) uint8 nucleus mask {0, 1} of an (H, W, 3) uint8 RGB image."""
+        return segmented_inside(image, self._segmented)
+
+    def _segmented(self, image: Mask) -> Mask | None:
         smooth = blurred(image, sigma_px=self.blur_px)
-        if _contrast(smooth) < self.min_contrast:
-            return np.zeros(image.shape[:2], np.uint8)
-        return self._refined(self._nuclear(smooth))
+        return None if _contrast(smooth) < self.min_contrast else self._refined(self._nuclear(smooth))
 
     @abstractmethod
     def _nuclear(self, smooth: Mask) -> NDArray[np.generic]:

@@ -6,6 +6,7 @@ is for people to look at: it compares a mask with what nuclei are, and with the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,17 +18,21 @@ from numpy.typing import NDArray
 
 from syncgan.arrays import Floats, Labels, Mask
 from syncgan.errors import warn_user
+from syncgan.segmentation.borders import border_of, is_black, is_bright_on_dark
 from syncgan.segmentation.instances import consecutive, nucleus_areas_px, regions_of
 from syncgan.segmentation.levels import nucleus_of
 
 __all__ = [
+    "DOUBTFUL",
     "MANY_FAILED",
     "MAX_NUCLEUS_SHARE",
     "ClassDiagnosis",
     "MaskDiagnoses",
     "MaskDiagnosis",
+    "SharedDoubt",
     "diagnose_mask",
     "mask_problem",
+    "remedy_for",
 ]
 
 
@@ -36,6 +41,12 @@ MAX_NUCLEUS_SHARE = 0.8
 
 MANY_FAILED = 0.2
 """Share of a class's masks above which a warning is due."""
+
+DOUBTFUL = "masks are doubtful"
+"""What every warning of doubts that many masks share says."""
+
+_BRIGHT_ON_DARK = "the image is bright on dark (fluorescence?)"
+_FILES_SHOWN = 3
 
 # Mean gray levels by which a nucleus differs from what surrounds it. Noise and JPEG give one or two; the palest nucleus
 # that a person would outline gives more than ten.
@@ -106,6 +117,35 @@ class ClassDiagnosis:
 
 
 @dataclass(frozen=True)
+class SharedDoubt:
+    """A doubt that many usable masks of a class have in common.
+
+    Attributes
+    ----------
+    class_name : the class, "" where there are no classes.
+    doubt : in words, without the figures of one mask.
+    names : the images.
+    images : number of images of the class.
+    """
+
+    class_name: str
+    doubt: str
+    names: tuple[str, ...]
+    images: int
+
+    @property
+    def share(self) -> float:
+        """Share of the class, in [0, 1]."""
+        return len(self.names) / self.images
+
+    def __str__(self) -> str:
+        of = f"class {self.class_name!r}: " if self.class_name else ""
+        more = ", ..." if len(self.names) > _FILES_SHOWN else ""
+        files = ", ".join(self.names[:_FILES_SHOWN]) + more
+        return f"{of}{len(self.names)} of {self.images} {DOUBTFUL}: {self.doubt} ({files})"
+
+
+@dataclass(frozen=True)
 class MaskDiagnoses(Sequence[MaskDiagnosis]):
     """The diagnoses of many masks, in order; masks unlike the others of their class have a doubt that says so."""
 
@@ -145,15 +185,48 @@ class MaskDiagnoses(Sequence[MaskDiagnosis]):
         """Image name -> why its mask, which can be used, is worth a look."""
         return {row.name: "; ".join(row.doubts) for row in self.rows if row.doubts and row.problem is None}
 
+    @cached_property
+    def shared_doubts(self) -> tuple[SharedDoubt, ...]:
+        """Each doubt that more than a fifth of a class's masks have in common."""
+        shared = []
+        for class_name, own in _by_class(self.rows).items():
+            alike: dict[str, list[str]] = {}
+            for row in own:
+                for kind in dict.fromkeys(map(_without_figures, row.doubts if row.problem is None else ())):
+                    alike.setdefault(kind, []).append(row.name)
+            shared += [SharedDoubt(class_name, kind, tuple(names), len(own)) for kind, names in alike.items()]
+        return tuple(found for found in shared if found.share > MANY_FAILED)
+
     def warn(self) -> None:
-        """Warn of each class in which more than a fifth of the masks cannot be used."""
+        """Warn of each class in which more than a fifth of the masks cannot be used, and of shared doubts."""
         for name, summary in self.classes.items():
             if summary.failed_share > MANY_FAILED:
                 of = f"class {name!r}: " if name else ""
+                problems = [row.problem for row in self.rows if row.class_name == name and row.problem is not None]
                 warn_user(
                     f"{of}{summary.failed} of {summary.images} masks cannot be used for training; "
-                    "look at them with `syncgan masks DATA --report`, and choose another segmenter or its parameters",
+                    f"look at them with `syncgan masks DATA --report`, and {remedy_for(problems)}",
                 )
+        self.warn_of_doubts()
+
+    def warn_of_doubts(self) -> None:
+        """Warn, once for all classes, of the doubts that more than a fifth of a class's masks have in common."""
+        if self.shared_doubts:
+            warn_user(
+                f"{'; '.join(map(str, self.shared_doubts))}; look at them with `syncgan masks DATA --report`, and "
+                + remedy_for(found.doubt for found in self.shared_doubts),
+            )
+
+
+def remedy_for(reasons: Iterable[str]) -> str:
+    """Say what to do about masks with these problems or doubts."""
+    if any(_BRIGHT_ON_DARK in reason for reason in reasons):
+        return "since syncgan expects bright field, invert the images, or give your own masks or segmenter"
+    return "choose another segmenter (extractor.segmenter) or its parameters, or give your own masks"
+
+
+def _without_figures(doubt: str) -> str:
+    return re.sub(r" \(\d[^()]*\)$", "", doubt)
 
 
 def mask_problem(
@@ -175,7 +248,8 @@ def mask_problem(
     image : (H, W, 3) uint8 RGB; None leaves the surroundings out of the rule.
     """
     nucleus = nucleus_of(mask, levels=levels)
-    return _problem(nucleus, None if image is None else _contrasts(image, regions_of(nucleus)), max_nucleus_share)
+    contrasts = None if image is None else _contrasts(image, regions_of(nucleus))
+    return _problem(nucleus, contrasts, max_nucleus_share, image)
 
 
 def diagnose_mask(
@@ -199,39 +273,52 @@ def diagnose_mask(
         nuclei=len(areas),
         areas_px=tuple(areas.tolist()),
         nucleus_share=float(nucleus.mean()) if nucleus.size else 0.0,
-        problem=_problem(nucleus, contrasts, MAX_NUCLEUS_SHARE),
+        problem=_problem(nucleus, contrasts, MAX_NUCLEUS_SHARE, image),
         class_name=class_name,
-        doubts=tuple(_doubts(nucleus, labels, contrasts)),
+        doubts=tuple(_doubts(image, nucleus, labels, contrasts)),
     )
 
 
-def _problem(nucleus: Mask, contrasts: Floats | None, max_nucleus_share: float) -> str | None:
+def _problem(nucleus: Mask, contrasts: Floats | None, max_nucleus_share: float, image: Mask | None) -> str | None:
     share = float(nucleus.mean()) if nucleus.size else 0.0
+    problem = None
     if share == 0.0:
-        return "no nucleus found"
-    if share > max_nucleus_share:
-        return f"nuclei cover {share:.0%} of the image, more than {max_nucleus_share:.0%}"
-    if contrasts is not None and np.isfinite(contrasts).any() and np.nanmax(contrasts) < _MIN_CONTRAST:
-        return "no nucleus differs from its surroundings"
-    return None
+        problem = "no nucleus found"
+    elif share > max_nucleus_share:
+        problem = f"nuclei cover {share:.0%} of the image, more than {max_nucleus_share:.0%}"
+    elif contrasts is not None and np.isfinite(contrasts).any() and np.nanmax(contrasts) < _MIN_CONTRAST:
+        problem = "no nucleus differs from its surroundings"
+    if problem is None or image is None or not is_bright_on_dark(image):
+        return problem
+    return f"{problem}; {_BRIGHT_ON_DARK}"
 
 
 # --- what nuclei are -----------------------------------------------------------------------------------------------
 
 
-def _doubts(nucleus: Mask, labels: Labels, contrasts: Floats) -> list[str]:
+def _doubts(image: Mask, nucleus: Mask, labels: Labels, contrasts: Floats) -> list[str]:
     if not labels.any():
         return []
+    if _is_darker(image, nucleus) and is_bright_on_dark(image):
+        return [f"{_BRIGHT_ON_DARK}, and the nuclei are what is dark"]
     doubts = []
     faint = int((contrasts < _MIN_CONTRAST).sum())
     if faint >= _MOST * len(contrasts):
-        doubts.append(f"{faint} of {len(contrasts)} nuclei do not differ from their surroundings")
-    at_border = float(np.concatenate([nucleus[[0, -1]].ravel(), nucleus[:, [0, -1]].ravel()]).mean())
-    if at_border > _MOST:
-        doubts.append(f"nuclei cover {at_border:.0%} of the image border")
+        doubts.append(f"half of the nuclei or more do not differ from their surroundings ({faint} of {len(contrasts)})")
+    at_border = border_of(nucleus) == 1
+    if at_border.mean() > _MOST:
+        black = border_of(is_black(image))[at_border].mean() > _MOST
+        cause = ", which is black: a surround, not nuclei" if black else ""
+        doubts.append(f"nuclei cover most of the image border{cause} ({at_border.mean():.0%})")
     if (thin := _thin_share(nucleus, labels)) > _MOST:
-        doubts.append(f"{thin:.0%} of the nucleus area lies in shapes that are not compact (a frame, a stripe)")
+        doubts.append(f"most of the nucleus area lies in shapes that are not compact, a frame or a stripe ({thin:.0%})")
     return doubts
+
+
+def _is_darker(image: Mask, nucleus: Mask) -> bool:
+    """Say whether the nuclei are darker on average than the rest."""
+    inside, outside = (cv2.mean(image, where)[:3] for where in (nucleus, 1 - nucleus))
+    return sum(inside) < sum(outside)
 
 
 def _contrasts(image: Mask, labels: Labels) -> Floats:

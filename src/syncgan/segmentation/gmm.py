@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from syncgan.arrays import Floats, Mask
-from syncgan.segmentation.borders import content_box
+from syncgan.segmentation.borders import segmented_inside
 from syncgan.segmentation.classic import CleanedSegmenter
 from syncgan.segmentation.mixture import Mixture, fit_mixture
 
@@ -62,7 +62,8 @@ class GMMSegmenter(CleanedSegmenter):
       holds what the others do not explain.
     * *Large nuclei.* An adaptive threshold hollows out what is larger than its window, so the window grows with the
       image and holes inside nuclei are filled.
-    * *Letter-boxes.* A flat frame whose colour does not occur inside it is left out (`syncgan.segmentation.borders`).
+    * *Letter-boxes.* A flat frame whose colour does not occur inside it is left out, and so is a black surround
+      (`syncgan.segmentation.borders`).
 
     References
     ----------
@@ -102,12 +103,11 @@ class GMMSegmenter(CleanedSegmenter):
 
     def __call__(self, image: Mask) -> Mask:
         """Return the (H, W) uint8 nucleus mask {0, 1} of an (H, W, 3) uint8 RGB image."""
-        mask = np.zeros(image.shape[:2], np.uint8)
-        box = content_box(image)
-        nuclei = self._nuclei(image[box])
-        if nuclei is not None:
-            mask[box] = self._cleaned(nuclei)
-        return mask
+        return segmented_inside(image, self._segmented)
+
+    def _segmented(self, image: Mask) -> Mask | None:
+        nuclei = self._nuclei(image)
+        return None if nuclei is None else self._cleaned(nuclei)
 
     def _nuclei(self, image: Mask) -> Mask | None:
         stretching = _stretching(image, self)

@@ -21,7 +21,7 @@ __all__ = ["Masks", "Recipe"]
 
 
 # Part of every cache key: raise it when masks change without a change of parameters.
-_VERSION = 2
+_VERSION = 3
 
 
 class Masks(NamedTuple):

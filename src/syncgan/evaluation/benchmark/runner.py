@@ -6,8 +6,10 @@ seeds and validation set. What is kept are class probabilities of the test items
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +28,7 @@ from syncgan.evaluation.benchmark.summary import BenchmarkSummary, summarise
 from syncgan.evaluation.features import Features
 from syncgan.evaluation.runs import RunData, load_run_data, require_outside
 from syncgan.registry import ARMS, CLASSIFIERS, require_plugins
+from syncgan.segmentation.diagnosis import DOUBTFUL
 from syncgan.training.precision import resolve_device
 
 if TYPE_CHECKING:
@@ -146,10 +149,27 @@ def run_benchmark(
     missing = [split for split in own if not store.finished(split.number)]
     trainings = len(arms) * len(classifiers) + settings.tuning_folds * len(RATIOS)
     clock = _Clock(len(missing), trainings, progress)
-    for split in missing:
-        clock.begin(f"split {split.number} of {repeats}")
-        store.finish(split.number, run_split(bench, split, clock.tick))
+    with _warning_once_of(DOUBTFUL):
+        for split in missing:
+            clock.begin(f"split {split.number} of {repeats}")
+            store.finish(split.number, run_split(bench, split, clock.tick))
     return summarise(out) if store.splits() else None
+
+
+@contextlib.contextmanager
+def _warning_once_of(text: str) -> Iterator[None]:
+    """Show the first warning that says so, and no further one: the fits of all splits are on much the same images."""
+    with warnings.catch_warnings():
+        show, shown = warnings.showwarning, []
+
+        def show_once(message: Warning | str, *where: Any, **more: Any) -> None:
+            if text in str(message):
+                shown.append(message)
+            if text not in str(message) or len(shown) == 1:
+                show(message, *where, **more)
+
+        warnings.showwarning = show_once
+        yield
 
 
 def check_names(

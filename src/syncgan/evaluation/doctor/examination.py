@@ -84,7 +84,7 @@ class Examination:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings that `fit` would refuse or that leak."""
+        """The findings that `fit` would refuse, that leak, or that leave little to learn from."""
         return tuple(finding for finding in self.findings if finding.level == "problem")
 
     @property

@@ -16,7 +16,8 @@ class Finding:
 
     Attributes
     ----------
-    level : "problem" (`fit` would refuse it, or it leaks), "worth a look", or "fine".
+    level : "problem" (`fit` would refuse it, it leaks, or most masks of a class are doubtful), "worth a look", or
+        "fine".
     topic : "folders", "images", "files", "pixels", "stain", "groups", "duplicates", "masks", "fit" or "environment".
     text : one clause, without names of files.
     details : lines below it: names with reasons, rows of a table.

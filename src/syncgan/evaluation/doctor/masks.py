@@ -13,18 +13,19 @@ from syncgan.config import SynCGANConfig
 from syncgan.data.folders import ImageFolderDataset
 from syncgan.data.images import decode_image
 from syncgan.errors import ContractError, DataError
-from syncgan.evaluation.doctor.finding import Finding
+from syncgan.evaluation.doctor.finding import Finding, Level
 from syncgan.evaluation.doctor.rules import MIN_IMAGES, Duplicates
 from syncgan.evaluation.plots import COLUMNS, draw_strips, plain
 from syncgan.evaluation.report import outlined
 from syncgan.extractor import MaskDiagnoses, MaskDiagnosis, MaskExtractor
-from syncgan.segmentation.diagnosis import MANY_FAILED, diagnose_mask
+from syncgan.segmentation.diagnosis import MANY_FAILED, diagnose_mask, remedy_for
 from syncgan.segmentation.parallel import map_in_groups, pays_for_processes
 from syncgan.segmentation.recipe import Recipe
 
 __all__ = ["about_masks", "diagnose_files", "draw_duplicates", "draw_masks", "extractor_of"]
 
 _SETS_SHOWN = 24
+_MOST = 0.5
 
 
 def extractor_of(config: SynCGANConfig) -> MaskExtractor:
@@ -72,13 +73,13 @@ def _diagnose(root: Path, recipe: Recipe, item: tuple[str, str]) -> MaskDiagnosi
 def about_masks(diagnoses: MaskDiagnoses, config: SynCGANConfig) -> list[Finding]:
     """Say in which classes nuclei were found, and which masks are to be looked at."""
     findings = []
-    look = "look at them (--out DIR), and choose another segmenter or its parameters (--set extractor.segmenter=NAME)"
     table = tuple(
         f"{summary.images - summary.failed} of {summary.images} {name}; "
         f"nuclei in the median image: {summary.nuclei[1]:.0f}"
         for name, summary in diagnoses.classes.items()
     )
     problems, doubts = diagnoses.problems, diagnoses.doubts
+    look = f"look at them (--out DIR), and {remedy_for([*problems.values(), *doubts.values()])}"
     usable = {name: summary.images - summary.failed for name, summary in diagnoses.classes.items()}
     none_left = [name for name, count in usable.items() if count < MIN_IMAGES <= diagnoses.classes[name].images]
     if none_left and config.extractor.exclude_failed:
@@ -92,11 +93,21 @@ def about_masks(diagnoses: MaskDiagnoses, config: SynCGANConfig) -> list[Finding
         left_out = "are left out of training" if config.extractor.exclude_failed else "are bad, yet trained on"
         text = f"{len(problems)} of {len(diagnoses)} masks failed and {left_out}{share}"
         findings.append(Finding("worth a look", "masks", text, _reasons(problems), look))
-    if doubts:
-        text = f"{len(doubts)} of {len(diagnoses)} masks can be used but are unusual"
-        findings.append(Finding("worth a look", "masks", text, _reasons(doubts)))
-    text = f"{len(diagnoses) - len(problems)} of {len(diagnoses)} masks pass the checks; whether outlines are right, "
-    text += "only a look at them tells (--out DIR)"
+    shared = diagnoses.shared_doubts
+    of_most = [found for found in shared if found.share > _MOST]
+    if shared:
+        text = f"more than {_MOST if of_most else MANY_FAILED:.0%} of a class's masks share a doubt"
+        level: Level = "problem" if of_most else "worth a look"
+        findings.append(Finding(level, "masks", text, tuple(map(str, shared)), look))
+    told = {name for found in shared for name in found.names}
+    if others := {name: doubt for name, doubt in doubts.items() if name not in told}:
+        text = f"{len(others)} of {len(diagnoses)} masks can be used but are unusual"
+        findings.append(Finding("worth a look", "masks", text, _reasons(others)))
+    passed = f"{len(diagnoses) - len(problems)} of {len(diagnoses)} masks"
+    if of_most or none_left:
+        text = f"{passed} can be used, {len(diagnoses) - len(problems) - len(doubts)} of them without a doubt"
+        return [*findings, Finding("worth a look", "masks", text, table)]
+    text = f"{passed} pass the checks; whether outlines are right, only a look at them tells (--out DIR)"
     return [*findings, Finding("fine", "masks", text, table)]
 
 
