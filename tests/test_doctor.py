@@ -110,6 +110,19 @@ def test_a_class_of_damaged_files_alone_is_a_problem(tmp_path):
     assert "'none'" in texts(found, "problem", "images")
 
 
+def test_segmentations_beside_their_images_are_a_problem_until_they_are_excluded(tmp_path):
+    folder = write_images(tmp_path, {"a": 3, "b": 3})
+    for file in sorted(folder.glob("*/*.png")):
+        Image.open(file).convert("1", dither=Image.Dither.NONE).save(file.with_name(f"{file.stem}_gt.png"))
+    said = texts(quickly(folder), "problem", "files")
+    assert "6 files look like segmentations" in said
+    assert "--exclude '*_gt.png'" in said
+    left = quickly(folder, exclude=["*_gt.png"])
+    assert not left.problems
+    assert left.counts == {"a": 3, "b": 3}
+    assert "ignored 6 entries" in texts(left, "fine", "files")
+
+
 def test_a_folder_that_is_not_there_is_an_error_as_elsewhere(tmp_path):
     with pytest.raises(DataError, match="found nothing"):
         quickly(tmp_path / "missing")

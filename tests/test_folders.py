@@ -206,6 +206,61 @@ def test_limits_can_be_lowered(tmp_path: Path):
     assert scan_class_folders(tmp_path, min_classes=1, min_images_per_class=1).files == ("a/0.png",)
 
 
+def add_segmented(folder: Path, suffix: str, *, number: int = 3, colours: int = 4) -> None:
+    """Write images of many colours, and beside each a file of few colours that has its name and `suffix`."""
+    generator = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(number):
+        Image.fromarray(generator.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(folder / f"cell {i}.BMP")
+        regions = np.arange(81).reshape(9, 9) % colours * 3
+        Image.fromarray(regions.astype(np.uint8)).convert("RGB").save(folder / f"cell {i}{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pattern"), [("-d.bmp", "*-d.bmp"), ("_mask.png", "*_mask.png"), ("[gt].tif", "*[[]gt].tif")]
+)
+def test_segmentations_beside_their_images_are_warned_of_with_the_way_out(root: Path, suffix: str, pattern: str):
+    add_segmented(root / "a", suffix)
+    with pytest.warns(UserWarning, match="3 files look like segmentations") as warned:
+        scan = scan_class_folders(root)
+    assert len(scan.files) == 12  # a warning only: a set may look like that
+    (said,) = [str(warning.message) for warning in warned]
+    assert f"'a/cell 0{suffix}' beside 'a/cell 0.BMP'" in said
+    assert f"--exclude '{pattern}'" in said
+    left = scan_class_folders(root, exclude=pattern)
+    assert not any(suffix in file for file in left.files)
+    assert len(left.files) == 9
+    assert any("excluded as asked" in note for note in left.notes)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("-d.bmp", {"number": 2}),  # chance
+        ("-d.bmp", {"colours": 17}),  # images
+        ("-d.jpg", {}),  # compression makes colours
+        ("0.png", {}),  # another number
+    ],
+)
+def test_other_names_and_colours_are_no_segmentations(root: Path, suffix: str, options: dict[str, int]):
+    add_segmented(root / "a", suffix, **options)
+    scan_class_folders(root)
+
+
+def test_damaged_segmentations_hide_no_others(root: Path):
+    add_segmented(root / "a", "_seg.png", number=4)
+    (root / "a" / "cell 0_seg.png").write_bytes(b"\x89PNG")
+    with pytest.warns(UserWarning, match="4 files look like segmentations"):
+        scan_class_folders(root)
+
+
+def test_patterns_are_matched_with_the_path_and_those_without_a_match_are_noted(root: Path):
+    add_image(root / "a" / "CROPPED" / "0.png")
+    scan = scan_class_folders(root, exclude=["*/CROPPED/*", "b/0.*", "CROPPED"])
+    assert scan.files == ("a/0.png", "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    assert scan.notes[-1] == "no image matches the pattern 'CROPPED' of what is to be excluded"
+
+
 # --- dataset ---------------------------------------------------------------------------------------------------------
 
 

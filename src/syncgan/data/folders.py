@@ -107,6 +107,7 @@ class ImageFolderDataset:
 def load_class_folders(
     root: str | PathLike[str],
     *,
+    exclude: Sequence[str] = (),
     limit_per_class: int | None = None,
     min_classes: int = 2,
     min_images_per_class: int = 2,
@@ -116,7 +117,7 @@ def load_class_folders(
 
     Parameters
     ----------
-    root, min_classes, min_images_per_class : see `scan_class_folders`.
+    root, exclude, min_classes, min_images_per_class : see `scan_class_folders`, also for its warning.
     limit_per_class : only the first so many files of each class are looked at.
     n_jobs : threads that decode.
 
@@ -130,7 +131,9 @@ def load_class_folders(
     DataError
         As `scan_class_folders`, also where too few images of a class can be read.
     """
-    folders = scan_class_folders(root, min_classes=min_classes, min_images_per_class=min_images_per_class)
+    folders = scan_class_folders(
+        root, exclude=exclude, min_classes=min_classes, min_images_per_class=min_images_per_class
+    )
     if limit_per_class is not None:
         folders = _limited(folders, limit_per_class)
     outcomes = _decode_all(folders, n_jobs)

@@ -7,7 +7,7 @@ table, the sheet and the report of what has been noted. `extract_folder` is the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -45,6 +45,7 @@ def extract_folder(
     out: str | PathLike[str],
     *,
     extractor: MaskExtractor,
+    exclude: Sequence[str] = (),
     n_jobs: int | None = None,
     report: bool = False,
     thumbnails: bool = False,
@@ -61,6 +62,7 @@ def extract_folder(
     ----------
     data : the images; files that cannot be read are listed with their reason.
     out : made here; empty, or begun with the same settings.
+    exclude : patterns of files to leave out, see `scan_class_folders`.
     n_jobs : processes; None chooses by the number of images.
     report : also write ``report.html``.
     thumbnails : whether the report shows real images, under outlines of their masks.
@@ -69,7 +71,8 @@ def extract_folder(
     Warns
     -----
     UserWarning
-        A class in which more than a fifth of the masks cannot be used.
+        A class in which more than a fifth of the masks cannot be used, or files that look like segmentations of
+        others.
 
     Raises
     ------
@@ -82,8 +85,8 @@ def extract_folder(
     ArtefactError
         `out` cannot be written.
     """
-    extract_shard(data, out, extractor=extractor, n_jobs=n_jobs, progress=progress)
-    return merge_folder(data, out, report=report, thumbnails=thumbnails)
+    extract_shard(data, out, extractor=extractor, exclude=exclude, n_jobs=n_jobs, progress=progress)
+    return merge_folder(data, out, exclude=exclude, report=report, thumbnails=thumbnails)
 
 
 def extract_shard(
@@ -91,6 +94,7 @@ def extract_shard(
     out: str | PathLike[str],
     *,
     extractor: MaskExtractor,
+    exclude: Sequence[str] = (),
     shard: tuple[int, int] = (1, 1),
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -99,7 +103,8 @@ def extract_shard(
 
     Parameters
     ----------
-    data, out, extractor, n_jobs, progress : as for `extract_folder`; `data` and `out` are the same for all shards.
+    data, out, extractor, exclude, n_jobs, progress : as for `extract_folder`; `data`, `out` and `exclude` are the same
+        for all shards.
     shard : (i, n) takes files i, i + n, i + 2n, ... with 1 <= i <= n.
 
     Raises
@@ -113,7 +118,7 @@ def extract_shard(
     if not 1 <= position <= shards:
         raise ConfigError(f"expected a shard i/n with 1 <= i <= n, got {position}/{shards}")
     require_outside(out, data)
-    folders, store = scan_images(data), RowStore(Path(out))
+    folders, store = scan_images(data, exclude=exclude), RowStore(Path(out))
     _require_readable(folders)
     store.claim({"extractor": extractor.describe(), "shown": repr(extractor), "levels": extractor.levels})
     names = mask_names(folders)
@@ -133,13 +138,18 @@ def extract_shard(
 
 
 def merge_folder(
-    data: str | PathLike[str], out: str | PathLike[str], *, report: bool = False, thumbnails: bool = False
+    data: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    exclude: Sequence[str] = (),
+    report: bool = False,
+    thumbnails: bool = False,
 ) -> MaskFolderResult:
     """Make the table, the sheet and the report of a folder whose masks are all there.
 
     Parameters
     ----------
-    data, out : as they were given to every `extract_shard`.
+    data, out, exclude : as they were given to every `extract_shard`.
     report : also write ``report.html``; one that is there already is always written anew, so that it tells of the same
         masks as the table.
     thumbnails : whether the report shows real images, under outlines of their masks.
@@ -154,7 +164,7 @@ def merge_folder(
         `out` holds no masks, or cannot be written.
     """
     require_outside(out, data)
-    folders, store = scan_images(data), RowStore(Path(out))
+    folders, store = scan_images(data, exclude=exclude), RowStore(Path(out))
     report = report or (store.out / "report.html").exists()
     settings, names = store.settings(), mask_names(folders)
     finished = _finished(folders, store, names)

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from syncgan.config import SynCGANConfig
-from syncgan.data.scan import some
+from syncgan.data.scan import EXCLUDED, some
+from syncgan.data.segmentation_files import Segmentations
 from syncgan.evaluation.doctor.finding import Finding
 from syncgan.evaluation.report import spoken_duration
 from syncgan.evaluation.same_images import ImagePrint, SameImages
@@ -29,6 +30,7 @@ __all__ = [
     "about_forecast",
     "about_groups",
     "about_pixels",
+    "about_segmentations",
     "about_stain",
 ]
 
@@ -46,6 +48,7 @@ _NO_CLASSES: Final = frozenset(
 )
 # What every folder holds beside its images.
 _HARMLESS: Final = (
+    EXCLUDED,
     "hidden",
     "left behind by an operating system",
     "not in a class folder",
@@ -202,6 +205,11 @@ def about_files(unreadable: Mapping[str, str], notes: Iterable[str]) -> list[Fin
     if not unreadable:
         findings.append(Finding("fine", "files", "every image file can be read"))
     return findings
+
+
+def about_segmentations(found: Iterable[Segmentations]) -> list[Finding]:
+    """Say which files look like segmentations of others and would be learnt as images."""
+    return [Finding("problem", "files", own.text, remedy=own.remedy) for own in found]
 
 
 def about_pixels(prints: Sequence[ImagePrint], classes: Sequence[str], config: SynCGANConfig) -> list[Finding]:
