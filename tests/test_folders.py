@@ -222,8 +222,8 @@ def add_segmented(folder: Path, suffix: str, *, number: int = 3, colours: int = 
 def test_segmentations_beside_their_images_are_warned_of_with_the_way_out(root: Path, suffix: str, pattern: str):
     add_segmented(root / "a", suffix)
     with pytest.warns(UserWarning, match="3 files look like segmentations") as warned:
-        scan = scan_class_folders(root)
-    assert len(scan.files) == 12  # a warning only: a set may look like that
+        dataset, _ = load_class_folders(root)
+    assert len(dataset) == 12  # a warning only: a set may look like that
     (said,) = [str(warning.message) for warning in warned]
     assert f"'a/cell 0{suffix}' beside 'a/cell 0.BMP'" in said
     assert f"--exclude '{pattern}'" in said
@@ -244,14 +244,14 @@ def test_segmentations_beside_their_images_are_warned_of_with_the_way_out(root: 
 )
 def test_other_names_and_colours_are_no_segmentations(root: Path, suffix: str, options: dict[str, int]):
     add_segmented(root / "a", suffix, **options)
-    scan_class_folders(root)
+    load_class_folders(root)
 
 
 def test_damaged_segmentations_hide_no_others(root: Path):
     add_segmented(root / "a", "_seg.png", number=4)
     (root / "a" / "cell 0_seg.png").write_bytes(b"\x89PNG")
     with pytest.warns(UserWarning, match="4 files look like segmentations"):
-        scan_class_folders(root)
+        load_class_folders(root)
 
 
 def test_patterns_are_matched_with_the_path_and_those_without_a_match_are_noted(root: Path):

@@ -20,6 +20,7 @@ from PIL import Image
 
 from syncgan.data.images import decode_image
 from syncgan.data.scan import IMAGE_EXTENSIONS, ClassFolders, check_counts, scan_class_folders, some
+from syncgan.data.segmentation_files import warn_of_segmentations
 from syncgan.errors import DataError, ImageReadError
 
 __all__ = [
@@ -117,7 +118,7 @@ def load_class_folders(
 
     Parameters
     ----------
-    root, exclude, min_classes, min_images_per_class : see `scan_class_folders`, also for its warning.
+    root, exclude, min_classes, min_images_per_class : see `scan_class_folders`.
     limit_per_class : only the first so many files of each class are looked at.
     n_jobs : threads that decode.
 
@@ -125,6 +126,11 @@ def load_class_folders(
     -------
     dataset, skipped : the readable images, and one error with its reason for each of the others; their `path` is
         relative to `root`.
+
+    Warns
+    -----
+    UserWarning
+        Files look like segmentations of others.
 
     Raises
     ------
@@ -134,6 +140,7 @@ def load_class_folders(
     folders = scan_class_folders(
         root, exclude=exclude, min_classes=min_classes, min_images_per_class=min_images_per_class
     )
+    warn_of_segmentations(folders.root, folders.files)
     if limit_per_class is not None:
         folders = _limited(folders, limit_per_class)
     outcomes = _decode_all(folders, n_jobs)

@@ -15,8 +15,7 @@ from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
-from syncgan.data.segmentation_files import find_segmentations
-from syncgan.errors import DataError, warn_user
+from syncgan.errors import DataError
 
 __all__ = ["EXCLUDED", "IMAGE_EXTENSIONS", "ClassFolders", "check_counts", "scan_class_folders", "scan_images", "some"]
 
@@ -57,7 +56,7 @@ def scan_class_folders(
     min_classes: int = 2,
     min_images_per_class: int = 2,
 ) -> ClassFolders:
-    """List the image files in class folders; only a few that are named like segmentations are opened.
+    """List the image files in class folders without opening them.
 
     Files are told by extension (png, jpg, jpeg, tif, tiff, bmp in any case) and may lie in folders inside a class.
     Hidden files and folders, what operating systems leave behind, and anything that is not a regular file are ignored.
@@ -67,11 +66,6 @@ def scan_class_folders(
     ----------
     exclude : a pattern of files to leave out, or several, matched with the whole path below `root`; ``*`` also stands
         for slashes: ``*-d.bmp``, ``*/CROPPED/*``.
-
-    Warns
-    -----
-    UserWarning
-        Files look like segmentations of others, see `find_segmentations`.
 
     Raises
     ------
@@ -88,14 +82,13 @@ def scan_class_folders(
     labels = tuple(label for label, count in enumerate(counts) for _ in range(count))
     _check_classes(root, classes, walker, min_classes)
     check_counts(root, dict(zip(classes, counts, strict=True)), min_images_per_class)
-    _warn_of_segmentations(root, files)
     return ClassFolders(root, classes, files, labels, walker.notes())
 
 
 def scan_images(root: str | PathLike[str], *, exclude: Sequence[str] = ()) -> ClassFolders:
     """List the image files in class folders, or directly in the folder when it has no class folders.
 
-    Images that lie directly in `root` belong to the one class ``""``. Parameters and warnings are those of
+    Images that lie directly in `root` belong to the one class ``""``. `exclude` is that of
     `scan_class_folders`.
 
     Raises
@@ -109,13 +102,7 @@ def scan_images(root: str | PathLike[str], *, exclude: Sequence[str] = ()) -> Cl
     files = tuple(sorted(directly.images_in_root(), key=_sort_key))
     if any(map(in_classes.images, in_classes.class_names())) or not files:
         return scan_class_folders(root, exclude=exclude, min_classes=1, min_images_per_class=1)
-    _warn_of_segmentations(root, files)
     return ClassFolders(root, ("",), files, (0,) * len(files), directly.notes())
-
-
-def _warn_of_segmentations(root: Path, files: Sequence[str]) -> None:
-    for found in find_segmentations(root, files):
-        warn_user(f"{root}: {found.text}; {found.remedy}")
 
 
 def _sort_key(name: str) -> tuple[str, str]:

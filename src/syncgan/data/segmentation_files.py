@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 
 from syncgan.data.images import decode_image
-from syncgan.errors import ImageReadError
+from syncgan.errors import ImageReadError, warn_user
 
-__all__ = ["Segmentations", "find_segmentations"]
+__all__ = ["Segmentations", "find_segmentations", "warn_of_segmentations"]
 
 _LONGEST_SUFFIX: Final = 16
 _FEWEST_PAIRS: Final = 3
@@ -71,6 +71,12 @@ def find_segmentations(root: Path, files: Sequence[str]) -> list[Segmentations]:
         for suffix, pairs in sorted(_pairs_by_suffix(files).items())
         if len(pairs) >= _FEWEST_PAIRS and _differ_in_colours(root, pairs)
     ]
+
+
+def warn_of_segmentations(root: Path, files: Sequence[str]) -> None:
+    """Warn of files that look like segmentations; they stay, since a set of images may look like that."""
+    for found in find_segmentations(root, files):
+        warn_user(f"{root}: {found.text}; {found.remedy}")
 
 
 def _pairs_by_suffix(files: Sequence[str]) -> dict[str, list[tuple[str, str]]]:

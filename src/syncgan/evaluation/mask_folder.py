@@ -19,6 +19,7 @@ from syncgan.arrays import Pixels
 from syncgan.data.images import decode_image, encode_png
 from syncgan.data.safe_names import safe_folder_names
 from syncgan.data.scan import ClassFolders, scan_images, some
+from syncgan.data.segmentation_files import warn_of_segmentations
 from syncgan.errors import (
     ConfigError,
     ContractError,
@@ -120,6 +121,7 @@ def extract_shard(
     require_outside(out, data)
     folders, store = scan_images(data, exclude=exclude), RowStore(Path(out))
     _require_readable(folders)
+    warn_of_segmentations(folders.root, folders.files)
     store.claim({"extractor": extractor.describe(), "shown": repr(extractor), "levels": extractor.levels})
     names = mask_names(folders)
     finished = _finished(folders, store, names)

@@ -193,9 +193,14 @@ def load_run_data(
     folder : class folders of images.
     masks : folder of masks: what ``syncgan masks`` wrote, or ``CLASS/NAME.png`` for each ``CLASS/NAME.*`` in `folder`.
     groups, group_column : table with a column ``file`` (relative to `folder`) and the column of the group.
-    exclude : patterns of files to leave out, see `scan_class_folders`, also for its warning.
+    exclude : patterns of files to leave out, see `scan_class_folders`.
     limit_per_class : only the first so many files of each class are looked at.
     levels : L, for masks stored as evenly spaced grays.
+
+    Warns
+    -----
+    UserWarning
+        Files look like segmentations of others.
 
     Raises
     ------
