@@ -160,6 +160,16 @@ def test_a_size_or_kind_that_tells_the_class_is_worth_a_look(tmp_path):
     assert "3 images are smaller than the 32 px" in said
 
 
+def test_sizes_that_hardly_occur_twice_tell_no_class(tmp_path):
+    folder = write_images(tmp_path, {"a": 8, "b": 8})
+    for side, file in enumerate(sorted(folder.glob("*/*.png")), start=40):
+        Image.open(file).resize((side, side)).save(file)
+    assert "the size alone" not in texts(quickly(folder), "worth a look", "pixels")
+    for number, file in enumerate(sorted(folder.glob("b/*.png"))):
+        Image.open(file).resize((60 + number % 2, 60)).save(file)  # two sizes of four images each
+    assert "the size alone tells a class from the others: 'b'" in texts(quickly(folder), "worth a look", "pixels")
+
+
 def test_bare_slides_that_tell_the_class_are_worth_a_look(tmp_path):
     phantom = Phantom(12, image_size=48)
     for index, (name, _) in enumerate(phantom.samples):

@@ -41,6 +41,7 @@ MIN_IMAGES: Final = 2
 _MUCH = 0.8
 _MANY_TIMES = 3.0
 _LONG_AND_NARROW = 1.25
+_IMAGES_OF_A_VALUE = 4
 _TELLING_SHARE, _TELLING_CHANCE = 0.25, 1e-3
 _SPLITS: Final = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev"})
 _NO_CLASSES: Final = frozenset(
@@ -297,7 +298,10 @@ def about_stain(prints: Sequence[ImagePrint], classes: Sequence[str]) -> list[Fi
 
 
 def _telling(values: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Return the classes that have no value in common with another class, of at least two images each."""
+    """Return the classes that have no value in common with another class, and few values for their images.
+
+    Values that hardly occur twice are shared by no class, and tell none.
+    """
     of_class: dict[str, set[str]] = {}
     for value, name in zip(values, classes, strict=True):
         of_class.setdefault(name, set()).add(value)
@@ -308,6 +312,7 @@ def _telling(values: Sequence[str], classes: Sequence[str]) -> list[str]:
         name
         for name, own in of_class.items()
         if sizes[name] >= MIN_IMAGES
+        and len(own) <= max(1, sizes[name] // _IMAGES_OF_A_VALUE)
         and not own & set().union(*(of_class[other] for other in of_class if other != name))
     ]
 
