@@ -160,6 +160,32 @@ def test_a_size_or_kind_that_tells_the_class_is_worth_a_look(tmp_path):
     assert "3 images are smaller than the 32 px" in said
 
 
+@pytest.mark.parametrize(("fields", "odd"), [(2, "b/field0.bmp: 360 x 200 px"), (6, "b/CROPPED/0.png: 48 x 48 px")])
+def test_fields_among_crops_are_named_with_the_folder_that_parts_them(tmp_path, fields, odd):
+    folder = write_images(tmp_path, {"a": 4, "b": 4})
+    field = Image.open(folder / "a" / "0.png").resize((360, 200))
+    (folder / "b" / "CROPPED").mkdir()
+    for file in sorted(folder.glob("b/*.png")):
+        file.rename(folder / "b" / "CROPPED" / file.name)
+    for number in range(fields):
+        field.rotate(number).save(folder / "b" / f"field{number}.bmp")
+    said = texts(quickly(folder), "worth a look", "pixels")
+    assert f"{min(fields, 4)} images are more than 4 times as large or as small as usual in their class" in said
+    assert "the folder 'CROPPED' parts them" in said
+    assert "--exclude '*/CROPPED/*'" in said
+    assert odd in said
+    assert "4 times" not in texts(quickly(folder, exclude=["*/CROPPED/*"]), "worth a look", "pixels")
+
+
+def test_one_large_image_is_named_without_a_folder(tmp_path):
+    folder = write_images(tmp_path, {"a": 4, "b": 4})
+    Image.open(folder / "a" / "0.png").resize((200, 200)).save(folder / "b" / "large.png")
+    said = texts(quickly(folder), "worth a look", "pixels")
+    assert "1 image is more than 4 times as large or as small as usual in its class" in said
+    assert "b/large.png: 200 x 200 px, where the median side in b is 48 px" in said
+    assert "parts them" not in said
+
+
 def test_sizes_that_hardly_occur_twice_tell_no_class(tmp_path):
     folder = write_images(tmp_path, {"a": 8, "b": 8})
     for side, file in enumerate(sorted(folder.glob("*/*.png")), start=40):

@@ -240,7 +240,7 @@ def _examine_images(data: _Data, config: SynCGANConfig) -> Examination:
         *about_counts(counts, config),
         *about_files(data.unreadable, data.dataset.notes),
         *about_segmentations(find_segmentations(Path(data.dataset.root), data.dataset.files)),
-        *about_pixels(data.prints, data.classes, config),
+        *about_pixels(data.prints, data.classes, data.dataset.files, config),
         *about_stain(data.prints, data.classes),
         *(about_groups(data.groups, data.classes) if data.groups else ()),
         *about_duplicates(duplicates, NEAR_COPY),
