@@ -322,9 +322,30 @@ def test_what_the_decoder_decided_is_noted(root: Path):
 
     tifffile.imwrite(root / "a" / "deep.tif", np.full((4, 4), 4000, np.uint16))
     dataset, _ = load_class_folders(root)
-    assert notes_about(dataset.notes, "a/deep.tif") == [
-        "'a/deep.tif': has 16-bit samples with values up to 4000; read as 12-bit"
-    ]
+    assert notes_about(dataset.notes, "a/deep.tif") == ["'a/deep.tif': 16-bit samples, read as 12-bit"]
+
+
+def test_one_depth_is_read_for_all_files_so_that_brightness_can_be_compared(root: Path):
+    import tifffile
+
+    peaks = {"a/dim.tif": 1000, "a/less dim.tif": 1100, "b/bright.tif": 4000}
+    for file, peak in peaks.items():
+        tifffile.imwrite(root / file, np.full((4, 4), peak, np.uint16))
+    dataset, _ = load_class_folders(root)
+    seen = {file: int(dataset.image(index).max()) for index, file in enumerate(dataset.files)}
+    assert {file: seen[file] for file in peaks} == {file: round(peak * 255 / 4095) for file, peak in peaks.items()}
+    assert seen["a/0.png"] == 100  # 8 bits stay as they are
+    (note,) = [note for note in dataset.notes if "16-bit" in note]
+    assert "read as 12-bit" in note
+    assert "10 bits in 1 file, 12 bits in 2 files" in note
+
+
+def test_files_that_use_all_of_16_bits_need_no_note(root: Path):
+    import tifffile
+
+    tifffile.imwrite(root / "a" / "deep.tif", np.full((4, 4), 65535, np.uint16))
+    dataset, _ = load_class_folders(root)
+    assert (dataset.bit_depth, dataset.notes) == (16, ())
 
 
 def test_limit_takes_the_first_files_of_each_class(root: Path):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from syncgan.arrays import Pixels
+from syncgan.data.folders import bits_of_files, depth_notes
 from syncgan.data.images import decode_image, encode_png
 from syncgan.data.safe_names import safe_folder_names
 from syncgan.data.scan import ClassFolders, scan_images, some
@@ -122,12 +123,22 @@ def extract_shard(
     folders, store = scan_images(data, exclude=exclude), RowStore(Path(out))
     _require_readable(folders)
     warn_of_segmentations(folders.root, folders.files)
-    store.claim({"extractor": extractor.describe(), "shown": repr(extractor), "levels": extractor.levels})
+    bits = bits_of_files(folders.root, folders.files)
+    store.claim(
+        {
+            "extractor": extractor.describe(),
+            "shown": repr(extractor),
+            "levels": extractor.levels,
+            **({"bit_depth": max(bits.values())} if bits else {}),
+        }
+    )
     names = mask_names(folders)
     finished = _finished(folders, store, names)
     own = _items(folders, names)[position - 1 :: shards]
     left = [item for item in own if item.file not in finished]
-    work = partial(_extract, folders.root.absolute(), store.out.absolute(), extractor.recipe)
+    work = partial(
+        _extract, folders.root.absolute(), store.out.absolute(), extractor.recipe, max(bits.values(), default=None)
+    )
     if n_jobs is None:
         n_jobs = -1 if pays_for_processes(len(left)) else 1
     for done, row in enumerate(store.keep(map_in_groups(work, left, total=len(left), n_jobs=n_jobs)), start=1):
@@ -190,7 +201,11 @@ def merge_folder(
         diagnoses=diagnoses,
         classes=dict.fromkeys(folders.classes, 0) | Counter(row.class_name for row in diagnoses),
         skipped={row.file: row.reason for row in rows if row.diagnosis is None},
-        notes=folders.notes + tuple(f"{row.file}: {note}" for row in rows for note in row.notes),
+        notes=(
+            *folders.notes,
+            *(f"{row.file}: {note}" for row in rows for note in row.notes),
+            *depth_notes(bits_of_files(folders.root, folders.files)),
+        ),
     )
     if report:
         write_mask_report(
@@ -252,12 +267,12 @@ def _require_readable(folders: ClassFolders) -> None:
     )
 
 
-def _extract(root: Path, out: Path, recipe: Recipe, item: _Item) -> MaskRow:
+def _extract(root: Path, out: Path, recipe: Recipe, bit_depth: int | None, item: _Item) -> MaskRow:
     """Decode and segment one file, and write its mask; runs in a worker."""
     file, class_name, name = item
     digest = file_sha256(root / file)
     try:
-        decoded = decode_image(root / file)
+        decoded = decode_image(root / file, bit_depth=bit_depth)
     except ImageReadError as error:
         return MaskRow(file, class_name, digest, reason=error.reason)
     try:

@@ -226,7 +226,7 @@ def _read(
         dataset=dataset,
         classes=[dataset.classes[label] for label in dataset.targets],
         groups=None if groups is None or group_column is None else read_groups(groups, group_column, dataset.files),
-        prints=print_files(dataset.root, dataset.files, progress=progress),
+        prints=print_files(dataset.root, dataset.files, bit_depth=dataset.bit_depth, progress=progress),
         unreadable={error.path: error.reason for error in skipped},
     )
 
