@@ -138,7 +138,9 @@ def test_few_and_uneven_images_are_said_with_what_the_settings_do():
     alone = about_counts(counts, gans.updated(["mask_gan.sharing=class"]))
     assert any("a mask GAN of its own" in finding.text for finding in alone)
     warped = about_counts(counts, gans.updated(["mask_gan.generator=warp"]))
-    assert any("vary little" in finding.text for finding in warped)
+    assert any("so its masks vary little" in finding.text for finding in warped)
+    both = about_counts({"a": 12, "b": 12}, gans.updated(["mask_gan.generator=warp"]))
+    assert any("so their masks vary little" in finding.text for finding in both)
     assert all(finding.level == "fine" for finding in about_counts({"a": 40, "b": 60}, SynCGANConfig()))
 
 

@@ -183,7 +183,8 @@ def _about_few(counts: Mapping[str, int], config: SynCGANConfig) -> list[Finding
     remedy = "more images of the class are worth more than any setting; masks made of real ones need fewest "
     remedy += "(--set mask_gan.generator=mosaic)"
     if section.generator not in ("decoder", "unet"):
-        does = f"so their masks vary little beyond what these show (mask_gan.generator = {section.generator})"
+        whose = "its" if len(few) == 1 else "their"
+        does = f"so {whose} masks vary little beyond what these show (mask_gan.generator = {section.generator})"
         remedy = "more images of the class are worth more than any setting"
     start = f"{_are(few, 'a class has', 'classes have')} fewer than {section.shared_below} images: {some(few)}"
     return [Finding("worth a look", "images", f"{start}; {does}", remedy=remedy)]
