@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from syncgan.cli import app
 from syncgan.data.export import ChunkRequest, ExportChunk, write_export
 from syncgan.data.folders import load_class_folders
 from syncgan.errors import DataError
-from syncgan.evaluation.audit.sources import run_images
+from syncgan.evaluation.audit.sources import folder_images, run_images
 from syncgan.evaluation.real_sources import Sources
 
 IMAGES = Phantom(30, image_size=32, seed=3)
@@ -61,6 +62,16 @@ def folders(tmp_path_factory):
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.rot90(np.array(Image.open(file)))).save(target, quality=85)
     return parts
+
+
+def test_files_that_were_excluded_from_the_fit_are_excluded_from_the_audit_too(folders, tmp_path):
+    for name in ("training", "held_out"):
+        shutil.copytree(folders[name], tmp_path / name)
+        own = tmp_path / name / "a"
+        shutil.copy(next(own.iterdir()), own / "left.png")
+    sources = Sources(tmp_path / "training", held_out=tmp_path / "held_out", exclude=("*/left.png",))
+    real = folder_images(folders["new"], sources).real
+    assert (len(real.training.labels), len(real.held_out.labels)) == (20, 20)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from syncgan.data.export import merge_export
 from syncgan.data.raw import read_dataset
 from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
 from syncgan.evaluation.progress import FitProgress, PlainDisplay
-from syncgan.preparing import hold_out_pairs, prepare
+from syncgan.preparing import hold_out_pairs, log_what_limits, prepare
 from syncgan.training.events import FitEvent
 
 SETTINGS = [
@@ -248,6 +248,37 @@ def test_an_image_folder_with_transforms_just_works(phantom: Phantom, tmp_path: 
     assert torch.equal(images[0], dataset[0][0])
     assert torch.bincount(labels).tolist() == [18, 18]
     assert dataset.transform is transform
+
+
+def test_classes_of_very_few_and_images_that_are_enlarged_much_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 14, 14, 3)).astype(np.uint8)
+    masks = [np.pad(np.ones((6, 6), np.uint8), 4)] * 8
+    items = [(image, "benign" if index < 3 else "malignant") for index, image in enumerate(images)]
+    SynCGANAugmenter(config(), device="cpu").fit(items, masks=masks)
+    (counted, sized) = [record.getMessage() for record in caplog.records if record.name == "syncgan.preparing"]
+    assert "at least 5 usable images in every class, got fewer: 'benign' has 3;" in counted
+    assert "the median image (14 px) is enlarged 2.3-fold to image_size 32" in sized
+    assert sized.endswith("give larger images")
+
+
+@pytest.mark.parametrize(
+    ("side", "settings", "said"),
+    [
+        (28, [], "enlarged 4.6-fold to image_size 128, which adds no detail; "),
+        (28, [], "set image_size=32 and mask_gan.resolution=32 (by"),
+        (40, ["mask_gan.resolution=image"], "set image_size=64 (by"),
+        (64, [], ""),
+    ],
+)
+def test_the_size_that_suits_small_images_is_named(side, settings, said, caplog: pytest.LogCaptureFixture) -> None:
+    raw, tree = (
+        read_dataset(Phantom(5, image_size=side)),
+        SynCGANConfig().updated(["levels=2", "stain_classes=0", *settings]),
+    )
+    pairs = prepare(raw, [np.pad(np.ones((6, 6), np.uint8), (0, side - 6))] * 10, config=tree).pairs
+    log_what_limits(raw, pairs, tree)
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.text)
 
 
 def test_wrapped_items_are_the_samples(augmenter: SynCGANAugmenter, phantom: Phantom) -> None:

@@ -243,6 +243,22 @@ def test_masks_accepts_a_folder_without_classes_and_lists_damaged_files(tmp_path
     assert set(np.unique(pixels(tmp_path / "out" / "masks" / "cell0.png"))) == {0, 128, 255}
 
 
+@pytest.mark.filterwarnings("default:.*look like segmentations")
+def test_segmentations_beside_images_are_warned_of_once_and_left_out_where_asked(tmp_path):
+    folder = write_images(tmp_path / "data", {"benign": 3, "malignant": 3}, size=64)
+    for file in sorted(folder.glob("*/*.png")):
+        Image.open(file).convert("1", dither=Image.Dither.NONE).save(file.with_name(f"{file.stem}_seg.bmp"))
+    told = syncgan("masks", folder, "--out", tmp_path / "all", "--jobs=1", "--quiet")
+    assert told.err.count("6 files look like segmentations") == 1
+    options = ["--exclude", "*_seg.bmp", "--jobs=1", "--json"]
+    for shard in ("1/2", "2/2"):
+        assert syncgan("masks", folder, "--out", tmp_path / "out", "--shard", shard, *options).code == 0
+    merged = syncgan("masks", folder, "--out", tmp_path / "out", "--merge", "--exclude", "*_seg.bmp", "--json")
+    assert merged.summary["classes"] == {"benign": 3, "malignant": 3}
+    assert "look like segmentations" not in merged.err
+    assert "excluded as asked" in merged.err
+
+
 def test_fit_takes_the_masks_that_masks_wrote(tmp_path):
     folder = write_images(tmp_path / "data", {"benign": 3, "mal=ignant": 3}, size=64)
     assert syncgan("masks", folder, "--out", tmp_path / "masks", "--levels=3", "--jobs=1", "--quiet").code == 0

@@ -93,7 +93,11 @@ def test_settings_are_frozen():
         ({"mask_gan": {"augmentation": ["colour"]}}, r"masks have no colour"),
         ({"mask_gan": {"saturation_window": 5}}, r"saturation_window 5 is shorter than one interval of the log"),
         ({"image_size": 100}, r"image_size must be a multiple of 16, got 100"),
-        ({"image_size": 32}, r"mask_gan\.resolution must be a power of two up to image_size \(32\), got 64"),
+        (
+            {"image_size": 32},
+            r"mask_gan\.resolution must be a power of two up to image_size \(32\), got 64; set mask_gan\.resolution=32",
+        ),
+        ({"image_size": 48}, r"got 64; set mask_gan\.resolution=32"),
         ({"mask_gan": {"resolution": 48}}, r"power of two"),
         ({"image_size": 144}, r"image_size 144 cannot be halved 5 times"),
         ({"geometry": "stretch"}, r"geometry: .*got 'stretch'"),

@@ -164,6 +164,11 @@ def test_masks_far_from_their_own_class_are_worth_a_look():
     assert found.problems == {}
 
 
+def test_one_nucleus_among_many_is_said_in_the_singular():
+    rows = [row(f"{at}", 20) for at in range(20)] + [row("odd", 1)]
+    assert MaskDiagnoses.of(rows).doubts["odd"] == "1 nucleus, 20 in the median image of the class"
+
+
 def test_few_images_have_no_outliers():
     assert MaskDiagnoses.of([row(str(i), nuclei=1 + 50 * (i == 0)) for i in range(9)]).doubts == {}
 

@@ -110,6 +110,19 @@ def test_a_class_of_damaged_files_alone_is_a_problem(tmp_path):
     assert "'none'" in texts(found, "problem", "images")
 
 
+def test_segmentations_beside_their_images_are_a_problem_until_they_are_excluded(tmp_path):
+    folder = write_images(tmp_path, {"a": 3, "b": 3})
+    for file in sorted(folder.glob("*/*.png")):
+        Image.open(file).convert("1", dither=Image.Dither.NONE).save(file.with_name(f"{file.stem}_gt.png"))
+    said = texts(quickly(folder), "problem", "files")
+    assert "6 files look like segmentations" in said
+    assert "--exclude '*_gt.png'" in said
+    left = quickly(folder, exclude=["*_gt.png"])
+    assert not left.problems
+    assert left.counts == {"a": 3, "b": 3}
+    assert "ignored 6 entries" in texts(left, "fine", "files")
+
+
 def test_a_folder_that_is_not_there_is_an_error_as_elsewhere(tmp_path):
     with pytest.raises(DataError, match="found nothing"):
         quickly(tmp_path / "missing")
@@ -125,7 +138,9 @@ def test_few_and_uneven_images_are_said_with_what_the_settings_do():
     alone = about_counts(counts, gans.updated(["mask_gan.sharing=class"]))
     assert any("a mask GAN of its own" in finding.text for finding in alone)
     warped = about_counts(counts, gans.updated(["mask_gan.generator=warp"]))
-    assert any("vary little" in finding.text for finding in warped)
+    assert any("so its masks vary little" in finding.text for finding in warped)
+    both = about_counts({"a": 12, "b": 12}, gans.updated(["mask_gan.generator=warp"]))
+    assert any("so their masks vary little" in finding.text for finding in both)
     assert all(finding.level == "fine" for finding in about_counts({"a": 40, "b": 60}, SynCGANConfig()))
 
 
@@ -145,6 +160,42 @@ def test_a_size_or_kind_that_tells_the_class_is_worth_a_look(tmp_path):
     assert "the size alone tells a class from the others: 'c'" in said
     assert "the kind of file alone tells a class from the others: 'c'" in said
     assert "3 images are smaller than the 32 px" in said
+
+
+@pytest.mark.parametrize(("fields", "odd"), [(2, "b/field0.bmp: 360 x 200 px"), (6, "b/CROPPED/0.png: 48 x 48 px")])
+def test_fields_among_crops_are_named_with_the_folder_that_parts_them(tmp_path, fields, odd):
+    folder = write_images(tmp_path, {"a": 4, "b": 4})
+    field = Image.open(folder / "a" / "0.png").resize((360, 200))
+    (folder / "b" / "CROPPED").mkdir()
+    for file in sorted(folder.glob("b/*.png")):
+        file.rename(folder / "b" / "CROPPED" / file.name)
+    for number in range(fields):
+        field.rotate(number).save(folder / "b" / f"field{number}.bmp")
+    said = texts(quickly(folder), "worth a look", "pixels")
+    assert f"{min(fields, 4)} images are more than 4 times as large or as small as usual in their class" in said
+    assert "the folder 'CROPPED' parts them" in said
+    assert "--exclude '*/CROPPED/*'" in said
+    assert odd in said
+    assert "4 times" not in texts(quickly(folder, exclude=["*/CROPPED/*"]), "worth a look", "pixels")
+
+
+def test_one_large_image_is_named_without_a_folder(tmp_path):
+    folder = write_images(tmp_path, {"a": 4, "b": 4})
+    Image.open(folder / "a" / "0.png").resize((200, 200)).save(folder / "b" / "large.png")
+    said = texts(quickly(folder), "worth a look", "pixels")
+    assert "1 image is more than 4 times as large or as small as usual in its class" in said
+    assert "b/large.png: 200 x 200 px, where the median side in b is 48 px" in said
+    assert "parts them" not in said
+
+
+def test_sizes_that_hardly_occur_twice_tell_no_class(tmp_path):
+    folder = write_images(tmp_path, {"a": 8, "b": 8})
+    for side, file in enumerate(sorted(folder.glob("*/*.png")), start=40):
+        Image.open(file).resize((side, side)).save(file)
+    assert "the size alone" not in texts(quickly(folder), "worth a look", "pixels")
+    for number, file in enumerate(sorted(folder.glob("b/*.png"))):
+        Image.open(file).resize((60 + number % 2, 60)).save(file)  # two sizes of four images each
+    assert "the size alone tells a class from the others: 'b'" in texts(quickly(folder), "worth a look", "pixels")
 
 
 def test_bare_slides_that_tell_the_class_are_worth_a_look(tmp_path):

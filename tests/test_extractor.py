@@ -435,6 +435,12 @@ def test_a_relative_folder_is_the_callers_in_processes_started_elsewhere(tmp_pat
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
+def test_masks_of_nearly_everything_are_logged_with_how_to_look_at_them(caplog):
+    MaskExtractor(lambda image: np.ones(image.shape[:2], np.uint8)).extract([field()])
+    assert "1 of 1 masks cover more than" in caplog.text
+    assert "`syncgan masks` or MaskExtractor.diagnose" in caplog.text
+
+
 def test_callable_of_unknown_content_is_not_cached(tmp_path, caplog):
     class Opaque:
         def __call__(self, image):

@@ -206,6 +206,61 @@ def test_limits_can_be_lowered(tmp_path: Path):
     assert scan_class_folders(tmp_path, min_classes=1, min_images_per_class=1).files == ("a/0.png",)
 
 
+def add_segmented(folder: Path, suffix: str, *, number: int = 3, colours: int = 4) -> None:
+    """Write images of many colours, and beside each a file of few colours that has its name and `suffix`."""
+    generator = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(number):
+        Image.fromarray(generator.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(folder / f"cell {i}.BMP")
+        regions = np.arange(81).reshape(9, 9) % colours * 3
+        Image.fromarray(regions.astype(np.uint8)).convert("RGB").save(folder / f"cell {i}{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pattern"), [("-d.bmp", "*-d.bmp"), ("_mask.png", "*_mask.png"), ("[gt].tif", "*[[]gt].tif")]
+)
+def test_segmentations_beside_their_images_are_warned_of_with_the_way_out(root: Path, suffix: str, pattern: str):
+    add_segmented(root / "a", suffix)
+    with pytest.warns(UserWarning, match="3 files look like segmentations") as warned:
+        dataset, _ = load_class_folders(root)
+    assert len(dataset) == 12  # a warning only: a set may look like that
+    (said,) = [str(warning.message) for warning in warned]
+    assert f"'a/cell 0{suffix}' beside 'a/cell 0.BMP'" in said
+    assert f"--exclude '{pattern}'" in said
+    left = scan_class_folders(root, exclude=pattern)
+    assert not any(suffix in file for file in left.files)
+    assert len(left.files) == 9
+    assert any("excluded as asked" in note for note in left.notes)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("-d.bmp", {"number": 2}),  # chance
+        ("-d.bmp", {"colours": 17}),  # images
+        ("-d.jpg", {}),  # compression makes colours
+        ("0.png", {}),  # another number
+    ],
+)
+def test_other_names_and_colours_are_no_segmentations(root: Path, suffix: str, options: dict[str, int]):
+    add_segmented(root / "a", suffix, **options)
+    load_class_folders(root)
+
+
+def test_damaged_segmentations_hide_no_others(root: Path):
+    add_segmented(root / "a", "_seg.png", number=4)
+    (root / "a" / "cell 0_seg.png").write_bytes(b"\x89PNG")
+    with pytest.warns(UserWarning, match="4 files look like segmentations"):
+        load_class_folders(root)
+
+
+def test_patterns_are_matched_with_the_path_and_those_without_a_match_are_noted(root: Path):
+    add_image(root / "a" / "CROPPED" / "0.png")
+    scan = scan_class_folders(root, exclude=["*/CROPPED/*", "b/0.*", "CROPPED"])
+    assert scan.files == ("a/0.png", "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    assert scan.notes[-1] == "no image matches the pattern 'CROPPED' of what is to be excluded"
+
+
 # --- dataset ---------------------------------------------------------------------------------------------------------
 
 
@@ -267,9 +322,30 @@ def test_what_the_decoder_decided_is_noted(root: Path):
 
     tifffile.imwrite(root / "a" / "deep.tif", np.full((4, 4), 4000, np.uint16))
     dataset, _ = load_class_folders(root)
-    assert notes_about(dataset.notes, "a/deep.tif") == [
-        "'a/deep.tif': has 16-bit samples with values up to 4000; read as 12-bit"
-    ]
+    assert notes_about(dataset.notes, "a/deep.tif") == ["'a/deep.tif': 16-bit samples, read as 12-bit"]
+
+
+def test_one_depth_is_read_for_all_files_so_that_brightness_can_be_compared(root: Path):
+    import tifffile
+
+    peaks = {"a/dim.tif": 1000, "a/less dim.tif": 1100, "b/bright.tif": 4000}
+    for file, peak in peaks.items():
+        tifffile.imwrite(root / file, np.full((4, 4), peak, np.uint16))
+    dataset, _ = load_class_folders(root)
+    seen = {file: int(dataset.image(index).max()) for index, file in enumerate(dataset.files)}
+    assert {file: seen[file] for file in peaks} == {file: round(peak * 255 / 4095) for file, peak in peaks.items()}
+    assert seen["a/0.png"] == 100  # 8 bits stay as they are
+    (note,) = [note for note in dataset.notes if "16-bit" in note]
+    assert "read as 12-bit" in note
+    assert "10 bits in 1 file, 12 bits in 2 files" in note
+
+
+def test_files_that_use_all_of_16_bits_need_no_note(root: Path):
+    import tifffile
+
+    tifffile.imwrite(root / "a" / "deep.tif", np.full((4, 4), 65535, np.uint16))
+    dataset, _ = load_class_folders(root)
+    assert (dataset.bit_depth, dataset.notes) == (16, ())
 
 
 def test_limit_takes_the_first_files_of_each_class(root: Path):

@@ -30,7 +30,7 @@ from image_files import (
     tiff,
     to_8_bits,
 )
-from syncgan.data.images import decode_image, encode_png, read_image, read_mask
+from syncgan.data.images import bits_in_16, decode_image, encode_png, read_image, read_mask
 from syncgan.errors import DataError, ImageReadError
 
 # --- right pixels ----------------------------------------------------------------------------------------------------
@@ -219,6 +219,15 @@ def test_camera_depth_is_found_from_the_largest_value_and_said(tmp_path: Path, b
         decoded = decode_image(path)
         np.testing.assert_array_equal(decoded.pixels, to_8_bits(values, bits))
         assert f"read as {bits}-bit" in decoded.notes[0]
+
+
+def test_bits_of_16_are_told_and_other_files_are_not_decoded(tmp_path: Path):
+    assert bits_in_16(tiff(tmp_path, RGB16 >> 4, photometric="rgb")) == 12
+    assert bits_in_16(stored(tmp_path, png_16_bit(RGB16 >> 6, 2))) == 10
+    cut = encoded(RGB, "JPEG")[:200]  # would be refused
+    assert bits_in_16(stored(tmp_path, cut)) is None
+    assert bits_in_16(stored(tmp_path, encoded(RGB, "PNG")[:100])) is None
+    assert bits_in_16(tiff(tmp_path, RGB, photometric="rgb")) is None
 
 
 def test_given_bit_depth_is_used_without_a_note(tmp_path: Path):

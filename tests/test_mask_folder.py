@@ -43,6 +43,19 @@ def whole(data):
     return results(out)
 
 
+def test_files_of_16_bits_are_segmented_with_one_depth(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name, peak in (("dim", 900), ("bright", 4000)):
+        Image.fromarray(np.full((20, 20), peak, np.uint16)).save(tmp_path / "data" / f"{name}.png")
+    extractor = MaskExtractor(lambda image: (image[..., 0] > 128).astype(np.uint8), min_nucleus_area=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such masks fail
+        result = extract_folder(tmp_path / "data", tmp_path / "out", extractor=extractor, n_jobs=1)
+    means = {name: pixels(tmp_path / "out" / "masks" / f"{name}.png").mean() for name in ("dim", "bright")}
+    assert means == {"dim": 0, "bright": 255}
+    assert any("read as 12-bit" in note for note in result.notes)
+
+
 # --- shards ----------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from syncgan.extractor import MaskExtractor
 from syncgan.fitting import Fitting, run_identity, run_record
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score
 from syncgan.mask_gan import MaskGAN
-from syncgan.preparing import divide_nuclei, hold_out_pairs, prepare
+from syncgan.preparing import divide_nuclei, hold_out_pairs, log_what_limits, prepare
 from syncgan.registry import require_plugins
 from syncgan.segmentation.stain_classes import StainClasses
 from syncgan.storage import needed_content, read_folder, write_folder
@@ -144,6 +144,8 @@ class SynCGANAugmenter(Synthesis):
         raw = read_dataset(dataset)
         require_trainable(raw)
         self._prepare(raw, masks, notifier)
+        if main:
+            log_what_limits(raw, self.pairs_, self.config_)
         if groups is not None and len(groups) != len(raw):
             raise DataError(f"expected one group an item, got {len(groups)} groups and {len(raw)} items")
         training, held_out = hold_out_pairs(

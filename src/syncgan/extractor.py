@@ -293,7 +293,8 @@ class MaskExtractor:
         full = sum(np.count_nonzero(mask == self.levels - 1) > MAX_NUCLEUS_SHARE * mask.size for mask in masks)
         if full:
             _log.warning(
-                "%d of %d masks cover more than %.0f %% of their image; look at them with `diagnose`",
+                "%d of %d masks cover more than %.0f %% of their image; look at them with "
+                "`syncgan masks` or MaskExtractor.diagnose",
                 full,
                 len(masks),
                 100 * MAX_NUCLEUS_SHARE,

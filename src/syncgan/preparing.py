@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,8 +25,13 @@ from syncgan.segmentation.levels import stain_levels
 from syncgan.segmentation.parallel import pays_for_processes
 from syncgan.segmentation.stain_classes import StainClasses
 
-__all__ = ["Prepared", "divide_nuclei", "hold_out_pairs", "prepare"]
+__all__ = ["Prepared", "divide_nuclei", "hold_out_pairs", "log_what_limits", "prepare"]
 
+_log = logging.getLogger(__name__)
+
+_FEW_IMAGES = 5
+_MUCH_LARGER = 2.0
+_SMALLEST_SIDE = 32  # below it the renderer of preset "default" cannot halve often enough
 _STAINED = 3  # levels of a map that says what is stained; its classes divide that further
 
 
@@ -111,6 +117,38 @@ def prepare(
     divided = list(map(stain_classes.levels_of, *_images_and_nuclei(pairs, levels)))
     pairs = replace(pairs, maps=torch.from_numpy(np.stack(divided)))
     return Prepared(pairs, stain_classes.levels, levels, description, stain_classes)
+
+
+def log_what_limits(raw: RawData, pairs: TrainingPairs, config: SynCGANConfig) -> None:
+    """Log where the images can teach little: classes of very few, and images that are enlarged much."""
+    counts = {name: int((pairs.labels == label).sum()) for label, name in raw.class_names.items()}
+    if few := [f"{name!r} has {count}" for name, count in counts.items() if count < _FEW_IMAGES]:
+        _log.warning(
+            "expected at least %d usable images in every class, got fewer: %s; what is made of so few hardly differs "
+            "from them: add images, or leave the class out",
+            _FEW_IMAGES,
+            ", ".join(few),
+        )
+    side = float(np.median([np.sqrt(image.shape[0] * image.shape[1]) for image in raw.images]))
+    if config.image_size > _MUCH_LARGER * side:
+        _log.warning(
+            "the median image (%.0f px) is enlarged %.1f-fold to image_size %d, which adds no detail; %s",
+            side,
+            config.image_size / side,
+            config.image_size,
+            _smaller(config, side),
+        )
+
+
+def _smaller(config: SynCGANConfig, side: float) -> str:
+    """Say which settings suit images of this side."""
+    fitting = max(_SMALLEST_SIDE, 1 << int(np.ceil(side) - 1).bit_length())
+    if fitting >= config.image_size:
+        return "give larger images"
+    resolution = config.mask_gan.resolution
+    too_fine = resolution != "image" and resolution > fitting
+    masks = f" and mask_gan.resolution={fitting}" if too_fine else ""
+    return f"set image_size={fitting}{masks} (by --set on the command line), or give larger images"
 
 
 def divide_nuclei(pairs: TrainingPairs, stain_classes: StainClasses | None) -> TrainingPairs:

@@ -10,6 +10,7 @@ import typer
 from syncgan.cli.console import command, conclude, display_for
 from syncgan.cli.options import (
     Device,
+    Exclude,
     GroupColumn,
     Groups,
     HeldOut,
@@ -41,6 +42,7 @@ def audit(
     groups: Groups = None,
     group_column: GroupColumn = None,
     masks: Masks = None,
+    exclude: Exclude = None,
     limit_per_class: LimitPerClass = None,
     per_class: Annotated[
         int | None, typer.Option("--per-class", metavar="N", min=1, help="Samples of every class: 100 of a run.")
@@ -64,7 +66,7 @@ def audit(
 
     if thumbnails and out is None:
         raise ConfigError("--thumbnails: expected with --out, where pictures go; add --out DIR")
-    sources = Sources(data, held_out, leave_one_out, groups, group_column, masks, limit_per_class)
+    sources = Sources(data, held_out, leave_one_out, groups, group_column, masks, limit_per_class, tuple(exclude or ()))
     if out is not None:
         require_outside(out, data)
         check_output_folder(out, resume=(out / "audit.json").is_file())

@@ -11,6 +11,7 @@ from syncgan.cli.console import command, conclude, display_for, say_what_was_rea
 from syncgan.cli.options import (
     ConfigFile,
     Device,
+    Exclude,
     GroupColumn,
     Groups,
     Json,
@@ -52,6 +53,7 @@ def benchmark(
     ] = None,
     groups: Groups = None,
     group_column: GroupColumn = None,
+    exclude: Exclude = None,
     limit_per_class: LimitPerClass = None,
     shard: Annotated[
         str | None,
@@ -103,7 +105,12 @@ def benchmark(
     require_outside(out, data)
     check_output_folder(out, resume=BenchmarkStore(out).may_begin)
     source = load_run_data(
-        data, groups=groups, group_column=group_column, limit_per_class=limit_per_class, levels=tree.levels
+        data,
+        groups=groups,
+        group_column=group_column,
+        exclude=exclude or (),
+        limit_per_class=limit_per_class,
+        levels=tree.levels,
     )
     from syncgan.evaluation.benchmark.runner import run_benchmark
     from syncgan.evaluation.benchmark.settings import DEFAULT_OUTLINE, PAPER_OUTLINE

@@ -13,6 +13,7 @@ from syncgan.cli.console import command, conclude, display_for
 from syncgan.cli.options import (
     ConfigFile,
     Device,
+    Exclude,
     GroupColumn,
     Groups,
     Json,
@@ -53,6 +54,7 @@ def doctor(
     device: Device = "auto",
     groups: Groups = None,
     group_column: GroupColumn = None,
+    exclude: Exclude = None,
     limit_per_class: LimitPerClass = None,
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Leave out the nucleus masks.")] = False,
     no_timing: Annotated[
@@ -68,8 +70,8 @@ def doctor(
 
     tree = configuration(config, preset, settings)
     check_plugins(tree)
-    if data is None and (groups is not None or limit_per_class is not None):
-        raise ConfigError("expected DATA with --groups and --limit-per-class, got none; give the folder")
+    if data is None and (groups is not None or exclude or limit_per_class is not None):
+        raise ConfigError("expected DATA with --groups, --exclude and --limit-per-class, got none; give the folder")
     if out is not None:
         if data is not None:
             require_outside(out, data)
@@ -80,6 +82,7 @@ def doctor(
             config=tree,
             groups=groups,
             group_column=group_column,
+            exclude=exclude or (),
             limit_per_class=limit_per_class,
             device=device,
             masks=not no_masks,

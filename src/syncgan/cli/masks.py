@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syncgan.cli.console import command, conclude, display_for, say_what_was_read, stage_of
-from syncgan.cli.options import ConfigFile, Json, Quiet, Thumbnails, configuration, part_of
+from syncgan.cli.options import ConfigFile, Exclude, Json, Quiet, Thumbnails, configuration, part_of
 from syncgan.errors import ConfigError, RunExistsError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def masks(
             help="Change a setting, e.g. extractor.min_nucleus_area=30; may be repeated.",
         ),
     ] = None,
+    exclude: Exclude = None,
     jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Processes; -1 for all processors.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Also write report.html.")] = False,
     thumbnails: Thumbnails = False,
@@ -65,7 +66,7 @@ def masks(
     wanted = None if shard is None else part_of(shard)
     if merge:
         with display_for(as_json, quiet) as display:
-            result = merge_folder(data, out, report=report, thumbnails=thumbnails)
+            result = merge_folder(data, out, exclude=exclude or (), report=report, thumbnails=thumbnails)
             say_what_was_read(display, result)
             conclude(display, as_json, result.summary(), _lines(result))
         return
@@ -79,12 +80,21 @@ def masks(
     with display_for(as_json, quiet) as display:
         progress = stage_of(display, "masks")
         if wanted is not None:
-            part = extract_shard(data, out, extractor=extractor, shard=wanted, n_jobs=jobs, progress=progress)
+            part = extract_shard(
+                data, out, extractor=extractor, exclude=exclude or (), shard=wanted, n_jobs=jobs, progress=progress
+            )
             line = f"{out}: {part.masks} masks of shard {shard}; when all shards are done: --merge"
             conclude(display, as_json, part.summary(), [line])
             return
         result = extract_folder(
-            data, out, extractor=extractor, n_jobs=jobs, report=report, thumbnails=thumbnails, progress=progress
+            data,
+            out,
+            extractor=extractor,
+            exclude=exclude or (),
+            n_jobs=jobs,
+            report=report,
+            thumbnails=thumbnails,
+            progress=progress,
         )
         say_what_was_read(display, result)
     conclude(display, as_json, result.summary(), _lines(result))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigFile",
     "Device",
+    "Exclude",
     "GroupColumn",
     "Groups",
     "HeldOut",
@@ -56,6 +57,14 @@ Groups = Annotated[
 ]
 GroupColumn = Annotated[
     str | None, typer.Option("--group-column", metavar="NAME", help="Its column with the patient or slide.")
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out files whose path below DATA matches, e.g. '*_mask.png' or '*/CROPPED/*'; may be repeated.",
+    ),
 ]
 LimitPerClass = Annotated[
     int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="Use only the first N files of a class.")

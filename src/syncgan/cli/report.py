@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncgan.cli.console import command, conclude, display_for
-from syncgan.cli.options import Device, Json, Quiet, Seed, Thumbnails
+from syncgan.cli.options import Device, Exclude, Json, Quiet, Seed, Thumbnails
 
 if TYPE_CHECKING:
     from syncgan.evaluation.reporting import ReportResult
@@ -44,6 +44,7 @@ def report(
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="DIR", help="Masks, where `fit` was given some.")
     ] = None,
+    exclude: Exclude = None,
     limit_per_class: Annotated[
         int | None, typer.Option("--limit-per-class", metavar="N", min=2, help="As for `fit`, where it was given.")
     ] = None,
@@ -70,6 +71,7 @@ def report(
             groups=groups,
             group_column=group_column,
             masks=masks,
+            exclude=exclude or (),
             limit_per_class=limit_per_class,
             out=file,
             device=device,

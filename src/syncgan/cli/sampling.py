@@ -10,6 +10,7 @@ import typer
 from syncgan.cli.console import command, conclude, display_for, stage_of
 from syncgan.cli.options import (
     Device,
+    Exclude,
     GroupColumn,
     Groups,
     HeldOut,
@@ -77,6 +78,7 @@ def sample(
     groups: Groups = None,
     group_column: GroupColumn = None,
     masks: Masks = None,
+    exclude: Exclude = None,
     limit_per_class: LimitPerClass = None,
     no_features: NoFeatures = False,
     as_json: Json = False,
@@ -90,7 +92,8 @@ def sample(
     own = _counts(counts or [])
     _check_parts(per_class is not None or bool(own), shard, merge, resume)
     part = (1, 1) if shard is None else part_of(shard)
-    sources, further = None, (held_out, leave_one_out, groups, group_column, masks, limit_per_class)
+    sources, patterns = None, tuple(exclude or ())
+    further = (held_out, leave_one_out, groups, group_column, masks, limit_per_class, patterns)
     _check_audit(max_copy_rate, data, shard, any(further) or no_features)
     if data is not None:
         sources = Sources(data, *further)

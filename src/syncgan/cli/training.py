@@ -12,6 +12,7 @@ from syncgan.cli.console import command, conclude, display_for, say_what_was_rea
 from syncgan.cli.options import (
     ConfigFile,
     Device,
+    Exclude,
     GroupColumn,
     Groups,
     Json,
@@ -99,6 +100,7 @@ def fit(
     masks: Masks = None,
     groups: Groups = None,
     group_column: GroupColumn = None,
+    exclude: Exclude = None,
     limit_per_class: LimitPerClass = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard for `tensorboard --logdir`.")
@@ -123,6 +125,7 @@ def fit(
         masks=masks,
         groups=groups,
         group_column=group_column,
+        exclude=exclude or (),
         limit_per_class=limit_per_class,
         levels=tree.levels,
     )

@@ -67,7 +67,8 @@ class SynCGANConfig(ConfigSection):
         resolution = self.mask_gan.resolution
         if resolution != "image" and (resolution & (resolution - 1) or resolution > self.image_size):
             raise ValueError(
-                f"mask_gan.resolution must be a power of two up to image_size ({self.image_size}), got {resolution}"
+                f"mask_gan.resolution must be a power of two up to image_size ({self.image_size}), got {resolution}; "
+                f"set mask_gan.resolution={1 << self.image_size.bit_length() - 1} (--set on the command line)"
             )
         cell = self.image_gan.reconstruction_cell
         if self.image_size % cell:

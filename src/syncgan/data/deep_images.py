@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     import tifffile
 
 __all__ = [
+    "DEPTH_GUESSED",
     "MAX_PIXELS",
     "SEVERAL_FRAMES",
+    "Notes",
     "Refusal",
     "check_size",
     "content",
@@ -31,12 +33,24 @@ __all__ = [
 MAX_PIXELS: Final = 150_000_000
 """Largest image that is decoded, in pixels; larger ones are refused from their header."""
 
+DEPTH_GUESSED: Final = "has 16-bit samples with values up to"
 SEVERAL_FRAMES: Final = "holds several pages or frames; only the first is used"
 _ORIENTATION_TAG: Final = 274
 
 
 class Refusal(Exception):  # noqa: N818  (never leaves the two image modules)
     """Why a file is not read, as a clause; whoever opened the file adds its path."""
+
+
+class Notes(list[str]):
+    """What the reader of one file had to decide, a clause each.
+
+    Attributes
+    ----------
+    bits : of 16-bit samples, how many are significant; None for other samples.
+    """
+
+    bits: int | None = None
 
 
 def check_size(width: int, height: int) -> None:
@@ -54,7 +68,7 @@ def content(file: BinaryIO) -> bytes:
     return everything
 
 
-def decode_16_bit_png(file: BinaryIO, image: Image.Image, bit_depth: int | None, notes: list[str]) -> Image.Image:
+def decode_16_bit_png(file: BinaryIO, image: Image.Image, bit_depth: int | None, notes: Notes) -> Image.Image:
     """Decode a PNG file that has 16 bits a sample.
 
     Parameters
@@ -92,18 +106,18 @@ def _oriented(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:
     return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
 
 
-def _to_image(values: NDArray[Any], bit_depth: int | None, notes: list[str]) -> Image.Image:
+def _to_image(values: NDArray[Any], bit_depth: int | None, notes: Notes) -> Image.Image:
     """Scale (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA samples to an 8-bit image."""
     channels = 1 if values.ndim == 2 else values.shape[2]
     if channels in (1, 3):
         return Image.fromarray(np.ascontiguousarray(_to_8_bits(values, bit_depth, notes)))
     # Opacity uses the full range whatever the camera's depth is.
-    alpha = _to_8_bits(values[..., -1:], 16, [])
+    alpha = _to_8_bits(values[..., -1:], 16, Notes())
     colour = _to_8_bits(values[..., :-1], bit_depth, notes)
     return Image.fromarray(np.concatenate([colour, alpha], axis=-1))
 
 
-def _to_8_bits(values: NDArray[Any], bit_depth: int | None, notes: list[str]) -> NDArray[np.uint8]:
+def _to_8_bits(values: NDArray[Any], bit_depth: int | None, notes: Notes) -> NDArray[np.uint8]:
     if values.dtype.kind == "f":
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise Refusal("has floating-point values outside [0, 1]; scale them or save 8 or 16 bits")
@@ -115,14 +129,15 @@ def _to_8_bits(values: NDArray[Any], bit_depth: int | None, notes: list[str]) ->
     bits = bit_depth or next(bits for bits in (8, 10, 12, 14, 16) if peak < 2**bits)
     if peak >= 2**bits:
         raise Refusal(f"has values up to {peak}, more than {bits} bits hold; give the right bit_depth")
+    notes.bits = bits
     if bit_depth is None and bits < 16:
-        notes.append(f"has 16-bit samples with values up to {peak}; read as {bits}-bit")
+        notes.append(f"{DEPTH_GUESSED} {peak}; read as {bits}-bit")
     table = np.rint(np.arange(2**bits) * (255 / (2**bits - 1))).astype(np.uint8)
     scaled: NDArray[np.uint8] = table[values]
     return scaled
 
 
-def decode_deep_tiff(file: BinaryIO, bit_depth: int | None, notes: list[str]) -> Image.Image | None:
+def decode_deep_tiff(file: BinaryIO, bit_depth: int | None, notes: Notes) -> Image.Image | None:
     """Check a TIFF file and decode its first page, unless its samples have at most 8 bits.
 
     Returns
@@ -212,7 +227,7 @@ def _has_second_page(tiff: tifffile.TiffFile) -> bool:
     return True
 
 
-def _decode_page(file: BinaryIO, page: tifffile.TiffPage, bit_depth: int | None, notes: list[str]) -> Image.Image:
+def _decode_page(file: BinaryIO, page: tifffile.TiffPage, bit_depth: int | None, notes: Notes) -> Image.Image:
     import tifffile
 
     if page.photometric not in (

@@ -5,6 +5,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 from collections import Counter, defaultdict
@@ -12,21 +13,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from syncgan.data.images import decode_image
+from syncgan.data.deep_images import DEPTH_GUESSED
+from syncgan.data.images import bits_in_16, decode_image
 from syncgan.data.scan import IMAGE_EXTENSIONS, ClassFolders, check_counts, scan_class_folders, some
+from syncgan.data.segmentation_files import warn_of_segmentations
 from syncgan.errors import DataError, ImageReadError
 
 __all__ = [
     "IMAGE_EXTENSIONS",
     "ClassFolders",
     "ImageFolderDataset",
+    "bits_of_files",
     "content_hashes",
+    "depth_notes",
     "load_class_folders",
     "read_groups",
     "read_table",
@@ -42,6 +47,7 @@ class ImageFolderDataset:
     folders : what `scan_class_folders` found.
     transform, target_transform : applied to the image, or to the label.
     transforms : applied to both together, in place of the other two.
+    bit_depth : significant bits of 16-bit samples, see `decode_image`.
 
     Attributes
     ----------
@@ -50,6 +56,7 @@ class ImageFolderDataset:
     samples : (absolute path, label) of every image.
     targets : label of every image.
     notes : what the scan ignored and what the decoder had to decide.
+    bit_depth : one for all files of 16 bits a sample; None where there are none.
 
     Raises
     ------
@@ -64,6 +71,7 @@ class ImageFolderDataset:
         transform: Callable[..., Any] | None = None,
         target_transform: Callable[..., Any] | None = None,
         transforms: Callable[..., Any] | None = None,
+        bit_depth: int | None = None,
     ) -> None:
         if transforms is not None and (transform is not None or target_transform is not None):
             raise DataError("expected either transforms or transform and target_transform, got both; leave one out")
@@ -75,6 +83,7 @@ class ImageFolderDataset:
         self.targets = list(folders.labels)
         self.samples = [(str(root / file), label) for file, label in zip(folders.files, folders.labels, strict=True)]
         self.notes = folders.notes
+        self.bit_depth = bit_depth
         self.transform = transform
         self.target_transform = target_transform
         self.transforms = transforms
@@ -101,12 +110,13 @@ class ImageFolderDataset:
         """Return the pixels of one image without transforms: (H, W, 3) uint8 RGB."""
         path, _ = self.samples[index]
         # Without the log of `read_image`: every epoch would repeat what `notes` says once.
-        return decode_image(path).pixels
+        return decode_image(path, bit_depth=self.bit_depth).pixels
 
 
 def load_class_folders(
     root: str | PathLike[str],
     *,
+    exclude: Sequence[str] = (),
     limit_per_class: int | None = None,
     min_classes: int = 2,
     min_images_per_class: int = 2,
@@ -114,9 +124,11 @@ def load_class_folders(
 ) -> tuple[ImageFolderDataset, list[ImageReadError]]:
     """Scan class folders and check that every image can be decoded.
 
+    All files of 16 bits a sample are read with one depth, the largest that one of them needs.
+
     Parameters
     ----------
-    root, min_classes, min_images_per_class : see `scan_class_folders`.
+    root, exclude, min_classes, min_images_per_class : see `scan_class_folders`.
     limit_per_class : only the first so many files of each class are looked at.
     n_jobs : threads that decode.
 
@@ -125,21 +137,31 @@ def load_class_folders(
     dataset, skipped : the readable images, and one error with its reason for each of the others; their `path` is
         relative to `root`.
 
+    Warns
+    -----
+    UserWarning
+        Files look like segmentations of others.
+
     Raises
     ------
     DataError
         As `scan_class_folders`, also where too few images of a class can be read.
     """
-    folders = scan_class_folders(root, min_classes=min_classes, min_images_per_class=min_images_per_class)
+    folders = scan_class_folders(
+        root, exclude=exclude, min_classes=min_classes, min_images_per_class=min_images_per_class
+    )
+    warn_of_segmentations(folders.root, folders.files)
     if limit_per_class is not None:
         folders = _limited(folders, limit_per_class)
     outcomes = _decode_all(folders, n_jobs)
     skipped = {file: outcome for file, outcome in outcomes.items() if isinstance(outcome, ImageReadError)}
     readable = folders.keep(lambda file: file not in skipped)
     decisions = {file: outcome for file, outcome in outcomes.items() if not isinstance(outcome, ImageReadError)}
+    bits = {file: decision.bits for file, decision in decisions.items() if decision.bits is not None}
     _check_readable(readable, list(skipped.values()), min_images_per_class)
-    readable = replace(readable, notes=readable.notes + _summary_of_decisions(decisions))
-    return ImageFolderDataset(readable), list(skipped.values())
+    notes = (*readable.notes, *_summary_of_decisions(decisions), *depth_notes(bits))
+    dataset = ImageFolderDataset(replace(readable, notes=notes), bit_depth=max(bits.values(), default=None))
+    return dataset, list(skipped.values())
 
 
 def _limited(folders: ClassFolders, limit: int) -> ClassFolders:
@@ -152,19 +174,29 @@ def _limited(folders: ClassFolders, limit: int) -> ClassFolders:
     return folders.keep(kept.__contains__)
 
 
-def _decode_all(folders: ClassFolders, n_jobs: int) -> dict[str, tuple[str, ...] | ImageReadError]:
-    """Decode every file once; return its notes, or its error."""
+class _Decisions(NamedTuple):
+    """What the decoder had to decide of one file, but for its depth; and how many of 16 bits are significant."""
+
+    notes: tuple[str, ...]
+    bits: int | None
+
+
+def _decode_all(folders: ClassFolders, n_jobs: int) -> dict[str, _Decisions | ImageReadError]:
+    """Decode every file once; return what was decided, or its error."""
     from joblib import Parallel, delayed
 
-    outcomes = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_notes)(folders.root, file) for file in folders.files)
+    outcomes = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(_decisions)(folders.root, file) for file in folders.files
+    )
     return dict(zip(folders.files, outcomes, strict=True))
 
 
-def _notes(root: Path, file: str) -> tuple[str, ...] | ImageReadError:
+def _decisions(root: Path, file: str) -> _Decisions | ImageReadError:
     try:
-        return decode_image(root / file).notes
+        decoded = decode_image(root / file)
     except ImageReadError as error:
         return ImageReadError(file, error.reason)  # relative: no machine path in a report
+    return _Decisions(tuple(note for note in decoded.notes if not note.startswith(DEPTH_GUESSED)), decoded.bits)
 
 
 def _check_readable(folders: ClassFolders, skipped: Sequence[ImageReadError], minimum: int) -> None:
@@ -174,12 +206,37 @@ def _check_readable(folders: ClassFolders, skipped: Sequence[ImageReadError], mi
     check_counts(folders.root, counts, minimum, why if skipped else "")
 
 
-def _summary_of_decisions(notes: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+def _summary_of_decisions(decisions: Mapping[str, _Decisions]) -> tuple[str, ...]:
     files_of: defaultdict[str, list[str]] = defaultdict(list)
-    for file, of_file in notes.items():
-        for note in of_file:
+    for file, decision in decisions.items():
+        for note in decision.notes:
             files_of[note].append(file)
     return tuple(f"{some(files)}: {note}" for note, files in sorted(files_of.items()))
+
+
+def depth_notes(bits: Mapping[str, int]) -> tuple[str, ...]:
+    """Say with which depth the files of 16 bits a sample are read, where that had to be decided.
+
+    Parameters
+    ----------
+    bits : file -> bits that its largest value takes.
+    """
+    counts = sorted(Counter(bits.values()).items())
+    if not counts or counts == [(16, len(bits))]:
+        return ()
+    depth = counts[-1][0]
+    note = f"{some(sorted(bits))}: 16-bit samples, read as {depth}-bit"
+    if len(counts) == 1:
+        return (note,)
+    found = ", ".join(f"{bits_taken} bits in {_files(count)}" for bits_taken, count in counts)
+    return (
+        f"{note}, the most that a file needs (values take {found}), so that brightness can be compared; files of "
+        "another camera with fewer bits come out dark: scale them to 8 bits first",
+    )
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 # --- groups and fingerprint ------------------------------------------------------------------------------------------
@@ -238,6 +295,16 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         if column not in header:
             raise DataError(f"{path.name}: expected a column {column!r}, got {', '.join(map(repr, header)) or 'none'}")
     return rows
+
+
+def bits_of_files(root: str | PathLike[str], files: Iterable[str]) -> dict[str, int]:
+    """Return file -> bits that its largest value takes, of those files of 16 bits a sample that can be read."""
+    found = {}
+    for file in files:
+        with contextlib.suppress(ImageReadError):
+            if bits := bits_in_16(Path(root) / file):
+                found[file] = bits
+    return found
 
 
 def content_hashes(root: str | PathLike[str], files: Iterable[str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from syncgan.data.deep_images import (
     MAX_PIXELS,
     SEVERAL_FRAMES,
+    Notes,
     Refusal,
     check_size,
     content,
@@ -40,6 +41,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "DecodedImage",
+    "bits_in_16",
     "decode_image",
     "encode_png",
     "image_kind",
@@ -59,6 +61,9 @@ _KINDS: Final = {
     "RGB": "RGB",
     "RGBA": "RGB with alpha",
 }
+_PNG_MAGIC: Final = b"\x89PNG"
+# IHDR is the first chunk of a PNG: signature 8, length 4, "IHDR" 4, width 4, height 4.
+_PNG_BITS_AT: Final = 24
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _logger = logging.getLogger(__name__)
@@ -72,10 +77,12 @@ class DecodedImage:
     ----------
     pixels : (H, W, 3) uint8, RGB in 0..255, turned as its EXIF orientation asks.
     notes : what the reader had to decide ("read as 12-bit", "only the first page"), each a clause.
+    bits : how many of 16 bits a sample are significant; None where samples are not of 16 bits.
     """
 
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
+    bits: int | None = None
 
 
 def read_image(path: str | PathLike[str], *, bit_depth: int | None = None) -> NDArray[np.uint8]:
@@ -117,13 +124,33 @@ def decode_image(path: str | PathLike[str], *, bit_depth: int | None = None) -> 
     ImageReadError
         Missing, not a regular file, damaged, truncated, too large, or of a kind that has no RGB meaning.
     """
-    notes: list[str] = []
+    notes = Notes()
     with _opened(path) as file:
         if _magic(file).startswith(_TIFF_MAGIC):
             image = decode_deep_tiff(file, bit_depth, notes) or _turned(_open_with_pillow(file, ("TIFF",)), notes)
         else:
             image = _decode_with_pillow(file, bit_depth, notes)
-        return DecodedImage(np.array(_flatten(image), dtype=np.uint8), tuple(notes))
+        return DecodedImage(np.array(_flatten(image), dtype=np.uint8), tuple(notes), notes.bits)
+
+
+def bits_in_16(path: str | PathLike[str]) -> int | None:
+    """Return how many bits the largest value of a file of 16 bits a sample takes: 8, 10, 12, 14 or 16.
+
+    Other files are None, and are not decoded.
+
+    Raises
+    ------
+    ImageReadError
+        As `decode_image`.
+    """
+    notes = Notes()
+    with _opened(path) as file:
+        magic = _magic(file)
+        if magic.startswith(_TIFF_MAGIC):
+            decode_deep_tiff(file, None, notes)
+        elif magic.startswith(_PNG_MAGIC) and magic[_PNG_BITS_AT] == 16:
+            _decode_with_pillow(file, None, notes)
+    return notes.bits
 
 
 def image_kind(path: str | PathLike[str]) -> str:
@@ -167,7 +194,7 @@ def read_mask(path: str | PathLike[str]) -> NDArray[np.uint8]:
         _check_png(file, image)
         if image.mode.startswith("RGB") and _sample_bits(file, image) > 8:
             raise Refusal("has 16-bit colours, expected a mask with one value in 0..255 a pixel")
-        return _mask_values(_turned(image, []))
+        return _mask_values(_turned(image, Notes()))
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -267,7 +294,7 @@ def _magic(file: BinaryIO) -> bytes:
 # --- Pillow: JPEG, PNG, BMP, GIF and 8-bit TIFF ----------------------------------------------------------------------
 
 
-def _decode_with_pillow(file: BinaryIO, bit_depth: int | None, notes: list[str]) -> Image.Image:
+def _decode_with_pillow(file: BinaryIO, bit_depth: int | None, notes: Notes) -> Image.Image:
     image = _open_with_pillow(file, _FORMATS)
     if getattr(image, "is_animated", False):
         notes.append(SEVERAL_FRAMES)
@@ -296,11 +323,10 @@ def _sample_bits(file: BinaryIO, image: Image.Image) -> int:
     if image.format == "TIFF":
         bits: tuple[int, ...] = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
         return max(bits)
-    # IHDR is the first chunk of a PNG: signature 8, length 4, "IHDR" 4, width 4, height 4.
-    return content(file)[24] if image.format == "PNG" else 8
+    return content(file)[_PNG_BITS_AT] if image.format == "PNG" else 8
 
 
-def _turned(image: Image.Image, notes: list[str]) -> Image.Image:
+def _turned(image: Image.Image, notes: Notes) -> Image.Image:
     image.load()
     try:
         return ImageOps.exif_transpose(image)

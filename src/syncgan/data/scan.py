@@ -11,14 +11,16 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from syncgan.errors import DataError
 
-__all__ = ["IMAGE_EXTENSIONS", "ClassFolders", "check_counts", "scan_class_folders", "scan_images", "some"]
+__all__ = ["EXCLUDED", "IMAGE_EXTENSIONS", "ClassFolders", "check_counts", "scan_class_folders", "scan_images", "some"]
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
+EXCLUDED = "excluded as asked"
 _IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
 
 
@@ -48,13 +50,22 @@ class ClassFolders:
 
 
 def scan_class_folders(
-    root: str | PathLike[str], *, min_classes: int = 2, min_images_per_class: int = 2
+    root: str | PathLike[str],
+    *,
+    exclude: Sequence[str] = (),
+    min_classes: int = 2,
+    min_images_per_class: int = 2,
 ) -> ClassFolders:
     """List the image files in class folders without opening them.
 
     Files are told by extension (png, jpg, jpeg, tif, tiff, bmp in any case) and may lie in folders inside a class.
     Hidden files and folders, what operating systems leave behind, and anything that is not a regular file are ignored.
     Links are followed, but never to a folder inside `root`, whose files are there under their own name.
+
+    Parameters
+    ----------
+    exclude : a pattern of files to leave out, or several, matched with the whole path below `root`; ``*`` also stands
+        for slashes: ``*-d.bmp``, ``*/CROPPED/*``.
 
     Raises
     ------
@@ -63,7 +74,7 @@ def scan_class_folders(
     """
     root = Path(root)
     _check_root(root)
-    walker = _Walker(root)
+    walker = _Walker(root, exclude)
     found = {name: images for name in walker.class_names() if (images := walker.images(name))}
     classes: tuple[str, ...] = tuple(sorted(found, key=_sort_key))
     files: tuple[str, ...] = tuple(file for name in classes for file in sorted(found[name], key=_sort_key))
@@ -74,10 +85,11 @@ def scan_class_folders(
     return ClassFolders(root, classes, files, labels, walker.notes())
 
 
-def scan_images(root: str | PathLike[str]) -> ClassFolders:
+def scan_images(root: str | PathLike[str], *, exclude: Sequence[str] = ()) -> ClassFolders:
     """List the image files in class folders, or directly in the folder when it has no class folders.
 
-    Images that lie directly in `root` belong to the one class ``""``.
+    Images that lie directly in `root` belong to the one class ``""``. `exclude` is that of
+    `scan_class_folders`.
 
     Raises
     ------
@@ -86,10 +98,10 @@ def scan_images(root: str | PathLike[str]) -> ClassFolders:
     """
     root = Path(root)
     _check_root(root)
-    in_classes, directly = _Walker(root), _Walker(root)
+    in_classes, directly = _Walker(root, exclude), _Walker(root, exclude)
     files = tuple(sorted(directly.images_in_root(), key=_sort_key))
     if any(map(in_classes.images, in_classes.class_names())) or not files:
-        return scan_class_folders(root, min_classes=1, min_images_per_class=1)
+        return scan_class_folders(root, exclude=exclude, min_classes=1, min_images_per_class=1)
     return ClassFolders(root, ("",), files, (0,) * len(files), directly.notes())
 
 
@@ -101,8 +113,10 @@ def _sort_key(name: str) -> tuple[str, str]:
 class _Walker:
     """Walk class folders in a fixed order and remember what was ignored."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, exclude: Sequence[str] = ()) -> None:
         self.root = root
+        self._exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self._matched: set[str] = set()
         self.has_images_in_root = False
         self._real_root = root.resolve()
         self._ignored: defaultdict[str, list[str]] = defaultdict(list)
@@ -139,7 +153,12 @@ class _Walker:
 
     def notes(self) -> tuple[str, ...]:
         """Return one sentence for each reason, with a count and up to three names."""
-        return tuple(f"ignored {some(names)}: {reason}" for reason, names in sorted(self._ignored.items()))
+        ignored = tuple(f"ignored {some(names)}: {reason}" for reason, names in sorted(self._ignored.items()))
+        without = [pattern for pattern in self._exclude if pattern not in self._matched]
+        return (
+            *ignored,
+            *(f"no image matches the pattern {pattern!r} of what is to be excluded" for pattern in without),
+        )
 
     def _images_below(self, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
         above |= {_identity(self.root / folder)}
@@ -198,6 +217,10 @@ class _Walker:
     def _is_image(self, entry: os.DirEntry[str], name: str) -> bool:
         if not _has_image_extension(entry.name):
             self._ignore("not an image extension", name)
+            return False
+        if matching := [pattern for pattern in self._exclude if fnmatchcase(name, pattern)]:
+            self._matched.update(matching)
+            self._ignore(EXCLUDED, name)
             return False
         try:
             mode = entry.stat().st_mode

@@ -7,7 +7,7 @@ table, the sheet and the report of what has been noted. `extract_folder` is the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -16,9 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from syncgan.arrays import Pixels
+from syncgan.data.folders import bits_of_files, depth_notes
 from syncgan.data.images import decode_image, encode_png
 from syncgan.data.safe_names import safe_folder_names
 from syncgan.data.scan import ClassFolders, scan_images, some
+from syncgan.data.segmentation_files import warn_of_segmentations
 from syncgan.errors import (
     ConfigError,
     ContractError,
@@ -45,6 +47,7 @@ def extract_folder(
     out: str | PathLike[str],
     *,
     extractor: MaskExtractor,
+    exclude: Sequence[str] = (),
     n_jobs: int | None = None,
     report: bool = False,
     thumbnails: bool = False,
@@ -61,6 +64,7 @@ def extract_folder(
     ----------
     data : the images; files that cannot be read are listed with their reason.
     out : made here; empty, or begun with the same settings.
+    exclude : patterns of files to leave out, see `scan_class_folders`.
     n_jobs : processes; None chooses by the number of images.
     report : also write ``report.html``.
     thumbnails : whether the report shows real images, under outlines of their masks.
@@ -69,7 +73,8 @@ def extract_folder(
     Warns
     -----
     UserWarning
-        A class in which more than a fifth of the masks cannot be used.
+        A class in which more than a fifth of the masks cannot be used, or files that look like segmentations of
+        others.
 
     Raises
     ------
@@ -82,8 +87,8 @@ def extract_folder(
     ArtefactError
         `out` cannot be written.
     """
-    extract_shard(data, out, extractor=extractor, n_jobs=n_jobs, progress=progress)
-    return merge_folder(data, out, report=report, thumbnails=thumbnails)
+    extract_shard(data, out, extractor=extractor, exclude=exclude, n_jobs=n_jobs, progress=progress)
+    return merge_folder(data, out, exclude=exclude, report=report, thumbnails=thumbnails)
 
 
 def extract_shard(
@@ -91,6 +96,7 @@ def extract_shard(
     out: str | PathLike[str],
     *,
     extractor: MaskExtractor,
+    exclude: Sequence[str] = (),
     shard: tuple[int, int] = (1, 1),
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -99,7 +105,8 @@ def extract_shard(
 
     Parameters
     ----------
-    data, out, extractor, n_jobs, progress : as for `extract_folder`; `data` and `out` are the same for all shards.
+    data, out, extractor, exclude, n_jobs, progress : as for `extract_folder`; `data`, `out` and `exclude` are the same
+        for all shards.
     shard : (i, n) takes files i, i + n, i + 2n, ... with 1 <= i <= n.
 
     Raises
@@ -113,14 +120,25 @@ def extract_shard(
     if not 1 <= position <= shards:
         raise ConfigError(f"expected a shard i/n with 1 <= i <= n, got {position}/{shards}")
     require_outside(out, data)
-    folders, store = scan_images(data), RowStore(Path(out))
+    folders, store = scan_images(data, exclude=exclude), RowStore(Path(out))
     _require_readable(folders)
-    store.claim({"extractor": extractor.describe(), "shown": repr(extractor), "levels": extractor.levels})
+    warn_of_segmentations(folders.root, folders.files)
+    bits = bits_of_files(folders.root, folders.files)
+    store.claim(
+        {
+            "extractor": extractor.describe(),
+            "shown": repr(extractor),
+            "levels": extractor.levels,
+            **({"bit_depth": max(bits.values())} if bits else {}),
+        }
+    )
     names = mask_names(folders)
     finished = _finished(folders, store, names)
     own = _items(folders, names)[position - 1 :: shards]
     left = [item for item in own if item.file not in finished]
-    work = partial(_extract, folders.root.absolute(), store.out.absolute(), extractor.recipe)
+    work = partial(
+        _extract, folders.root.absolute(), store.out.absolute(), extractor.recipe, max(bits.values(), default=None)
+    )
     if n_jobs is None:
         n_jobs = -1 if pays_for_processes(len(left)) else 1
     for done, row in enumerate(store.keep(map_in_groups(work, left, total=len(left), n_jobs=n_jobs)), start=1):
@@ -133,13 +151,18 @@ def extract_shard(
 
 
 def merge_folder(
-    data: str | PathLike[str], out: str | PathLike[str], *, report: bool = False, thumbnails: bool = False
+    data: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    exclude: Sequence[str] = (),
+    report: bool = False,
+    thumbnails: bool = False,
 ) -> MaskFolderResult:
     """Make the table, the sheet and the report of a folder whose masks are all there.
 
     Parameters
     ----------
-    data, out : as they were given to every `extract_shard`.
+    data, out, exclude : as they were given to every `extract_shard`.
     report : also write ``report.html``; one that is there already is always written anew, so that it tells of the same
         masks as the table.
     thumbnails : whether the report shows real images, under outlines of their masks.
@@ -154,7 +177,7 @@ def merge_folder(
         `out` holds no masks, or cannot be written.
     """
     require_outside(out, data)
-    folders, store = scan_images(data), RowStore(Path(out))
+    folders, store = scan_images(data, exclude=exclude), RowStore(Path(out))
     report = report or (store.out / "report.html").exists()
     settings, names = store.settings(), mask_names(folders)
     finished = _finished(folders, store, names)
@@ -178,7 +201,11 @@ def merge_folder(
         diagnoses=diagnoses,
         classes=dict.fromkeys(folders.classes, 0) | Counter(row.class_name for row in diagnoses),
         skipped={row.file: row.reason for row in rows if row.diagnosis is None},
-        notes=folders.notes + tuple(f"{row.file}: {note}" for row in rows for note in row.notes),
+        notes=(
+            *folders.notes,
+            *(f"{row.file}: {note}" for row in rows for note in row.notes),
+            *depth_notes(bits_of_files(folders.root, folders.files)),
+        ),
     )
     if report:
         write_mask_report(
@@ -240,12 +267,12 @@ def _require_readable(folders: ClassFolders) -> None:
     )
 
 
-def _extract(root: Path, out: Path, recipe: Recipe, item: _Item) -> MaskRow:
+def _extract(root: Path, out: Path, recipe: Recipe, bit_depth: int | None, item: _Item) -> MaskRow:
     """Decode and segment one file, and write its mask; runs in a worker."""
     file, class_name, name = item
     digest = file_sha256(root / file)
     try:
-        decoded = decode_image(root / file)
+        decoded = decode_image(root / file, bit_depth=bit_depth)
     except ImageReadError as error:
         return MaskRow(file, class_name, digest, reason=error.reason)
     try:

@@ -21,7 +21,7 @@ class Sources:
         to choose the renderer by, where it did.
     leave_one_out : do without held-out images.
     groups, group_column : table of the groups of `data` and of `held_out`, and its column.
-    masks, limit_per_class : as they were given to ``fit``.
+    masks, limit_per_class, exclude : as they were given to ``fit``; `exclude` also leaves out files of `held_out`.
 
     Raises
     ------
@@ -36,6 +36,7 @@ class Sources:
     group_column: str | None = None
     masks: str | PathLike[str] | None = None
     limit_per_class: int | None = None
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.groups is None) != (self.group_column is None):

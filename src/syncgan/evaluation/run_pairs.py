@@ -37,7 +37,7 @@ def fitted_pairs(augmenter: SynCGANAugmenter, source: RunData, data: str | PathL
     if pairs.fingerprint() != augmenter.fingerprint_:
         raise DataError(
             f"{data}: is not the data that this run was fitted on, or not all of it, so nothing can be said of it; "
-            "give the same folder, and --masks and --limit-per-class as for `fit`"
+            "give the same folder, and --masks, --exclude and --limit-per-class as for `fit`"
         )
     return pairs
 

@@ -182,6 +182,7 @@ def load_run_data(
     masks: str | PathLike[str] | None = None,
     groups: str | PathLike[str] | None = None,
     group_column: str | None = None,
+    exclude: Sequence[str] = (),
     limit_per_class: int | None = None,
     levels: int = 2,
 ) -> RunData:
@@ -192,8 +193,14 @@ def load_run_data(
     folder : class folders of images.
     masks : folder of masks: what ``syncgan masks`` wrote, or ``CLASS/NAME.png`` for each ``CLASS/NAME.*`` in `folder`.
     groups, group_column : table with a column ``file`` (relative to `folder`) and the column of the group.
+    exclude : patterns of files to leave out, see `scan_class_folders`.
     limit_per_class : only the first so many files of each class are looked at.
     levels : L, for masks stored as evenly spaced grays.
+
+    Warns
+    -----
+    UserWarning
+        Files look like segmentations of others.
 
     Raises
     ------
@@ -205,7 +212,7 @@ def load_run_data(
             "expected a table of groups together with the name of its column; give --groups and "
             "--group-column, or neither"
         )
-    dataset, skipped = load_class_folders(folder, limit_per_class=limit_per_class)
+    dataset, skipped = load_class_folders(folder, exclude=exclude, limit_per_class=limit_per_class)
     return RunData(
         dataset=dataset,
         skipped={error.path: error.reason for error in skipped},

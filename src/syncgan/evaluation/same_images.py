@@ -93,6 +93,7 @@ def print_files(
     root: str | PathLike[str],
     files: Sequence[str],
     *,
+    bit_depth: int | None = None,
     n_jobs: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ImagePrint]:
@@ -101,6 +102,7 @@ def print_files(
     Parameters
     ----------
     root, files : folder, and paths relative to it.
+    bit_depth : see `decode_image`.
     n_jobs : threads that decode.
     progress : called with (done, total).
 
@@ -113,16 +115,16 @@ def print_files(
 
     parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
     prints: list[ImagePrint] = []
-    for found in parallel(delayed(print_of)(Path(root) / file) for file in files):
+    for found in parallel(delayed(print_of)(Path(root) / file, bit_depth=bit_depth) for file in files):
         prints.append(found)
         if progress is not None:
             progress(len(prints), len(files))
     return prints
 
 
-def print_of(path: str | PathLike[str]) -> ImagePrint:
+def print_of(path: str | PathLike[str], *, bit_depth: int | None = None) -> ImagePrint:
     """Decode one file and return its print."""
-    return print_of_pixels(decode_image(path).pixels, image_kind(path))
+    return print_of_pixels(decode_image(path, bit_depth=bit_depth).pixels, image_kind(path))
 
 
 def print_of_pixels(pixels: NDArray[np.uint8], kind: str = "pixels") -> ImagePrint:

@@ -377,16 +377,18 @@ def _outliers(rows: Sequence[MaskDiagnosis]) -> dict[int, tuple[str, ...]]:
     found: dict[int, tuple[str, ...]] = {}
     for name in _by_class(rows):
         own = [at for at, row in enumerate(rows) if row.class_name == name and row.problem is None]
-        measures = (
-            ("nuclei cover {} of the image, {} in the median image of the class", "{:.1%}", "nucleus_share"),
-            ("{} nuclei, {} in the median image of the class", "{:g}", "nuclei"),
-        )
-        for sentence, unit, attribute in measures:
+        for attribute in ("nucleus_share", "nuclei"):
             values = np.array([getattr(rows[at], attribute) for at in own], dtype=np.float64)
             for position in _far(values):
-                text = sentence.format(unit.format(values[position]), unit.format(np.median(values)))
+                text = _unlike(attribute, values[position], float(np.median(values)))
                 found[own[position]] = (*found.get(own[position], ()), text)
     return found
+
+
+def _unlike(attribute: str, value: float, median: float) -> str:
+    if attribute == "nucleus_share":
+        return f"nuclei cover {value:.1%} of the image, {median:.1%} in the median image of the class"
+    return f"{value:g} {'nucleus' if value == 1 else 'nuclei'}, {median:g} in the median image of the class"
 
 
 def _far(values: Floats) -> list[int]:

@@ -146,6 +146,7 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
         masks=sources.masks,
         groups=sources.groups,
         group_column=sources.group_column,
+        exclude=sources.exclude,
         limit_per_class=sources.limit_per_class,
         levels=augmenter.config_.levels,
     )
@@ -284,7 +285,11 @@ def _read(
     names: dict[str, str] | None = None,
 ) -> tuple[Labelled, list[str]]:
     dataset, _ = load_class_folders(
-        folder, limit_per_class=limit_per_class, min_classes=1, min_images_per_class=min_images
+        folder,
+        exclude=() if table is None else table.exclude,
+        limit_per_class=limit_per_class,
+        min_classes=1,
+        min_images_per_class=min_images,
     )
     images: list[NDArray[np.uint8]] = [dataset.image(index) for index in range(len(dataset))]
     true = [(names or {}).get(name, name) for name in dataset.classes]

@@ -8,6 +8,7 @@ of another process.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from syncgan.config import SynCGANConfig, checked
 from syncgan.data.folders import ImageFolderDataset, load_class_folders, read_groups
+from syncgan.data.segmentation_files import find_segmentations
 from syncgan.errors import ArtefactError, ConfigError
 from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions, memory_mb
 from syncgan.evaluation.doctor.finding import Finding
@@ -33,6 +35,7 @@ from syncgan.evaluation.doctor.rules import (
     about_forecast,
     about_groups,
     about_pixels,
+    about_segmentations,
     about_stain,
 )
 from syncgan.evaluation.runs import require_outside
@@ -126,6 +129,7 @@ def examine(
     config: SynCGANConfig | None = None,
     groups: str | PathLike[str] | None = None,
     group_column: str | None = None,
+    exclude: Sequence[str] = (),
     limit_per_class: int | None = None,
     device: str = "auto",
     masks: bool = True,
@@ -140,6 +144,7 @@ def examine(
     folder : class folders of images; None examines the machine alone.
     config : settings; None for preset ``default``.
     groups, group_column : table with a column ``file`` (relative to `folder`) and the column of the group.
+    exclude : patterns of files to leave out, see `scan_class_folders`.
     limit_per_class : only the first so many files of each class are looked at.
     device : that `fit` would use.
     masks : segment every image.
@@ -174,7 +179,7 @@ def examine(
     else:
         if out is not None:
             require_outside(out, folder)
-        data = _read(folder, groups, group_column, limit_per_class, _stage(tell, "images"))
+        data = _read(folder, groups, group_column, exclude, limit_per_class, _stage(tell, "images"))
         found = _examine_images(data, config)
         if masks and data.prints:
             diagnoses = diagnose_files(data.dataset, extractor_of(config), progress=_stage(tell, "masks"))
@@ -207,18 +212,21 @@ def _read(
     folder: str | PathLike[str],
     groups: str | PathLike[str] | None,
     group_column: str | None,
+    exclude: Sequence[str],
     limit_per_class: int | None,
     progress: Callable[[int, int], None],
 ) -> _Data:
-    # What `fit` refuses is a finding here, as far as there is something to examine.
-    dataset, skipped = load_class_folders(
-        folder, limit_per_class=limit_per_class, min_classes=1, min_images_per_class=0
-    )
+    # What `fit` refuses or warns of is a finding here, as far as there is something to examine.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dataset, skipped = load_class_folders(
+            folder, exclude=exclude, limit_per_class=limit_per_class, min_classes=1, min_images_per_class=0
+        )
     return _Data(
         dataset=dataset,
         classes=[dataset.classes[label] for label in dataset.targets],
         groups=None if groups is None or group_column is None else read_groups(groups, group_column, dataset.files),
-        prints=print_files(dataset.root, dataset.files, progress=progress),
+        prints=print_files(dataset.root, dataset.files, bit_depth=dataset.bit_depth, progress=progress),
         unreadable={error.path: error.reason for error in skipped},
     )
 
@@ -231,7 +239,8 @@ def _examine_images(data: _Data, config: SynCGANConfig) -> Examination:
         *about_folders(data.dataset.classes),
         *about_counts(counts, config),
         *about_files(data.unreadable, data.dataset.notes),
-        *about_pixels(data.prints, data.classes, config),
+        *about_segmentations(find_segmentations(Path(data.dataset.root), data.dataset.files)),
+        *about_pixels(data.prints, data.classes, data.dataset.files, config),
         *about_stain(data.prints, data.classes),
         *(about_groups(data.groups, data.classes) if data.groups else ()),
         *about_duplicates(duplicates, NEAR_COPY),

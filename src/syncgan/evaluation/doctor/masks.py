@@ -47,7 +47,7 @@ def diagnose_files(
         The segmenter returned something that its contract does not allow, or failed; names the file.
     """
     items = [(file, dataset.classes[label]) for file, label in zip(dataset.files, dataset.targets, strict=True)]
-    work = partial(_diagnose, Path(dataset.root), extractor.recipe)
+    work = partial(_diagnose, Path(dataset.root), dataset.bit_depth, extractor.recipe)
     n_jobs = -1 if pays_for_processes(len(items)) else 1
     rows: list[MaskDiagnosis] = []
     for row in map_in_groups(work, items, total=len(items), n_jobs=n_jobs):
@@ -57,10 +57,10 @@ def diagnose_files(
     return MaskDiagnoses.of(rows)
 
 
-def _diagnose(root: Path, recipe: Recipe, item: tuple[str, str]) -> MaskDiagnosis:
+def _diagnose(root: Path, bit_depth: int | None, recipe: Recipe, item: tuple[str, str]) -> MaskDiagnosis:
     """Decode and segment one file; runs in a worker."""
     file, class_name = item
-    pixels = decode_image(root / file).pixels
+    pixels = decode_image(root / file, bit_depth=bit_depth).pixels
     try:
         mask, instances = recipe.masks(pixels.copy())
     except ContractError as error:
@@ -155,7 +155,7 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
 
 
 def _outlined(dataset: ImageFolderDataset, extractor: MaskExtractor, file: str) -> NDArray[np.uint8]:
-    pixels = _pixels(Path(dataset.root) / file)
+    pixels = decode_image(Path(dataset.root) / file, bit_depth=dataset.bit_depth).pixels
     return outlined(pixels, extractor.recipe.masks(pixels.copy()).mask, extractor.levels)
 
 

@@ -5,15 +5,20 @@ A rule is a pure function from what was counted to findings, of which each says 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 
 from syncgan.config import SynCGANConfig
-from syncgan.data.scan import some
+from syncgan.data.scan import EXCLUDED, some
+from syncgan.data.segmentation_files import Segmentations
 from syncgan.evaluation.doctor.finding import Finding
 from syncgan.evaluation.report import spoken_duration
 from syncgan.evaluation.same_images import ImagePrint, SameImages
@@ -29,6 +34,7 @@ __all__ = [
     "about_forecast",
     "about_groups",
     "about_pixels",
+    "about_segmentations",
     "about_stain",
 ]
 
@@ -38,7 +44,9 @@ MIN_IMAGES: Final = 2
 
 _MUCH = 0.8
 _MANY_TIMES = 3.0
+_OTHER_SCALE = 4
 _LONG_AND_NARROW = 1.25
+_IMAGES_OF_A_VALUE = 4
 _TELLING_SHARE, _TELLING_CHANCE = 0.25, 1e-3
 _SPLITS: Final = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev"})
 _NO_CLASSES: Final = frozenset(
@@ -46,6 +54,7 @@ _NO_CLASSES: Final = frozenset(
 )
 # What every folder holds beside its images.
 _HARMLESS: Final = (
+    EXCLUDED,
     "hidden",
     "left behind by an operating system",
     "not in a class folder",
@@ -174,7 +183,8 @@ def _about_few(counts: Mapping[str, int], config: SynCGANConfig) -> list[Finding
     remedy = "more images of the class are worth more than any setting; masks made of real ones need fewest "
     remedy += "(--set mask_gan.generator=mosaic)"
     if section.generator not in ("decoder", "unet"):
-        does = f"so their masks vary little beyond what these show (mask_gan.generator = {section.generator})"
+        whose = "its" if len(few) == 1 else "their"
+        does = f"so {whose} masks vary little beyond what these show (mask_gan.generator = {section.generator})"
         remedy = "more images of the class are worth more than any setting"
     start = f"{_are(few, 'a class has', 'classes have')} fewer than {section.shared_below} images: {some(few)}"
     return [Finding("worth a look", "images", f"{start}; {does}", remedy=remedy)]
@@ -204,12 +214,19 @@ def about_files(unreadable: Mapping[str, str], notes: Iterable[str]) -> list[Fin
     return findings
 
 
-def about_pixels(prints: Sequence[ImagePrint], classes: Sequence[str], config: SynCGANConfig) -> list[Finding]:
+def about_segmentations(found: Iterable[Segmentations]) -> list[Finding]:
+    """Say which files look like segmentations of others and would be learnt as images."""
+    return [Finding("problem", "files", own.text, remedy=own.remedy) for own in found]
+
+
+def about_pixels(
+    prints: Sequence[ImagePrint], classes: Sequence[str], files: Sequence[str], config: SynCGANConfig
+) -> list[Finding]:
     """Say how large the images are and how they are stored, and whether that tells the class.
 
     Parameters
     ----------
-    classes : class name of each print.
+    classes, files : class name, and path below the folder, of each print.
     """
     sizes = [found.size for found in prints]
     kinds = [found.kind for found in prints]
@@ -231,6 +248,7 @@ def about_pixels(prints: Sequence[ImagePrint], classes: Sequence[str], config: S
                 remedy="round nuclei become long; use --set geometry=crop or geometry=pad",
             )
         )
+    findings += _about_scales(prints, classes, files)
     for what, values in (("size", sizes), ("kind of file", kinds)):
         if telling := _telling(values, classes):
             findings.append(
@@ -246,6 +264,41 @@ def about_pixels(prints: Sequence[ImagePrint], classes: Sequence[str], config: S
         table = tuple(f"{count} of {value}" for value, count in rows)
         findings.append(Finding("fine", "pixels", f"{_count(len(rows), what, _plural(what))}", table))
     return findings
+
+
+def _about_scales(prints: Sequence[ImagePrint], classes: Sequence[str], files: Sequence[str]) -> list[Finding]:
+    """Say which images are of another scale than their class, such as whole fields among crops."""
+    side = {file: math.sqrt(found.width * found.height) for found, file in zip(prints, files, strict=True)}
+    of_class: defaultdict[str, list[str]] = defaultdict(list)
+    for name, file in zip(classes, files, strict=True):
+        of_class[name].append(file)
+    usual = {name: statistics.median_low(side[file] for file in own) for name, own in of_class.items()}
+    odd = {
+        file: f"{file}: {found.size}, where the median side in {name} is {usual[name]:.0f} px"
+        for found, name, file in zip(prints, classes, files, strict=True)
+        if not usual[name] / _OTHER_SCALE <= side[file] <= usual[name] * _OTHER_SCALE
+    }
+    if not odd:
+        return []
+    mixed = [file for own in of_class.values() if not odd.keys().isdisjoint(own) for file in own]
+    text = f"{_count(len(odd), 'image is', 'images are')} more than {_OTHER_SCALE} times as large or as small as usual "
+    text += f"in {'its' if len(odd) == 1 else 'their'} class"
+    remedy = "fields and crops of cells are different images: keep one kind (--exclude PATTERN)"
+    if folder := _parting_folder(mixed, odd):
+        text += f": the folder {folder!r} parts them"
+        remedy = f"fields and crops of cells are different images: leave out what lies in {folder!r} "
+        remedy += f"(--exclude '*/{escape(folder)}/*'), or the rest"
+    return [Finding("worth a look", "pixels", text, tuple(odd.values()), remedy)]
+
+
+def _parting_folder(files: Collection[str], odd: Collection[str]) -> str | None:
+    """Return the name of the folder below the classes in which all odd files lie and no others, or the other way."""
+    within: defaultdict[str, set[str]] = defaultdict(set)
+    for file in files:
+        for part in PurePosixPath(file).parts[1:-1]:
+            within[part].add(file)
+    rest = set(files) - set(odd)
+    return next((part for part in sorted(within) if within[part] in (set(odd), rest)), None)
 
 
 def about_stain(prints: Sequence[ImagePrint], classes: Sequence[str]) -> list[Finding]:
@@ -289,7 +342,10 @@ def about_stain(prints: Sequence[ImagePrint], classes: Sequence[str]) -> list[Fi
 
 
 def _telling(values: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Return the classes that have no value in common with another class, of at least two images each."""
+    """Return the classes that have no value in common with another class, and few values for their images.
+
+    Values that hardly occur twice are shared by no class, and tell none.
+    """
     of_class: dict[str, set[str]] = {}
     for value, name in zip(values, classes, strict=True):
         of_class.setdefault(name, set()).add(value)
@@ -300,6 +356,7 @@ def _telling(values: Sequence[str], classes: Sequence[str]) -> list[str]:
         name
         for name, own in of_class.items()
         if sizes[name] >= MIN_IMAGES
+        and len(own) <= max(1, sizes[name] // _IMAGES_OF_A_VALUE)
         and not own & set().union(*(of_class[other] for other in of_class if other != name))
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -120,6 +120,7 @@ def make_report(
     groups: Place | None = None,
     group_column: str | None = None,
     masks: Place | None = None,
+    exclude: Sequence[str] = (),
     limit_per_class: int | None = None,
     out: Place | None = None,
     device: str = "auto",
@@ -141,7 +142,7 @@ def make_report(
     benchmark : folder of ``syncgan benchmark``; None takes ``RUN/benchmark`` if it is there.
     audit : folder of ``syncgan audit --out``, or its ``audit.json``; None takes ``RUN/audit`` if it is there.
     groups, group_column : table of patients or slides, for `data` and `held_out`.
-    masks, limit_per_class : as they were given to ``fit``.
+    masks, exclude, limit_per_class : as they were given to ``fit``; `exclude` also leaves out files of `held_out`.
     out : the file; None for ``RUN/report.html``. With `out` the run folder stays as it is.
     device, seed : of the samples.
     thumbnails : whether to show real images: above samples, under the outlines of masks, and in the closest pairs of
@@ -177,12 +178,13 @@ def make_report(
             masks=masks,
             groups=groups,
             group_column=group_column,
+            exclude=exclude,
             limit_per_class=limit_per_class,
             levels=levels,
         )
     subject = _subject(augmenter, folder, data, seed=seed, where=where, thumbnails=thumbnails)
     table = None if groups is None or group_column is None else (Path(groups), group_column)
-    unseen = _unseen(subject, held_out, table)
+    unseen = _unseen(subject, held_out, table, exclude)
     report, strips = _report(
         subject, unseen, _place(benchmark, folder, BENCHMARK), _place(audit, folder, AUDIT), progress
     )
@@ -221,11 +223,13 @@ def _subject(
     return Subject(augmenter, folder, source, run.stats(), run.description(), seed, thumbnails)
 
 
-def _unseen(subject: Subject, held_out: Place | None, groups: tuple[Path, str] | None) -> Unseen | None:
+def _unseen(
+    subject: Subject, held_out: Place | None, groups: tuple[Path, str] | None, exclude: Sequence[str]
+) -> Unseen | None:
     from syncgan.evaluation.run_pairs import split_pairs
 
     if held_out is not None:
-        unseen = read_unseen(subject, held_out, groups)
+        unseen = read_unseen(subject, held_out, groups, exclude=exclude)
         fitted = () if subject.source is None or subject.source.groups is None else map(str, subject.source.groups)
         require_other_groups(unseen, fitted)
         return unseen

@@ -56,12 +56,15 @@ class Unseen:
     of_the_fit: bool = False
 
 
-def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any, str] | None) -> Unseen:
+def read_unseen(
+    subject: Subject, folder: str | PathLike[str], groups: tuple[Any, str] | None, *, exclude: Sequence[str] = ()
+) -> Unseen:
     """Read class folders of real images that the model has not seen, and find their masks.
 
     Parameters
     ----------
     groups : table and column of the patients or slides.
+    exclude : patterns of files to leave out, see `scan_class_folders`.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def read_unseen(subject: Subject, folder: str | PathLike[str], groups: tuple[Any
     from syncgan.preparing import prepare
 
     augmenter = subject.augmenter
-    dataset, skipped = load_class_folders(folder, min_classes=1, min_images_per_class=2)
+    dataset, skipped = load_class_folders(folder, exclude=exclude, min_classes=1, min_images_per_class=2)
     names = [dataset.classes[label] for label in dataset.targets]
     known = [at for at, name in enumerate(names) if name in subject.labels]
     if not known:
