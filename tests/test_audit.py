@@ -204,7 +204,7 @@ def test_a_copy_of_an_image_that_occurs_twice_stands_out_all_the_same():
     doubled = torch.cat([TRAINING, TRAINING[:5]])
     space = structures()
     points = space.points(doubled)
-    same = image_sets(doubled, points)
+    same = image_sets(doubled)
     assert same[40:].tolist() == list(range(5))
     found = nearest(points[:5], space.known(doubled), space.compare, same)
     assert (found.ratio < 0.1).all()
