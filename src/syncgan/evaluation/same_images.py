@@ -47,9 +47,11 @@ _BLUR_PX = 2.0
 # Below this much structure, in gray levels, noise and dust on the lens would be compared.
 _MIN_STRUCTURE = 1.0
 # A surround is flat where half of the border lies within so many gray levels of its median. It reaches inwards to half
-# the contrast, and the rim, as far as the blur does.
+# the contrast, and the rim, as far as the blur does. It is that of a cell or a round field of view where the rest fills
+# so much of its convex hull; the background between several cells is none.
 _FLAT, _FLAT_SHARE = 6.0, 0.5
 _RIM_PX = 2
+_SOLID = 0.9
 _MIN_INSIDE = 0.05
 _ROWS = 512
 
@@ -210,9 +212,17 @@ def _inside_of(gray: Floats32) -> Floats32 | None:
     near = contrast <= max(_FLAT, float(np.median(contrast[other])) / 2)
     _, names = cv2.connectedComponents(near.astype(np.uint8), connectivity=4)
     outside = np.isin(names, np.unique(names[border & near]))
+    if not _is_solid(~outside):
+        return None
     rim = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
     inside = np.asarray(1 - cv2.dilate(outside.astype(np.uint8), rim), dtype=np.float32)
     return None if inside.mean() < _MIN_INSIDE else _edges_of(gray, inside)
+
+
+def _is_solid(content: NDArray[np.bool_]) -> bool:
+    """Tell whether pixels nearly fill their convex hull, as those of one cell or field of view do."""
+    rows_and_columns = np.argwhere(content).astype(np.int32)
+    return len(rows_and_columns) > _SOLID * cv2.contourArea(cv2.convexHull(rows_and_columns))
 
 
 def _edges_of(gray: Floats32, inside: Floats32) -> Floats32:
