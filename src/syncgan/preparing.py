@@ -19,7 +19,7 @@ from syncgan.errors import DataError, warn_user
 from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.mask_gan import MaskGAN
-from syncgan.segmentation.diagnosis import mask_problem
+from syncgan.segmentation.diagnosis import NO_NUCLEUS, mask_problem
 from syncgan.segmentation.levels import stain_levels
 from syncgan.segmentation.parallel import pays_for_processes
 from syncgan.segmentation.stain_classes import StainClasses
@@ -98,7 +98,7 @@ def prepare(
         # A small nucleus may be lost when its image shrinks.
         problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
     )
-    require_usable(pairs, raw)
+    require_usable(pairs, raw, empty=NO_NUCLEUS)
     if not derived or levels != _STAINED:
         return Prepared(pairs, levels, levels, description)
     if stain_classes is None:

@@ -131,8 +131,12 @@ def collect_pairs(
     )
 
 
-def require_usable(pairs: TrainingPairs, raw: RawData) -> None:
+def require_usable(pairs: TrainingPairs, raw: RawData, *, empty: str) -> None:
     """Refuse a class that is left with fewer than two pairs; warn when many of its items were left out.
+
+    Parameters
+    ----------
+    empty : the reason for which empty masks were left out.
 
     Raises
     ------
@@ -142,16 +146,28 @@ def require_usable(pairs: TrainingPairs, raw: RawData) -> None:
     for label, name in raw.class_names.items():
         left, of = int((pairs.labels == label).sum()), raw.counts[label]
         if left < 2:
-            reasons = "; ".join(f"{item}: {reason}" for item, reason in list(pairs.excluded.items())[:3])
+            items = [item for item, own in zip(raw.names, raw.labels, strict=True) if own == label]
+            found = {item: pairs.excluded[item] for item in items if item in pairs.excluded}
+            reasons = "; ".join(f"{item}: {reason}" for item, reason in list(found.items())[:3])
             raise DataError(
                 f"class {name!r}: expected at least 2 images with a usable mask, got {left} of {of} ({reasons}); "
-                "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
+                f"{_remedy(list(found.values()), of, empty)}"
             )
         if of - left > _MANY_EXCLUDED * of:
             warn_user(
                 f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
                 "look at the masks with `syncgan masks`",
             )
+
+
+def _remedy(reasons: Sequence[str], images: int, empty: str) -> str:
+    other = "choose another segmenter (extractor.segmenter), or look at the masks with `syncgan masks`"
+    if len(reasons) < images or set(reasons) != {empty}:
+        return other
+    return (
+        "no nucleus in any image of the class: where there is none to find, leave the class out, or learn it with "
+        f"empty masks (--set extractor.exclude_failed=false); else {other}"
+    )
 
 
 def split_by_group(

@@ -23,6 +23,7 @@ from syncgan.segmentation.levels import nucleus_of
 __all__ = [
     "MANY_FAILED",
     "MAX_NUCLEUS_SHARE",
+    "NO_NUCLEUS",
     "ClassDiagnosis",
     "MaskDiagnoses",
     "MaskDiagnosis",
@@ -33,6 +34,9 @@ __all__ = [
 
 MAX_NUCLEUS_SHARE = 0.8
 """A field with more than this share of nucleus has no outline to learn from."""
+
+NO_NUCLEUS = "no nucleus found"
+"""Why an empty mask fails."""
 
 MANY_FAILED = 0.2
 """Share of a class's masks above which a warning is due."""
@@ -208,7 +212,7 @@ def diagnose_mask(
 def _problem(nucleus: Mask, contrasts: Floats | None, max_nucleus_share: float) -> str | None:
     share = float(nucleus.mean()) if nucleus.size else 0.0
     if share == 0.0:
-        return "no nucleus found"
+        return NO_NUCLEUS
     if share > max_nucleus_share:
         return f"nuclei cover {share:.0%} of the image, more than {max_nucleus_share:.0%}"
     if contrasts is not None and np.isfinite(contrasts).any() and np.nanmax(contrasts) < _MIN_CONTRAST:
