@@ -21,7 +21,7 @@ from PIL import Image
 
 from syncgan.data.images import decode_image
 from syncgan.data.scan import scan_images
-from syncgan.evaluation.same_images import NEAR_COPY, ImagePrint, print_of_pixels
+from syncgan.evaluation.same_images import NEAR_COPY, ImagePrint, inside_likeness, print_of_pixels
 
 Pixels = NDArray[np.uint8]
 SETS = ("cric_fields", "cric_pap", "pbc_wbc4", "bccd_nuclei/images", "dsb2018_purple/images")
@@ -53,10 +53,13 @@ def main() -> None:
 def likeness(some: Sequence[ImagePrint], others: Sequence[ImagePrint]) -> NDArray[np.float32]:
     """Return the correlation of all with all, as they are: of what is inside, too, where both have a surround."""
     whole = np.stack([one.structure for one in some]) @ np.stack([one.structure for one in others]).T
-    inside = np.array(
-        [[2 if one.inside is None or two.inside is None else one.inside @ two.inside for two in others] for one in some]
-    )
-    return np.minimum(whole, inside)
+    rows, columns = ([at for at, one in enumerate(own) if one.inside is not None] for own in (some, others))
+    if rows and columns:
+        inside = inside_likeness(
+            np.stack([some[at].inside for at in rows]), np.stack([others[at].inside for at in columns])
+        )
+        whole[np.ix_(rows, columns)] = np.minimum(whole[np.ix_(rows, columns)], inside)
+    return whole
 
 
 def symmetries(image: Pixels) -> list[Pixels]:

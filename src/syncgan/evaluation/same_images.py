@@ -31,6 +31,7 @@ __all__ = [
     "SameImages",
     "digest_of",
     "find_same",
+    "inside_likeness",
     "print_files",
     "print_of",
     "print_of_pixels",
@@ -189,6 +190,20 @@ def _same(files: Sequence[NDArray[np.int64]], likeness: float) -> SameImages:
     return SameImages(members, tuple(tuple(own.tolist()) for own in files if len(own) > 1), likeness)
 
 
+def inside_likeness(some: Floats32, others: Floats32) -> Floats32:
+    """Return the correlation of (N, D) with (M, D) `ImagePrint.inside`, (N, M), each where both are inside.
+
+    An edit may move the edge of the surround. Where they share less than half of one of them, the outlines differ, and
+    nothing speaks against what the whole images say: 1. Where one has no structure inside, nothing speaks for it: 0.
+    """
+    masks, other_masks = (some != 0).astype(np.float32), (others != 0).astype(np.float32)
+    shared = masks @ other_masks.T
+    differ = 2 * shared < np.maximum(masks.sum(1)[:, None], other_masks.sum(1)[None])
+    lengths = np.sqrt((some**2 @ other_masks.T) * (masks @ (others**2).T))
+    likeness = np.divide(some @ others.T, lengths, out=np.zeros_like(shared), where=lengths > 0)
+    return np.where(differ & (lengths > 0), np.float32(1), likeness)
+
+
 def structure_of(pixels: NDArray[np.uint8]) -> Floats32:
     """Return edges and texture of the small gray version of an image, (32 * 32,) of length 1; see `ImagePrint`."""
     gray = _small_gray(pixels)
@@ -260,7 +275,7 @@ def _near_pairs(prints: Sequence[ImagePrint], limit: float) -> tuple[NDArray[np.
             inner = surrounded[surrounded >= start]
             outer = inner[inner < start + _ROWS]
             both = np.ix_(outer - start, inner - start)
-            likeness[both] = np.minimum(likeness[both], insides[outer] @ turned_inside[inner].T)
+            likeness[both] = np.minimum(likeness[both], inside_likeness(insides[outer], turned_inside[inner]))
             rows, columns = np.nonzero(np.triu(likeness, 1) >= limit)
             found.append((start + rows) * count + start + columns)
             values.append(likeness[rows, columns])
