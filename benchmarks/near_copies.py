@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -21,7 +21,7 @@ from PIL import Image
 
 from syncgan.data.images import decode_image
 from syncgan.data.scan import scan_images
-from syncgan.evaluation.same_images import NEAR_COPY, structure_of
+from syncgan.evaluation.same_images import NEAR_COPY, ImagePrint, inside_likeness, print_of_pixels
 
 Pixels = NDArray[np.uint8]
 SETS = ("cric_fields", "cric_pap", "pbc_wbc4", "bccd_nuclei/images", "dsb2018_purple/images")
@@ -36,19 +36,30 @@ def main() -> None:
     for name in SETS:
         folders = scan_images(data / name)
         images = [decode_image(folders.root / file).pixels for file in folders.files]
-        own = np.stack([structure_of(image) for image in images])
-        turned = [
-            np.stack([structure_of(image) for image in views]) for views in zip(*map(symmetries, images), strict=True)
-        ]
-        likeness = np.max([own @ view.T for view in turned], axis=0)[np.triu_indices(len(images), 1)]
-        highest = " ".join(f"{value:.2f}" for value in np.sort(likeness)[:-9:-1])
-        print(f"{name}: {len(images)} images; different files, the eight most alike: {highest}")
+        own = [print_of_pixels(image) for image in images]
+        turned = [[print_of_pixels(image) for image in views] for views in zip(*map(symmetries, images), strict=True)]
+        found = np.max([likeness(own, view) for view in turned], axis=0)[np.triu_indices(len(images), 1)]
+        highest = " ".join(f"{value:.2f}" for value in np.sort(found)[:-9:-1])
+        surrounded = sum(one.inside is not None for one in own)
+        print(f"{name}: {len(images)} images, {surrounded} in a flat surround; the eight most alike: {highest}")
         lowest: dict[str, float] = {}
         for image in images[:: max(1, len(images) // EDITED)]:
-            views = np.stack([structure_of(view) for view in symmetries(image)])
+            views = [print_of_pixels(view) for view in symmetries(image)]
             for edit, pixels in edits(image):
-                lowest[edit] = min(lowest.get(edit, 1.0), float((views @ structure_of(pixels)).max()))
+                lowest[edit] = min(lowest.get(edit, 1.0), float(likeness(views, [print_of_pixels(pixels)]).max()))
         print("  edited copies, the least alike: " + ", ".join(f"{edit} {value:.2f}" for edit, value in lowest.items()))
+
+
+def likeness(some: Sequence[ImagePrint], others: Sequence[ImagePrint]) -> NDArray[np.float32]:
+    """Return the correlation of all with all, as they are: of what is inside, too, where both have a surround."""
+    whole = np.stack([one.structure for one in some]) @ np.stack([one.structure for one in others]).T
+    rows, columns = ([at for at, one in enumerate(own) if one.inside is not None] for own in (some, others))
+    if rows and columns:
+        inside = inside_likeness(
+            np.stack([some[at].inside for at in rows]), np.stack([others[at].inside for at in columns])
+        )
+        whole[np.ix_(rows, columns)] = np.minimum(whole[np.ix_(rows, columns)], inside)
+    return whole
 
 
 def symmetries(image: Pixels) -> list[Pixels]:

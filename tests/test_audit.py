@@ -10,13 +10,15 @@ from scipy import ndimage
 from syncgan import rng
 from syncgan.errors import DataError
 from syncgan.evaluation.audit import audit, require_no_copies
-from syncgan.evaluation.audit.control import jittered
+from syncgan.evaluation.audit.control import jittered, run_control
 from syncgan.evaluation.audit.judging import SIGNIFICANCE, Yardstick, copies_among, flags
 from syncgan.evaluation.audit.rates import at_least, chance_of, fewest_at, mann_whitney, thresholds
 from syncgan.evaluation.audit.showing import audit_figures, audit_fragment, write_audit
+from syncgan.evaluation.audit.wording import verdict_on
 from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.nearest_images import (
     STRUCTURE,
+    Nearest,
     image_sets,
     nearest,
     structures,
@@ -112,6 +114,28 @@ def test_where_all_images_are_alike_the_audit_says_that_it_cannot_see_copies():
         require_no_copies(found, most=1.0)
 
 
+def test_a_control_that_finds_one_copy_of_many_does_not_see_copies():
+    def at(distances) -> Nearest:
+        nowhere = np.zeros(len(distances), np.int64)
+        return Nearest(nowhere, nowhere, np.float32(distances), np.full(len(distances), 0.6, np.float32))
+
+    labels, real = np.zeros(20, np.int64), np.linspace(0.4, 0.5, 20)
+    held_out = at(real)
+    yardstick = Yardstick(held_out.distance, held_out.ratio, labels, held_out.distance, labels)
+
+    def control(distances):
+        return run_control(
+            {STRUCTURE: at(distances)}, labels, {STRUCTURE: held_out}, {STRUCTURE: yardstick}, None, seed=0
+        )
+
+    one, most = control([0.01] + [0.5] * 19), control([0.01] * 11 + [0.5] * 9)
+    assert one.seen == {STRUCTURE: 0.05}
+    assert (one.passed, most.passed) == (False, True)
+    outcome, verdict = verdict_on([], 0, one, 20, "held-out images")
+    assert outcome == "cannot see copies"
+    assert "of 20 jittered copies of training images only 5 % (structure) were told" in verdict
+
+
 def test_copies_are_refused_above_the_share_that_is_let_pass():
     found = audited(torch.cat([SYNTHETIC[:24], TRAINING[:6]]))
     require_no_copies(found, most=0.25)
@@ -204,7 +228,7 @@ def test_a_copy_of_an_image_that_occurs_twice_stands_out_all_the_same():
     doubled = torch.cat([TRAINING, TRAINING[:5]])
     space = structures()
     points = space.points(doubled)
-    same = image_sets(doubled, points)
+    same = image_sets(doubled)
     assert same[40:].tolist() == list(range(5))
     found = nearest(points[:5], space.known(doubled), space.compare, same)
     assert (found.ratio < 0.1).all()
@@ -226,8 +250,6 @@ def test_copies_are_near_alone_and_nearer_than_training_images_to_each_other():
     labels = np.zeros(4, int)
     real = np.linspace(1, 2, 40).astype(np.float32)
     yardstick = Yardstick(real, np.linspace(0.5, 1, 40), np.zeros(40, int), real - 0.5, np.zeros(40, int))
-    from syncgan.evaluation.nearest_images import Nearest
-
     distance = np.array([0.3, 0.3, 0.7, 1.5], np.float32)
     second = np.array([2.0, 0.31, 5.0, 9.0], np.float32)
     found = Nearest(np.arange(4), np.arange(4), distance, second)

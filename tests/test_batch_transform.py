@@ -45,6 +45,16 @@ def test_items_are_replaced_by_samples_of_their_label():
     assert images.max() == 0
 
 
+def test_labels_of_a_column_are_taken_and_come_back_as_they_came():
+    images, labels = batch()
+    mixed, same = mix()(images, labels[:, None])
+    assert same.shape == (64, 1)
+    assert torch.equal(same[:, 0], labels)
+    assert torch.equal(mixed, mix()(images, labels)[0])
+    with pytest.raises(DataError, match=r"expected integer labels \(N,\) or \(N, 1\), got \(64, 2\)"):
+        mix()(images, labels[:, None].expand(-1, 2))
+
+
 @pytest.mark.parametrize(("p", "replaced"), [(0.0, 0), (1.0, 64)])
 def test_extreme_probabilities(p, replaced):
     images, labels = batch()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,7 +25,7 @@ from syncgan.errors import ConfigError, DataError, RunExistsError
 from syncgan.evaluation.doctor import Examination, examine, probe
 from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions
 from syncgan.evaluation.doctor.rules import about_counts, about_forecast, about_stain
-from syncgan.evaluation.same_images import find_same, print_files, print_of_pixels
+from syncgan.evaluation.same_images import ImagePrint, find_same, print_files, print_of_pixels
 
 SIZE = 48
 TINY = SynCGANConfig.preset("tiny")
@@ -293,6 +294,59 @@ def test_one_image_in_two_classes_is_a_problem(tmp_path):
     assert "1 image lies in several classes" in said
     assert "'a/1.png', 'b/same.tif': the same pixels" in said
     assert found.duplicates[0].classes == ("a", "b")
+
+
+def test_a_near_copy_in_another_class_is_worth_a_look_only(tmp_path):
+    folder = write_images(tmp_path, {"a": 3, "b": 3})
+    Image.open(folder / "a" / "1.png").rotate(90).save(folder / "b" / "turned.png")
+    found = quickly(folder)
+    assert not found.problems
+    said = texts(found, "worth a look", "duplicates")
+    assert "1 image has a near copy in another class" in said
+    assert "either a label is wrong or the images only share an outline" in said
+    Image.open(folder / "a" / "1.png").save(folder / "b" / "same.png")
+    assert "a label is wrong" in texts(quickly(folder), "problem", "duplicates")
+
+
+def cell_on(surround: int, seed: int) -> np.ndarray:
+    """Draw a round cell with blobs of its own on a flat surround."""
+    draws = np.random.default_rng(seed)
+    drawn = np.full((96, 96, 3), surround, np.uint8)
+    cv2.circle(drawn, (48, 48), 46, (200, 160, 170), -1)
+    for _ in range(6):
+        x, y = draws.integers(28, 68, size=2).tolist()
+        cv2.circle(drawn, (x, y), int(draws.integers(3, 8)), draws.integers(60, 220, size=3).tolist(), -1)
+    return drawn
+
+
+@pytest.mark.parametrize("surround", [0, 255], ids=["black", "white"])
+def test_a_surround_that_cells_share_does_not_make_them_alike(surround):
+    cells = [cell_on(surround, seed) for seed in range(12)]
+    assert find_same([print_of_pixels(cell) for cell in cells]) == []
+    for edit in EDITS.values():
+        copy = np.asarray(edit(Image.fromarray(cells[3])).convert("RGB"))
+        found = find_same([print_of_pixels(cell) for cell in (*cells, copy)])
+        assert [same.members for same in found] == [(3, 12)]
+
+
+def test_images_that_are_like_one_another_in_a_chain_are_not_one_set():
+    ends = np.eye(2, 32 * 32, dtype=np.float32)
+    angles = np.deg2rad(30) * np.arange(6)  # neighbours correlate by 0.87, others by 0.5 and less
+    prints = [
+        ImagePrint(9, 9, "", str(at), np.float32(np.cos(angle)) * ends[0] + np.float32(np.sin(angle)) * ends[1])
+        for at, angle in enumerate(angles)
+    ]
+    assert [same.members for same in find_same(prints)] == [(0, 1, 2), (3, 4, 5)]
+    assert [same.members for same in find_same(prints[:4])] == [(0, 1, 2), (2, 3)]
+
+
+def test_a_set_of_many_near_copies_is_told_as_an_outline_that_images_share(tmp_path):
+    folder = write_images(tmp_path, {"a": 6, "b": 6})
+    for quality in range(40, 90, 10):
+        jpeg(Image.open(folder / "a" / "0.png"), quality=quality).save(folder / "b" / f"{quality}.jpg")
+    found = quickly(folder)
+    assert not found.problems
+    assert "6 of 17 images are like one of them: they share an outline" in texts(found, "worth a look", "duplicates")
 
 
 def test_one_image_in_two_groups_is_a_problem_only_then(tmp_path):

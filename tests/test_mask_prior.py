@@ -1,13 +1,16 @@
 """Diagnostics of the mask prior against independent truths."""
 
 from dataclasses import FrozenInstanceError
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from syncgan.errors import DataError
+from syncgan.errors import DataError, SamplingError
 from syncgan.evaluation.mask_prior import DIAGNOSTICS, compare_masks, measure_masks
+from syncgan.evaluation.mask_prior_report import compare_priors
 
 
 def ellipse(size=64, centre=(32, 32), axes=(16, 8), levels=2):
@@ -32,6 +35,25 @@ def test_an_ellipse_has_the_measures_of_an_ellipse():
     assert statistics.pooled("eccentricity")[0] == pytest.approx(np.sqrt(1 - (8 / 16) ** 2), abs=0.02)
     assert statistics.pooled("solidity")[0] > 0.95
     assert len(statistics.pooled("nearest neighbour")) == 0
+
+
+def test_a_class_that_cannot_be_drawn_is_left_out_of_the_comparison_with_a_warning():
+    maps = torch.from_numpy(fields(np.random.default_rng(0)))
+
+    def sample_masks(name, samples, *, seed):
+        if name == "b":
+            raise SamplingError("class 'b': the mask filter refused all masks")
+        return maps
+
+    augmenter = SimpleNamespace(
+        classes_=("a", "b"),
+        label_values_=(0, 1),
+        levels_=2,
+        pairs_=SimpleNamespace(of_label=lambda label: maps),
+        sample_masks=sample_masks,
+    )
+    with pytest.warns(UserWarning, match="not compared with real ones: class 'b'"):
+        assert list(compare_priors(augmenter)) == ["a"]
 
 
 def test_only_the_nucleus_level_counts():

@@ -35,6 +35,13 @@ def test_a_map_of_nothing_but_nucleus_is_left_alone():
     assert torch.equal(MaskRange.of(full, 3).without_specks(full, 3), full)
 
 
+def test_empty_maps_are_plausible_only_where_a_training_map_is_empty():
+    empty = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    drawn = torch.stack([empty[0], square(9)])
+    assert MaskRange.of(empty, 3).admits(drawn, 3).tolist() == [True, False]
+    assert MaskRange.of(torch.stack([square(6), square(9)]), 3).admits(drawn, 3).tolist() == [False, True]
+
+
 def test_the_range_survives_a_manifest():
     found = MaskRange.of(torch.stack([square(6), square(9)]), 3)
     assert MaskRange(**json.loads(json.dumps(found.as_dict()))) == found

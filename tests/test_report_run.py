@@ -16,6 +16,7 @@ from PIL import Image
 
 from syncgan import ArtefactError, ConfigError, DataError, Phantom, SynCGANConfig
 from syncgan.cli import app
+from syncgan.errors import SamplingError
 from syncgan.evaluation import features, metrics
 from syncgan.evaluation.benchmark.store import BenchmarkStore
 from syncgan.evaluation.benchmark.summary import summarise
@@ -61,6 +62,16 @@ def shown(text: str) -> str:
 def no_networks(monkeypatch):
     monkeypatch.setattr(features, "available_features", lambda device="cpu": [TextureFeatures()])
     monkeypatch.setattr(features, "default_features", lambda device="cpu", side=128: TextureFeatures())
+
+
+def test_a_class_that_cannot_be_drawn_costs_the_report_of_a_fit_with_one_line(monkeypatch, caplog, tmp_path):
+    def refuse(*args, **kwargs):
+        raise SamplingError("class 'a': refused")
+
+    monkeypatch.setattr(making, "_subject", refuse)
+    assert making.report_run(None, None, tmp_path) is None
+    assert "could not be written; the model is complete: class 'a': refused" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 @pytest.fixture(scope="module")

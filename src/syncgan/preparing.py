@@ -106,7 +106,7 @@ def prepare(
         # A small nucleus may be lost when its image shrinks.
         problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
     )
-    require_usable(pairs, raw, remedy=remedy_for(pairs.excluded.values()))
+    require_usable(pairs, raw, remedy=remedy_for)
     if not derived or levels != _STAINED:
         return Prepared(pairs, levels, levels, description)
     if stain_classes is None:

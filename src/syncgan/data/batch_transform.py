@@ -85,7 +85,7 @@ class BatchTransform(nn.Module):
         Parameters
         ----------
         images : (N, 3, H, W) or (N, 1, H, W), uint8 in 0..255 or float of any normalisation, on any device.
-        labels : (N,) integers, the labels that the model was fitted on.
+        labels : (N,) or (N, 1) integers, the labels that the model was fitted on.
 
         Returns
         -------
@@ -103,10 +103,11 @@ class BatchTransform(nn.Module):
         if not self.training:
             return images, labels
         _check_batch(images, labels)
-        self._require_known(labels)
-        positions = self._drawn(len(labels))
+        own = labels.flatten()
+        self._require_known(own)
+        positions = self._drawn(len(own))
         if positions:
-            images = self._replaced(images, labels, positions)
+            images = self._replaced(images, own, positions)
         self.step += 1
         return images, labels
 
@@ -208,10 +209,16 @@ def _refuse_worker() -> None:
 def _check_batch(images: Tensor, labels: Tensor) -> None:
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise DataError(f"expected a batch of images (N, 3, H, W) or (N, 1, H, W), got {_shown(images)}")
-    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise DataError(f"expected integer labels (N,), got {_shown(labels)}; apply it before MixUp, CutMix or one-hot")
+    if not _are_integers(labels) or labels.shape[1:] not in ((), (1,)):
+        raise DataError(
+            f"expected integer labels (N,) or (N, 1), got {_shown(labels)}; apply it before MixUp, CutMix or one-hot"
+        )
     if len(labels) != len(images):
         raise DataError(f"expected one label an image, got {len(labels)} labels for {len(images)} images")
+
+
+def _are_integers(labels: Any) -> bool:
+    return isinstance(labels, Tensor) and not labels.is_floating_point() and labels.dtype != torch.bool
 
 
 def _checked(result: Any, images: Tensor, count: int) -> Tensor:

@@ -131,12 +131,12 @@ def collect_pairs(
     )
 
 
-def require_usable(pairs: TrainingPairs, raw: RawData, *, remedy: str) -> None:
+def require_usable(pairs: TrainingPairs, raw: RawData, *, remedy: Callable[[Sequence[str], int], str]) -> None:
     """Refuse a class that is left with fewer than two pairs; warn when many of its items were left out.
 
     Parameters
     ----------
-    remedy : what to do about the masks that cannot be used, after "and".
+    remedy : says what to do about a class, given why its images were left out, and how many images it has.
 
     Raises
     ------
@@ -145,16 +145,18 @@ def require_usable(pairs: TrainingPairs, raw: RawData, *, remedy: str) -> None:
     """
     for label, name in raw.class_names.items():
         left, of = int((pairs.labels == label).sum()), raw.counts[label]
+        items = [item for item, own in zip(raw.names, raw.labels, strict=True) if own == label]
+        found = {item: pairs.excluded[item] for item in items if item in pairs.excluded}
         if left < 2:
-            reasons = "; ".join(f"{item}: {reason}" for item, reason in list(pairs.excluded.items())[:3])
+            reasons = "; ".join(f"{item}: {reason}" for item, reason in list(found.items())[:3])
             raise DataError(
                 f"class {name!r}: expected at least 2 images with a usable mask, got {left} of {of} ({reasons}); "
-                f"look at the masks with `syncgan masks`, and {remedy}"
+                f"look at the masks with `syncgan masks`; {remedy(list(found.values()), of)}"
             )
         if of - left > _MANY_EXCLUDED * of:
             warn_user(
                 f"class {name!r}: {of - left} of {of} images are left out because their mask failed; "
-                f"look at the masks with `syncgan masks`, and {remedy}",
+                f"look at the masks with `syncgan masks`; {remedy(list(found.values()), of)}",
             )
 
 

@@ -44,9 +44,12 @@ class MaskRange:
         )
 
     def admits(self, maps: Tensor, levels: int) -> Tensor:
-        """Tell for each map (N, S, S) uint8 whether it lies inside: (N,) bool on the CPU."""
+        """Tell for each map (N, S, S) uint8 whether it lies inside: (N,) bool on the CPU.
+
+        Maps without nuclei do where a training map has none.
+        """
         shares, counts = _measure(maps, levels)
-        inside = (self.min_share <= shares) & (shares <= self.max_share) & (counts <= self.max_count) & (counts > 0)
+        inside = (self.min_share <= shares) & (shares <= self.max_share) & (counts <= self.max_count)
         return torch.from_numpy(inside)
 
     def without_specks(self, maps: Tensor, levels: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syncgan.errors import SamplingError, warn_user
 from syncgan.evaluation.figures import FactTable, FigureEntry
 from syncgan.evaluation.mask_prior import (
     DIAGNOSTICS,
@@ -46,14 +47,19 @@ class ClassPrior:
 def compare_priors(augmenter: SynCGANAugmenter, *, samples: int = SAMPLES, seed: int = 0) -> dict[str, ClassPrior]:
     """Return class name -> comparison of its training masks with `samples` drawn ones.
 
-    Classes of fewer than 4 training masks are left out. The augmenter must still have its `pairs_`.
+    Classes of fewer than 4 training masks are left out, as is, with a warning, one that cannot be drawn. The augmenter
+    must still have its `pairs_`.
     """
     found = {}
     for name, label in zip(augmenter.classes_, augmenter.label_values_, strict=True):
         maps = augmenter.pairs_.of_label(label).cpu().numpy()
         if len(maps) < FEWEST_MASKS:
             continue
-        drawn = augmenter.sample_masks(name, samples, seed=seed).cpu().numpy()
+        try:
+            drawn = augmenter.sample_masks(name, samples, seed=seed).cpu().numpy()
+        except SamplingError as error:
+            warn_user(f"masks of a class are not compared with real ones: {error}")
+            continue
         real, synthetic = (measure_masks(part, levels=augmenter.levels_) for part in (maps, drawn))
         found[name] = ClassPrior(real, synthetic, compare_masks(real, synthetic, levels=augmenter.levels_, seed=seed))
     return found

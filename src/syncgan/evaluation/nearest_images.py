@@ -7,7 +7,6 @@ known images only.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +19,7 @@ from torch import Tensor
 from syncgan.arrays import Floats32
 from syncgan.errors import DataError
 from syncgan.evaluation.features import Features
-from syncgan.evaluation.same_images import ImagePrint, find_same, structure_of
+from syncgan.evaluation.same_images import find_same, print_of_pixels, structure_of
 from syncgan.evaluation.utility import thumbnails, turns
 
 __all__ = [
@@ -184,18 +183,9 @@ def nearest(
     return Nearest(index, turns_, distance, second)
 
 
-def image_sets(images: Tensor, structure: Floats32) -> Indices:
-    """Return (N,) names of sets of images that are one image, by the rule of ``syncgan doctor``.
-
-    Parameters
-    ----------
-    images : uint8 (N, 3, S, S).
-    structure : (N, D), their points in the space of `structures`.
-    """
-    prints = [
-        ImagePrint(pixels.shape[0], pixels.shape[1], "", hashlib.sha256(pixels.tobytes()).hexdigest(), own)
-        for pixels, own in zip(_rows(images), structure, strict=True)
-    ]
+def image_sets(images: Tensor) -> Indices:
+    """Return (N,) names of sets of uint8 images (N, 3, S, S) that are one image, by the rule of ``syncgan doctor``."""
+    prints = [print_of_pixels(np.ascontiguousarray(pixels)) for pixels in _rows(images)]
     sets = np.arange(len(prints))
     for same in find_same(prints):
         sets[list(same.members)] = same.members[0]

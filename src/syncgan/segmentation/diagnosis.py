@@ -39,6 +39,9 @@ __all__ = [
 MAX_NUCLEUS_SHARE = 0.8
 """A field with more than this share of nucleus has no outline to learn from."""
 
+NO_NUCLEUS = "no nucleus found"
+"""Why an empty mask fails."""
+
 MANY_FAILED = 0.2
 """Share of a class's masks above which a warning is due."""
 
@@ -218,11 +221,18 @@ class MaskDiagnoses(Sequence[MaskDiagnosis]):
             )
 
 
-def remedy_for(reasons: Iterable[str]) -> str:
-    """Say what to do about masks with these problems or doubts."""
+def remedy_for(reasons: Iterable[str], images: int | None = None) -> str:
+    """Say what to do about masks with these problems or doubts, of a class of so many images."""
+    reasons = list(reasons)
     if any(_BRIGHT_ON_DARK in reason for reason in reasons):
         return "since syncgan expects bright field, invert the images, or give your own masks or segmenter"
-    return "choose another segmenter (extractor.segmenter) or its parameters, or give your own masks"
+    usual = "choose another segmenter (extractor.segmenter) or its parameters, or give your own masks"
+    if len(reasons) == images and set(reasons) == {NO_NUCLEUS}:
+        return (
+            "where the class has no nucleus in any image, leave it out, or learn it with empty masks (--set "
+            f"extractor.exclude_failed=false); where it has, {usual}"
+        )
+    return usual
 
 
 def _without_figures(doubt: str) -> str:
@@ -283,7 +293,7 @@ def _problem(nucleus: Mask, contrasts: Floats | None, max_nucleus_share: float, 
     share = float(nucleus.mean()) if nucleus.size else 0.0
     problem = None
     if share == 0.0:
-        problem = "no nucleus found"
+        problem = NO_NUCLEUS
     elif share > max_nucleus_share:
         problem = f"nuclei cover {share:.0%} of the image, more than {max_nucleus_share:.0%}"
     elif contrasts is not None and np.isfinite(contrasts).any() and np.nanmax(contrasts) < _MIN_CONTRAST:

@@ -98,7 +98,7 @@ def audit(
         spaces.append(feature_space(features or _suited_features(sets.synthetic)))
     copied = choose_copied(sets.synthetic_labels, sets.training_labels, seed=seed)
     control_images = jittered(sets.training[copied], seed=seed)
-    same = image_sets(sets.training, structures().points(sets.training))
+    same = image_sets(sets.training)
     found = {}
     for step, space in enumerate(spaces):
         if progress is not None:

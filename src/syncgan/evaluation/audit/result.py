@@ -77,7 +77,7 @@ class Control:
     ----------
     copies : number of training images that were turned, shifted, brightened and recompressed.
     seen : space -> share of them that was taken for copies.
-    copies_flagged : whether they were flagged; they must be.
+    copies_flagged : whether they were flagged, and at least half of them taken for copies; they must be.
     honest : number of held-out images that were compared with the others of them.
     honest_flagged : whether these were flagged; they must not be.
     """

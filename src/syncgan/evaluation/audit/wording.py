@@ -24,10 +24,11 @@ def verdict_on(
     if (found or repeated) and not control.honest_flagged:
         return "copies", _copies(spaces, len(found), repeated, samples, yardstick)
     if not control.passed:
+        seen = " and ".join(f"{share:.0%} ({space})".replace("%", " %") for space, share in control.seen.items())
         why = (
             f"{control.honest} held-out images were taken for copies"
             if control.honest_flagged
-            else f"{control.copies} jittered copies of training images were not told from real images"
+            else f"of {control.copies} jittered copies of training images only {seen} were told from real images"
         )
         return (
             "cannot see copies",

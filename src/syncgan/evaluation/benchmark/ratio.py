@@ -100,7 +100,7 @@ def tune_ratio(
         raise ConfigError(f"expected ratios of at least 0, each once, got {list(ratios)}")
     config, where = checked(config), resolve_device(device)
     data = read_benchmark_data(dataset, config, groups=groups)
-    same = [found.members for found in data.same_images() if found.exact]
+    same = [copies for found in data.same_images() for copies in found.copies]
     splits = inner_splits(data.labels, joined_groups(data.groups, same, len(data)), folds=folds, seed=seed)
     search = RatioSearch(
         data=data,

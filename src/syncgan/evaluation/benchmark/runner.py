@@ -108,7 +108,7 @@ def run_benchmark(
     where = resolve_device(device)
     read = _read(data, out, config, groups, progress)
     same = read.same_images()
-    joined = joined_groups(read.groups, [found.members for found in same if found.exact], len(read))
+    joined = joined_groups(read.groups, [copies for found in same for copies in found.copies], len(read))
     splits = make_splits(read.labels, joined, repeats=repeats, per_class=per_class, seed=seed, held_back=settings.ratio)
     points = features_for(classifiers, features, where)
     store = BenchmarkStore(out)

@@ -243,7 +243,7 @@ def _examine_images(data: _Data, config: SynCGANConfig) -> Examination:
         *about_pixels(data.prints, data.classes, data.dataset.files, config),
         *about_stain(data.prints, data.classes),
         *(about_groups(data.groups, data.classes) if data.groups else ()),
-        *about_duplicates(duplicates, NEAR_COPY),
+        *about_duplicates(duplicates, NEAR_COPY, len(data.prints)),
     ]
     return Examination(
         findings=tuple(findings),

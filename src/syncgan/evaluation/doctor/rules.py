@@ -48,6 +48,7 @@ _OTHER_SCALE = 4
 _LONG_AND_NARROW = 1.25
 _IMAGES_OF_A_VALUE = 4
 _TELLING_SHARE, _TELLING_CHANCE = 0.25, 1e-3
+_SHARED_OUTLINE, _FEWEST_ALIKE = 0.2, 5
 _SPLITS: Final = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev"})
 _NO_CLASSES: Final = frozenset(
     {"images", "image", "masks", "mask", "labels", "annotations", "instances", "ground_truth"}
@@ -72,6 +73,7 @@ class Duplicates:
     files : paths relative to the folder, at least two.
     classes, groups : the distinct ones that they lie in; no groups where none were given.
     exact : whether all decode to the same pixels; otherwise some are recompressed, scaled, turned or the like.
+    mislabelled : whether the very same pixels lie in several classes.
     likeness : correlation by which they were found, 1 for copies.
     """
 
@@ -79,6 +81,7 @@ class Duplicates:
     classes: tuple[str, ...]
     groups: tuple[str, ...]
     exact: bool
+    mislabelled: bool
     likeness: float
 
     @classmethod
@@ -91,6 +94,7 @@ class Duplicates:
             classes=tuple(dict.fromkeys(classes[at] for at in same.members)),
             groups=() if groups is None else tuple(dict.fromkeys(groups[at] for at in same.members)),
             exact=same.exact,
+            mislabelled=any(len({classes[at] for at in copies}) > 1 for copies in same.copies),
             likeness=same.likeness,
         )
 
@@ -381,20 +385,29 @@ def about_groups(groups: Sequence[str], classes: Sequence[str]) -> list[Finding]
     return findings
 
 
-def about_duplicates(duplicates: Sequence[Duplicates], limit: float) -> list[Finding]:
-    """Say which images occur more than once, and whether that leaks."""
-    findings = []
-    if across := [found for found in duplicates if len(found.classes) > 1]:
-        text = f"{_count(len(across), 'image lies', 'images lie')} in several classes: a label is wrong"
-        remedy = "keep it in the right class, or nowhere if that cannot be known"
-        findings.append(Finding("problem", "duplicates", text, tuple(map(_line, across)), remedy))
-    if across := [found for found in duplicates if len(found.groups) > 1]:
+def about_duplicates(duplicates: Sequence[Duplicates], limit: float, images: int) -> list[Finding]:
+    """Say which images occur more than once, and whether that leaks.
+
+    Parameters
+    ----------
+    limit : correlation from which two images count as near copies.
+    images : number of all that were compared.
+    """
+    many = max(_FEWEST_ALIKE, _SHARED_OUTLINE * images)
+    outlines = [found for found in duplicates if not found.exact and len(found.files) > many]
+    findings = _about_classes(duplicates, outlines)
+    if across := [found for found in duplicates if len(found.groups) > 1 and found not in outlines]:
         text = (
             f"{_count(len(across), 'image lies', 'images lie')} in several groups: it leaks between training and test"
         )
         remedy = "keep one of each, or give all groups that share images one name"
         findings.append(Finding("problem", "duplicates", text, tuple(map(_line, across)), remedy))
-    if inside := [found for found in duplicates if not found.leaks]:
+    if outlines:
+        most = max(len(found.files) for found in outlines)
+        text = f"{most} of {images} images are like one of them: they share an outline, and near copies cannot be told"
+        remedy = "look at duplicates.png (--out DIR); among them, trust copies of the same pixels only"
+        findings.append(Finding("worth a look", "duplicates", text, tuple(map(_line, outlines)), remedy))
+    if inside := [found for found in duplicates if not found.leaks and found not in outlines]:
         findings.append(
             Finding(
                 "worth a look",
@@ -408,6 +421,21 @@ def about_duplicates(duplicates: Sequence[Duplicates], limit: float) -> list[Fin
         findings.append(
             Finding("fine", "duplicates", f"no image occurs twice (correlation {limit} over flips and quarter turns)")
         )
+    return findings
+
+
+def _about_classes(duplicates: Sequence[Duplicates], outlines: Sequence[Duplicates]) -> list[Finding]:
+    """Say which images lie in several classes; only where the very same pixels do, a label is wrong for certain."""
+    findings = []
+    if wrong := [found for found in duplicates if found.mislabelled]:
+        text = f"{_count(len(wrong), 'image lies', 'images lie')} in several classes: a label is wrong"
+        remedy = "keep it in the right class, or nowhere if that cannot be known"
+        findings.append(Finding("problem", "duplicates", text, tuple(map(_line, wrong)), remedy))
+    across = [found for found in duplicates if len(found.classes) > 1 and not found.mislabelled]
+    if across := [found for found in across if found not in outlines]:
+        text = f"{_count(len(across), 'image has', 'images have')} a near copy in another class"
+        remedy = "look at duplicates.png (--out DIR): either a label is wrong or the images only share an outline"
+        findings.append(Finding("worth a look", "duplicates", text, tuple(map(_line, across)), remedy))
     return findings
 
 

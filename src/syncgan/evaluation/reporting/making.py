@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syncgan.errors import ConfigError, DataError
+from syncgan.errors import ConfigError, DataError, SamplingError
 from syncgan.evaluation.report import Question, Report, Section, write_report
 from syncgan.evaluation.reporting.card import NOTICE, card_section, configuration_section
 from syncgan.evaluation.reporting.given import data_section, masks_section
@@ -200,6 +200,9 @@ def report_run(augmenter: SynCGANAugmenter, source: RunData, folder: Path, *, th
         subject = _subject(augmenter, folder, source, thumbnails=thumbnails)
         report, strips = _report(subject, None, _place(None, folder, BENCHMARK), _place(None, folder, AUDIT), None)
         return _leave(subject, report, strips).path
+    except SamplingError as error:
+        _log.warning("the report of %s could not be written; the model is complete: %s", folder, error)
+        return None
     except Exception:
         _log.warning("the report of %s could not be written; the model is complete", folder, exc_info=True)
         return None
