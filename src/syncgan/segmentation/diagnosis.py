@@ -227,10 +227,10 @@ def remedy_for(reasons: Iterable[str], images: int | None = None) -> str:
     if any(_BRIGHT_ON_DARK in reason for reason in reasons):
         return "since syncgan expects bright field, invert the images, or give your own masks or segmenter"
     usual = "choose another segmenter (extractor.segmenter) or its parameters, or give your own masks"
-    if len(reasons) == images and set(reasons) == {NO_NUCLEUS}:
+    if images is not None and reasons.count(NO_NUCLEUS) > images / 2:
         return (
-            "where the class has no nucleus in any image, leave it out, or learn it with empty masks (--set "
-            f"extractor.exclude_failed=false); where it has, {usual}"
+            "where images of this class have no nucleus, learn them with empty masks (--set "
+            f"extractor.exclude_failed=false), or leave the class out; where they have, {usual}"
         )
     return usual
 
