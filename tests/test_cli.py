@@ -259,6 +259,14 @@ def test_segmentations_beside_images_are_warned_of_once_and_left_out_where_asked
     assert "excluded as asked" in merged.err
 
 
+@pytest.mark.parametrize("command", ["fit", "benchmark"])
+def test_excluded_files_are_not_trained_on(tmp_path, command):
+    folder = write_images(tmp_path / "data", {"a": 2, "b": 2})
+    refused = syncgan(command, folder, "--out", tmp_path / "out", "--exclude", "b/*")
+    assert refused.code == 2
+    assert "'b/cell0.png', 'b/cell1.png': excluded as asked" in refused.err
+
+
 def test_fit_takes_the_masks_that_masks_wrote(tmp_path):
     folder = write_images(tmp_path / "data", {"benign": 3, "mal=ignant": 3}, size=64)
     assert syncgan("masks", folder, "--out", tmp_path / "masks", "--levels=3", "--jobs=1", "--quiet").code == 0
