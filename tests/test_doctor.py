@@ -24,7 +24,8 @@ from syncgan.data.images import image_kind
 from syncgan.errors import ConfigError, DataError, RunExistsError
 from syncgan.evaluation.doctor import Examination, examine, probe
 from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions
-from syncgan.evaluation.doctor.rules import about_counts, about_forecast, about_stain
+from syncgan.evaluation.doctor.image_rules import about_stain
+from syncgan.evaluation.doctor.rules import about_counts, about_forecast
 from syncgan.evaluation.same_images import ImagePrint, find_same, print_files, print_of_pixels
 
 SIZE = 48

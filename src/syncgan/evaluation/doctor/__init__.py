@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "TABLE": "examination",
-    "Duplicates": "rules",
+    "Duplicates": "image_rules",
     "Examination": "examination",
     "Finding": "finding",
     "examine": "examination",
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from syncgan.evaluation.doctor.examination import Examination as Examination
     from syncgan.evaluation.doctor.examination import examine as examine
     from syncgan.evaluation.doctor.finding import Finding as Finding
-    from syncgan.evaluation.doctor.rules import Duplicates as Duplicates
+    from syncgan.evaluation.doctor.image_rules import Duplicates as Duplicates
 
 
 def __getattr__(name: str) -> Any:

@@ -22,21 +22,18 @@ from syncgan.data.segmentation_files import find_segmentations
 from syncgan.errors import ArtefactError, ConfigError
 from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions, memory_mb
 from syncgan.evaluation.doctor.finding import Finding
+from syncgan.evaluation.doctor.image_rules import Duplicates, about_duplicates, about_pixels, about_stain
 from syncgan.evaluation.doctor.masks import about_masks, diagnose_files, draw_duplicates, draw_masks, extractor_of
 from syncgan.evaluation.doctor.probe import ask
 from syncgan.evaluation.doctor.rules import (
     MIN_CLASSES,
     MIN_IMAGES,
-    Duplicates,
     about_counts,
-    about_duplicates,
     about_files,
     about_folders,
     about_forecast,
     about_groups,
-    about_pixels,
     about_segmentations,
-    about_stain,
 )
 from syncgan.evaluation.runs import require_outside
 from syncgan.evaluation.same_images import NEAR_COPY, ImagePrint, find_same, print_files

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Finding", "Level"]
+__all__ = ["Finding", "Level", "are", "count", "plural"]
 
 Level = Literal["problem", "worth a look", "fine"]
 
@@ -29,3 +30,18 @@ class Finding:
     text: str
     details: tuple[str, ...] = ()
     remedy: str = ""
+
+
+def count(number: int, one: str, several: str) -> str:
+    """Return a number and the word that goes with it."""
+    return f"{number} {one if number == 1 else several}"
+
+
+def plural(what: str) -> str:
+    """Return the plural of what images can have."""
+    return "kinds of file" if what == "kind of file" else f"{what}s"
+
+
+def are(names: Sequence[str], one: str, several: str) -> str:
+    """Return the words for one, or how many there are and those for several."""
+    return one if len(names) == 1 else f"{len(names)} {several}"

@@ -14,7 +14,8 @@ from syncgan.data.folders import ImageFolderDataset
 from syncgan.data.images import decode_image
 from syncgan.errors import ContractError, DataError
 from syncgan.evaluation.doctor.finding import Finding, Level
-from syncgan.evaluation.doctor.rules import MIN_IMAGES, Duplicates
+from syncgan.evaluation.doctor.image_rules import Duplicates
+from syncgan.evaluation.doctor.rules import MIN_IMAGES
 from syncgan.evaluation.plots import COLUMNS, draw_strips, plain
 from syncgan.evaluation.report import outlined
 from syncgan.extractor import MaskDiagnoses, MaskDiagnosis, MaskExtractor
