@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -206,14 +207,14 @@ def test_limits_can_be_lowered(tmp_path: Path):
     assert scan_class_folders(tmp_path, min_classes=1, min_images_per_class=1).files == ("a/0.png",)
 
 
-def add_segmented(folder: Path, suffix: str, *, number: int = 3, colours: int = 4) -> None:
-    """Write images of many colours, and beside each a file of few colours that has its name and `suffix`."""
+def add_segmented(folder: Path, suffix: str, *, number: int = 3, colours: int = 4, into: str = ".") -> None:
+    """Write images of many colours, and `into` a folder a file of few colours that has its name and `suffix`."""
     generator = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / into).mkdir(parents=True, exist_ok=True)
     for i in range(number):
         Image.fromarray(generator.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(folder / f"cell {i}.BMP")
         regions = np.arange(81).reshape(9, 9) % colours * 3
-        Image.fromarray(regions.astype(np.uint8)).convert("RGB").save(folder / f"cell {i}{suffix}")
+        Image.fromarray(regions.astype(np.uint8)).convert("RGB").save(folder / into / f"cell {i}{suffix}")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +232,37 @@ def test_segmentations_beside_their_images_are_warned_of_with_the_way_out(root: 
     assert not any(suffix in file for file in left.files)
     assert len(left.files) == 9
     assert any("excluded as asked" in note for note in left.notes)
+
+
+@pytest.mark.parametrize("into", ["masks", "images [gt]"])
+def test_segmentations_in_a_folder_of_their_own_are_warned_of_with_the_way_out(root: Path, into: str):
+    add_segmented(root / "a", ".bmp", into=into)
+    with pytest.warns(UserWarning, match="3 files look like segmentations") as warned:
+        load_class_folders(root)
+    (said,) = [str(warning.message) for warning in warned]
+    assert f"'a/{into}/cell 0.bmp' beside 'a/cell 0.BMP'" in said
+    (pattern,) = re.findall("--exclude '(.*?)'", said)
+    assert len(scan_class_folders(root, exclude=pattern).files) == 9
+
+
+def test_segmentations_that_only_their_type_tells_apart_are_warned_of(tmp_path: Path):
+    for name in "ab":
+        add_segmented(tmp_path / name, ".png")
+    with pytest.warns(UserWarning, match="6 files look like segmentations.*--exclude '\\*.png'"):
+        load_class_folders(tmp_path)
+    add_image(tmp_path / "b" / "other.png")  # an image, which the pattern would leave out
+    with pytest.warns(UserWarning, match="6 files look like segmentations.*; move them away"):
+        load_class_folders(tmp_path)
+
+
+def test_images_of_several_patients_with_the_same_names_are_no_segmentations(tmp_path: Path):
+    for name in "ab":
+        for patient in range(3):
+            for i in range(3):
+                pixels = np.random.default_rng(10 * patient + i).integers(0, 256, (9, 9, 3)).astype(np.uint8)
+                (tmp_path / name / f"patient {patient}").mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / name / f"patient {patient}" / f"{i}.png")
+    load_class_folders(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 """Tell files that look like segmentations of the images beside them.
 
-Public sets keep them in the class folders: ``1-d.bmp`` beside ``1.BMP``, ``x_mask.png`` beside ``x.jpg``. Two signs
-must come together: names that continue those of other files in one way, and few colours.
+Public sets keep them in the class folders: ``1-d.bmp`` beside ``1.BMP``, ``x.png`` beside ``x.jpg``, ``masks/x.png``
+beside ``images/x.png``. Two signs must come together: names that are, or continue, those of other files of the class,
+in one way, and few colours.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -34,41 +36,46 @@ class Segmentations:
 
     Attributes
     ----------
-    suffix : by which their names, without extension, continue those of the images.
     pairs : (image, segmentation), paths relative to the root.
+    pattern : of `exclude`, which leaves them out; None where it would leave out images, too.
     """
 
-    suffix: str
     pairs: tuple[tuple[str, str], ...]
+    pattern: str | None
 
     @property
     def text(self) -> str:
         """What they are taken for, as a clause."""
         image, segmentation = self.pairs[0]
         return (
-            f"{len(self.pairs)} files look like segmentations, yet are taken for images of their class: their names "
-            f"are those of other images with {self.suffix!r} at the end, such as {segmentation!r} beside {image!r}, "
-            f"and those looked at have at most {_FEW_COLOURS} colours"
+            f"{len(self.pairs)} files look like segmentations, yet are taken for images of their class: they are "
+            f"named like other images, such as {segmentation!r} beside {image!r}, and those looked at have at most "
+            f"{_FEW_COLOURS} colours"
         )
 
     @property
     def remedy(self) -> str:
         """How they are left out."""
-        extensions = {PurePosixPath(segmentation).suffix for _, segmentation in self.pairs}
-        pattern = f"*{escape(self.suffix)}{extensions.pop() if len(extensions) == 1 else '.*'}"
-        return f"leave them out with --exclude '{pattern}' (in Python exclude=[{pattern!r}]), or move them away"
+        if self.pattern is None:
+            return "move them away"
+        return (
+            f"leave them out with --exclude '{self.pattern}' (in Python exclude=[{self.pattern!r}]), or move them away"
+        )
 
 
 def find_segmentations(root: Path, files: Sequence[str]) -> list[Segmentations]:
-    """Return the sets of files that look like segmentations, one a suffix; opens a few files with such names.
+    """Return the sets of files that look like segmentations, one a way of naming; opens a few files with such names.
 
     Parameters
     ----------
-    root, files : a folder, and paths of images relative to it.
+    root, files : a folder, and paths of images relative to it; what comes before the first slash is the class.
     """
+    pairs_by_pattern: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for image, file in _pairs(root, files):
+        pairs_by_pattern[_pattern(PurePosixPath(image), PurePosixPath(file))].append((image, file))
     return [
-        Segmentations(suffix, tuple(pairs))
-        for suffix, pairs in sorted(_pairs_by_suffix(files).items())
+        Segmentations(tuple(pairs), pattern if _spares_images(pattern, pairs, files) else None)
+        for pattern, pairs in sorted(pairs_by_pattern.items())
         if len(pairs) >= _FEWEST_PAIRS and _differ_in_colours(root, pairs)
     ]
 
@@ -79,31 +86,58 @@ def warn_of_segmentations(root: Path, files: Sequence[str]) -> None:
         warn_user(f"{root}: {found.text}; {found.remedy}")
 
 
-def _pairs_by_suffix(files: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    """Return suffix -> (image, file whose name is the image's and the suffix)."""
-    by_stem = {str(PurePosixPath(file).with_suffix("")): file for file in files}
-    pairs: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for stem, file in by_stem.items():
+def _pairs(root: Path, files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (image, file of its class whose name is the image's, or continues it)."""
+    named: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for file in files:
+        named[_class(file), PurePosixPath(file).stem].append(file)
+    for file in files:
+        stem = PurePosixPath(file).stem
         if PurePosixPath(file).suffix.lower() in _CHANGES_COLOURS:
             continue
-        name = PurePosixPath(stem).name
-        for length in range(max(1, len(name) - _LONGEST_SUFFIX), len(name)):
-            suffix = name[length:]
+        for length in range(max(1, len(stem) - _LONGEST_SUFFIX), len(stem) + 1):
             # The image of "10" is not "1".
-            if (image := by_stem.get(stem.removesuffix(suffix))) is not None and not suffix[0].isdecimal():
-                pairs[suffix].append((image, file))
+            others = [other for other in named.get((_class(file), stem[:length]), ()) if other != file]
+            if others and not stem[length : length + 1].isdecimal():
+                # An image takes more bytes than a segmentation does.
+                yield max(others, key=lambda other: _bytes(root / other)), file
                 break
-    return pairs
+
+
+def _class(file: str) -> str:
+    return file.split("/")[0] if "/" in file else ""
+
+
+def _pattern(image: PurePosixPath, segmentation: PurePosixPath) -> str:
+    """Return the pattern of what tells a segmentation from its image: its folder, the end of its name, or its type."""
+    if image.parent != segmentation.parent:
+        return f"*/{escape(segmentation.parent.name)}/*"
+    return f"*{escape(segmentation.stem.removeprefix(image.stem))}{segmentation.suffix}"
+
+
+def _spares_images(pattern: str, pairs: Sequence[tuple[str, str]], files: Sequence[str]) -> bool:
+    """Whether a pattern matches no image of the pairs; a mere type of file may match nothing but segmentations."""
+    segmentations = {segmentation for _, segmentation in pairs}
+    spared = files if pattern.startswith("*.") else [image for image, _ in pairs]
+    return not any(fnmatchcase(file, pattern) for file in spared if file not in segmentations)
 
 
 def _differ_in_colours(root: Path, pairs: Sequence[tuple[str, str]]) -> bool:
     """Look at some pairs: each segmentation has few colours, and each image more."""
+    seen = False
     step = max(1, len(pairs) // _LOOKED_AT)
-    seen = []
     for image, segmentation in pairs[::step][:_LOOKED_AT]:
         with contextlib.suppress(ImageReadError):  # a damaged file says neither
-            seen.append(_colours(root / segmentation) <= _FEW_COLOURS < _colours(root / image))
-    return bool(seen) and all(seen)
+            if not _colours(root / segmentation) <= _FEW_COLOURS < _colours(root / image):
+                return False
+            seen = True
+    return seen
+
+
+def _bytes(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _colours(path: Path) -> int:
