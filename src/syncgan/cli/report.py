@@ -11,6 +11,7 @@ from syncgan.cli.console import command, conclude, display_for
 from syncgan.cli.options import Device, Exclude, Json, Quiet, Seed, Thumbnails
 
 if TYPE_CHECKING:
+    from syncgan.evaluation.report import Section
     from syncgan.evaluation.reporting import ReportResult
 
 __all__ = ["report"]
@@ -83,8 +84,10 @@ def report(
 
 
 def _lines(made: ReportResult) -> list[str]:
-    lines = [
-        f"{section.title.rstrip('?')}: {section.verdict or f'not known yet; {section.commands[0]}'}"
-        for section in (made.report.section(one.section) for one in made.report.questions)
-    ]
+    sections = [made.report.section(one.section) for one in made.report.questions]
+    lines = [f"{section.title.rstrip('?')}: {section.verdict or _unknown(section)}" for section in sections]
     return [*lines, f"report: {made.path} ({made.path.stat().st_size / 1e6:.1f} MB)"]
+
+
+def _unknown(section: Section) -> str:
+    return f"not known yet; {section.commands[0]}" if section.commands else f"not known. {section.missing}"
