@@ -18,10 +18,12 @@ from syncgan.evaluation.statistics import Analysis
 
 RESULTS = Path(__file__).resolve().parent / "results"
 AGAINST_TRADITIONAL = ("Orig+Trad", "Orig+Trad+Prop", "Oracle+Trad")
+JUDGED = ("helps", "hurts")
+RIVALS = (("Orig+GAN", "Orig+Prop"), ("GAN", "Prop"), ("Orig+Warp", "Orig+Trad+Prop"))
 
 
 def main() -> None:
-    """Print what every arm gains over Orig, and what synthetic images add to traditional augmentation."""
+    """Print what every arm gains over Orig, over traditional augmentation, and over other ways to make images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="of benchmarks; all under benchmarks/results")
     folders = parser.parse_args().folders or sorted(path.parent for path in RESULTS.glob("*/benchmark.json"))
@@ -35,6 +37,19 @@ def main() -> None:
                 analysis = analysis_of(splits, arms=arms, classifiers=identity["classifiers"])
                 print("\n".join(side_by_side(arm_table(analysis).rows, analysis.classifiers, analysis.baseline)), "\n")
                 print("\n".join(shares_of_the_oracle(analysis)), "\n")
+        for rival, arm in RIVALS:
+            if {rival, arm} <= set(identity["arms"]):
+                print(against(rival, arm, analysis_of(splits, arms=(rival, arm), classifiers=identity["classifiers"])))
+
+
+def against(rival: str, arm: str, analysis: Analysis) -> str:
+    """Return what `arm` gains over `rival` with every classifier, a sentence."""
+    found = [
+        f"`{classifier}` {difference}{f', **{verdict}**' if verdict in JUDGED else ''}"
+        for classifier, name, _, difference, verdict, _ in arm_table(analysis).rows
+        if name == arm
+    ]
+    return f"- `{arm}` against `{rival}`: {'; '.join(found)}"
 
 
 def shares_of_the_oracle(analysis: Analysis) -> list[str]:
@@ -55,7 +70,7 @@ def side_by_side(rows: Iterable[Sequence[str]], classifiers: Sequence[str], base
     """Return a table in Markdown with a line an arm, and mean and difference of every classifier across."""
     cells: dict[str, dict[str, str]] = {}
     for classifier, arm, mean, difference, verdict, _ in rows:
-        judged = f"{difference}, **{verdict}**" if verdict in ("helps", "hurts") else difference or "–"
+        judged = f"{difference}, **{verdict}**" if verdict in JUDGED else difference or "–"
         cells.setdefault(arm, {})[classifier] = f"{mean} | {judged}"
     header = [f"`{name}` | against {baseline}" for name in classifiers]
     lines = [["arm", *header], ["--- | ---" if place else "---" for place in range(len(classifiers) + 1)]]
