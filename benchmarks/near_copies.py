@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-
 import cv2
 import numpy as np
+from image_sets import root
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,8 +29,8 @@ EDITED = 25
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default=Path(__file__).resolve().parents[1].parent / "shared" / "data", type=Path)
-    data = parser.parse_args().data
+    parser.add_argument("--data", metavar="DIR", help="folder of the sets; $SYNCGAN_DATA without it")
+    data = root(parser.parse_args().data)
     print(f"limit {NEAR_COPY}")
     for name in SETS:
         folders = scan_images(data / name)

@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few steps only, to see that everything runs")
     options = parser.parse_args()
 
-    # Images of one class; the second half is held out: the model never sees it, so it says how near is near.
+    # Images of one class; the second half is held out: the model never sees it, so it is the yardstick.
     each = 20 if options.quick else 40
     phantom = Phantom(2 * each, image_size=32)
     pixels = torch.stack([torch.from_numpy(phantom.image(index).copy()) for index in range(len(phantom))])
