@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Iterator, Sequence
+
 import cv2
 import numpy as np
 from image_sets import root
