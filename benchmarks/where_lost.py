@@ -97,10 +97,16 @@ def _drawn(
     nuclear = 1 if classes is None else classes.nuclear_levels
     if not MaskGAN(config).knows_nuclear_levels():
         maps, nuclear = maps.clamp(max=augmenter.levels_ - 1), 1
+    levels = augmenter.levels_ + nuclear - 1
     drawn = []
+    if MaskGAN(config).learns_all_classes(levels):
+        gan = MaskGAN(config, seed=seed).fit(maps, labels, levels=levels, nuclear_levels=nuclear)
+        for label in labels.unique().tolist():
+            drawn.append(gan.sample(times * int((labels == label).sum()), label, seed=1)[:, 0].cpu())
+        return torch.cat(drawn), labels.sort().values.repeat_interleave(times)
     for label in labels.unique().tolist():
         members = maps[labels == label]
-        gan = MaskGAN(config, seed=seed).fit(members, levels=augmenter.levels_ + nuclear - 1, nuclear_levels=nuclear)
+        gan = MaskGAN(config, seed=seed).fit(members, levels=levels, nuclear_levels=nuclear)
         drawn.append(gan.sample(times * len(members), seed=1)[:, 0].cpu())
     return torch.cat(drawn), labels.sort().values.repeat_interleave(times)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import measure
 from torch.utils.data import DataLoader, Subset
 from torchvision import tv_tensors
 from torchvision.datasets import ImageFolder
@@ -103,6 +104,25 @@ def test_two_fits_with_one_seed_sample_alike(augmenter: SynCGANAugmenter, phanto
     assert torch.equal(again.sample(0, 4).images, augmenter.sample(0, 4).images)
     other = SynCGANAugmenter(config(), device="cpu", seed=2).fit(phantom)
     assert not torch.equal(other.sample(0, 4).images, augmenter.sample(0, 4).images)
+
+
+@pytest.mark.parametrize(("generator", "objects"), [("mosaic", 1), ("warp", 1), ("shapes", 2)])
+def test_what_is_made_of_real_masks_knows_the_whole_set_and_draws_each_class_from_its_own(
+    phantom: Phantom, generator: str, objects: int
+) -> None:
+    items = [(phantom.image(index), "few" if index < 6 else "many") for index in range(12)]
+    few, many = np.zeros((48, 48), np.uint8), np.zeros((48, 48), np.uint8)
+    few[20:28, 20:28] = 1
+    many[[[4], [5], [6], [24], [25], [26], [40], [41], [42]], [4, 5, 6, 24, 25, 26, 40, 41, 42]] = 1
+    settings = config(f"mask_gan.generator={generator}", "mask_gan.sharing=auto", "levels=2")
+    augmenter = SynCGANAugmenter(settings, device="cpu").fit(items, masks=[few] * 6 + [many] * 6)
+    assert len(set(augmenter.mask_gans_)) == objects
+    found = {
+        name: [measure.label(mask).max() for mask in augmenter.sample_masks(name, 8, seed=1).numpy()]
+        for name in ("few", "many")
+    }
+    assert max(found["few"]) <= 2
+    assert np.mean(found["many"]) > 4
 
 
 def test_a_run_folder_holds_configuration_log_checkpoints_and_model(run: tuple[SynCGANAugmenter, Path]) -> None:

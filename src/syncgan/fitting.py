@@ -138,12 +138,13 @@ class Fitting:
         return tuple(fit(part, stage, start=start) for stage, part in maps.items())
 
     def _shares_mask_gan(self, maps: Mapping[str, Tensor]) -> bool:
-        """Tell whether one mask GAN learns all classes; an object that fits itself does only when asked to."""
-        section = self.config.mask_gan
+        """Tell whether one mask GAN learns all classes; an object that fits itself says so, or is asked to."""
+        section, model = self.config.mask_gan, MaskGAN(self.config)
         if section.sharing != "auto":
             return section.sharing == "shared"
-        few = min(len(part) for part in maps.values()) < section.shared_below
-        return few and MaskGAN(self.config).is_network(self.levels)
+        if not model.is_network(self.levels):
+            return model.learns_all_classes(self.levels)
+        return min(len(part) for part in maps.values()) < section.shared_below
 
     def _forecast(
         self,

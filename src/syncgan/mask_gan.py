@@ -221,6 +221,11 @@ class MaskGAN(StoredModel):
         self._start(levels, ())
         return isinstance(self.generator_, nn.Module)
 
+    def learns_all_classes(self, levels: int) -> bool:
+        """Tell whether the generator is an object that says it is to be fitted once, on all classes with labels."""
+        self._start(levels, ())
+        return bool(getattr(self.generator_, "learns_all_classes", False))
+
     def knows_nuclear_levels(self) -> bool:
         """Tell whether the generator can draw nuclei of several levels: a network, or what takes `nuclear_levels`."""
         factory = MASK_GENERATORS.get(self.config.mask_gan.generator)

@@ -208,7 +208,7 @@ def _plan(event: FitEvent) -> list[str]:
     masks = f"a mask GAN for each of {len(counts)} classes"
     one_each = any(stage.startswith("mask_gan/") for stage in event.stages)
     if not one_each and "mask_gan" not in event.stages:
-        masks = f"a mask generator for each of {len(counts)} classes, which fits itself"
+        masks = f"a mask generator that fits itself, for {len(counts)} classes"
     elif not one_each:
         masks = f"one mask GAN for all {len(counts)} classes"
     elif "mask_gan" in event.stages:

@@ -35,6 +35,9 @@ class StoredMasks(ABC):
     address: str
     """Of the randomness."""
 
+    learns_all_classes = True
+    """One is fitted on all classes with their labels, so that what it finds in the set is the same for all of them."""
+
     def __init__(self, *, levels: int, nuclear_levels: int = 1) -> None:
         self._levels = levels - nuclear_levels + 1  # L, as if nuclei had one
         self._masks = np.zeros((0, 1, 1), np.uint8)
