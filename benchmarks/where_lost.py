@@ -98,16 +98,15 @@ def _drawn(
     if not MaskGAN(config).knows_nuclear_levels():
         maps, nuclear = maps.clamp(max=augmenter.levels_ - 1), 1
     levels = augmenter.levels_ + nuclear - 1
+    gan, together = MaskGAN(config, seed=seed), MaskGAN(config).learns_all_classes(levels)
+    if together:
+        gan.fit(maps, labels, levels=levels, nuclear_levels=nuclear)
     drawn = []
-    if MaskGAN(config).learns_all_classes(levels):
-        gan = MaskGAN(config, seed=seed).fit(maps, labels, levels=levels, nuclear_levels=nuclear)
-        for label in labels.unique().tolist():
-            drawn.append(gan.sample(times * int((labels == label).sum()), label, seed=1)[:, 0].cpu())
-        return torch.cat(drawn), labels.sort().values.repeat_interleave(times)
     for label in labels.unique().tolist():
         members = maps[labels == label]
-        gan = MaskGAN(config, seed=seed).fit(members, levels=levels, nuclear_levels=nuclear)
-        drawn.append(gan.sample(times * len(members), seed=1)[:, 0].cpu())
+        if not together:
+            gan.fit(members, levels=levels, nuclear_levels=nuclear)
+        drawn.append(gan.sample(times * len(members), label if together else None, seed=1)[:, 0].cpu())
     return torch.cat(drawn), labels.sort().values.repeat_interleave(times)
 
 
