@@ -14,13 +14,14 @@ import pytest
 import torch
 from PIL import Image
 from skimage import measure
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 from torchvision import tv_tensors
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from syncgan import MaskExtractor, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.data.export import merge_export
+from syncgan.data.pairs import split_by_group
 from syncgan.data.raw import read_dataset
 from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
 from syncgan.evaluation.progress import FitProgress, PlainDisplay
@@ -570,6 +571,51 @@ def test_a_held_out_share_never_divides_a_group(phantom: Phantom) -> None:
     assert not {groups[i] for i in training.indices} & {groups[i] for i in held_out.indices}
     with pytest.raises(DataError, match="one group an item"):
         SynCGANAugmenter(config("image_gan.selection=validation"), device="cpu").fit(phantom, groups=groups[:3])
+
+
+def test_groups_of_few_images_can_be_held_out(phantom: Phantom) -> None:
+    prepared = prepare(read_dataset(Subset(phantom, [0, 1, 2, 6, 7, 8])), None, config=config())
+    training, held_out = split_by_group(prepared.pairs, list("abcdef"), share=0.25, seed=0)
+    assert len(training) + len(held_out) == 6
+    assert set(training.labels.tolist()) == {0, 1}
+
+
+def test_a_validation_set_takes_masks_of_its_own(phantom: Phantom) -> None:
+    masks = [phantom.mask(index) for index in range(len(phantom))]
+    levels = [mask * np.uint8(2) for mask in masks]
+    levels[0][0, :3] = (0, 1, 2)
+    others, settings = Phantom(2, image_size=48, seed=5), config("image_gan.selection=validation", "stain_classes=4")
+    augmenter = SynCGANAugmenter(settings, device="cpu")
+    given = [others.mask(index) * np.uint8(2) for index in range(4)]
+    given[0][0, :3] = (0, 1, 2)
+    augmenter.fit(phantom, masks=levels, validation=others, validation_masks=given)
+    assert augmenter.levels_ == 3
+    augmenter.fit(phantom, masks=levels, validation=others)  # extracted at the same levels
+    with pytest.raises(
+        DataError, match=r"validation set with 5 levels.* got 3; give validation_masks of the same kind"
+    ):
+        augmenter.fit(phantom, validation=others, validation_masks=given)
+    with pytest.raises(ConfigError, match="together with validation"):
+        augmenter.fit(phantom, validation_masks=given)
+
+
+def test_a_validation_set_of_names_may_lack_a_class(phantom: Phantom) -> None:
+    named = [(phantom.image(index), "abc"[index % 3]) for index in range(len(phantom))]
+    settings = config("image_gan.selection=validation")
+    some = [item for item in named if item[1] != "a"]
+    assert SynCGANAugmenter(settings, device="cpu").fit(named, validation=some).classes_ == ("a", "b", "c")
+    with pytest.raises(DataError, match="'d'"):
+        SynCGANAugmenter(settings, device="cpu").fit(named, validation=[*some, (phantom.image(0), "d")])
+
+
+def test_reasons_of_items_with_one_name_are_told(phantom: Phantom, tmp_path: Path) -> None:
+    for part in ("one", "two"):
+        image_folder(tmp_path / part, phantom)
+        for file in (tmp_path / part).glob("*/*.png"):
+            Image.new("RGB", (48, 48), "white").save(file)
+    parts = [ImageFolder(str(tmp_path / part)) for part in ("one", "two")]
+    with pytest.raises(DataError, match=r"got 0 of 12 \(\w+/\d+\.png \(item 0\): no nucleus"):
+        SynCGANAugmenter(config(), device="cpu").fit(ConcatDataset(parts))
 
 
 def test_a_renderer_that_fits_itself_warns_once_of_a_selection_and_is_watched_like_any_stage(

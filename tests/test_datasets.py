@@ -19,6 +19,7 @@ from syncgan.data.datasets import (
     resolve_strategy,
     wrap_dataset,
 )
+from syncgan.data.raw import item_groups
 from syncgan.errors import ConfigError, DataError, UnknownNameError
 
 SIZE = 8
@@ -296,11 +297,11 @@ def test_iterables_and_paths_are_refused_with_the_remedy(tmp_path):
         read_dataset(tmp_path)
 
 
-def test_targets_are_read_with_one_decoded_item():
+def test_targets_are_read_with_one_decoded_item_a_label():
     dataset = Arrays(labels=(3, 4, 3, 4, 4), target_transform=lambda label: label - 3)
     assert read_targets(dataset) == [3, 4, 3, 4, 4]
     assert read_targets(Subset(dataset, [4, 2])) == [4, 3]
-    assert list(dataset.decoded) == [0, 4]
+    assert list(dataset.decoded) == [0, 1, 4, 2]
 
 
 def test_targets_that_the_items_contradict_are_not_believed():
@@ -310,6 +311,30 @@ def test_targets_that_the_items_contradict_are_not_believed():
             return image, label + 7
 
     assert read_targets(Remapped(labels=(0, 1))) == [7, 8]
+
+    class Swapped(Arrays):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return image, {0: 0, 1: 2, 2: 1}[label]
+
+    assert read_targets(Swapped(labels=(0, 0, 1, 1, 2, 2))) == [0, 0, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float64("nan"), "", " "])
+def test_every_item_needs_a_group(missing):
+    assert item_groups(None, 3) is None
+    assert item_groups([7, "b", "nan"], 3) == ["7", "b", "nan"]
+    with pytest.raises(DataError, match=r"a group for each of 3 items, got none for 1 \(item 1 first\)"):
+        item_groups(["a", missing, "b"], 3)
+    with pytest.raises(DataError, match="one group an item, got 2 groups and 3 items"):
+        item_groups(["a", "b"], 3)
+
+
+def test_groups_of_a_table_are_taken_in_its_order():
+    pandas = pytest.importorskip("pandas")
+    assert item_groups(pandas.Series(["a", "b", "c"], index=[2, 0, 1]), 3) == ["a", "b", "c"]
+    with pytest.raises(DataError, match="a group for each"):
+        item_groups(pandas.Series(["a", pandas.NA]), 2)
 
 
 def len_of_three(_):
@@ -541,6 +566,17 @@ def test_a_transform_that_replaces_the_stale_one_is_seen():
     augmented = wrap(dataset, {"a": 1})
     dataset.transform = lambda image: to_float(image) + 1
     assert augmented[4][0].unique().item() == pytest.approx(100 / 255 + 1)
+
+
+def test_a_transform_that_is_set_where_none_was_is_refused_rather_than_left_out():
+    dataset = Arrays()
+    augmented = wrap(Subset(dataset, range(len(dataset))))
+    last = augmented[len(augmented) - 1]
+    dataset.transform = to_float
+    with pytest.raises(DataError, match="`transform` of Arrays was set after `wrap`"):
+        augmented[len(augmented) - 1]
+    again = wrap(Subset(dataset, range(len(dataset))))
+    assert again[len(again) - 1][0].dtype != np.asarray(last[0]).dtype
 
 
 def test_the_argument_transform_comes_after_the_datasets_own_for_both_kinds():

@@ -13,7 +13,6 @@ from PIL import Image
 
 from syncgan.data.folders import (
     ImageFolderDataset,
-    content_hashes,
     load_class_folders,
     read_groups,
     scan_class_folders,
@@ -417,15 +416,3 @@ def test_table_without_a_group_for_each_file_is_refused(tmp_path: Path, content:
 def test_missing_table_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="cannot be read"):
         read_groups(tmp_path / "none.csv", "slide", [])
-
-
-def test_hashes_see_every_change(root: Path):
-    files = list(scan_class_folders(root).files)
-    before = content_hashes(root, files)
-    assert content_hashes(root, files[::-1]) == before
-    add_image(root / "a" / "0.png", 77)
-    after = content_hashes(root, files)
-    assert [file for file in files if after[file] != before[file]] == ["a/0.png"]
-    (root / "a" / "1.png").rename(root / "a" / "9.png")
-    with pytest.raises(ImageReadError, match=r"^a/1\.png: cannot be read"):
-        content_hashes(root, files)

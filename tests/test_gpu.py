@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from syncgan import MaskToImageCGAN, Phantom, SynCGANAugmenter, SynCGANConfig
 from syncgan.networks import upsampling
@@ -47,6 +48,13 @@ def test_batches_stay_on_the_gpu(saved: Path) -> None:
     mixed, labels = mix(images, torch.arange(8, device="cuda") % 2)
     assert mixed.device.type == labels.device.type == "cuda"
     assert (mixed != images).any()
+
+
+def test_synthetic_items_lie_where_the_real_ones_do(saved: Path) -> None:
+    real = TensorDataset(torch.zeros((4, 3, 32, 32), dtype=torch.uint8, device="cuda"), torch.arange(4).cuda() % 2)
+    wrapped = SynCGANAugmenter.load(saved, device="cuda").wrap(real, strategy=1.0)
+    images, labels = next(iter(DataLoader(wrapped, batch_size=len(wrapped))))
+    assert images.device.type == labels.device.type == "cuda"
 
 
 def test_a_batch_from_a_pool_never_waits_for_the_gpu(saved: Path) -> None:

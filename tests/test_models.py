@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from syncgan import IMAGE_GENERATORS, MASK_GENERATORS, MaskGAN, MaskToImageCGAN, SynCGANConfig
-from syncgan.errors import ArtefactError, ConfigError, ContractError, DataError, NotFittedError, UnknownNameError
+from syncgan.data.tensors import collect_masks
+from syncgan.errors import (
+    ArtefactError,
+    ConfigError,
+    ContractError,
+    DataError,
+    NotFittedError,
+    RunExistsError,
+    UnknownNameError,
+)
 
 SMALL = ["mask_gan.steps=3", "image_gan.steps=3", "mask_gan.width=4", "image_gan.width=4", "sampling.chunk_size=4"]
 
@@ -49,6 +58,48 @@ def test_masks_have_the_promised_shape_type_and_levels(mask_gan: MaskGAN) -> Non
     assert masks.dtype == torch.uint8
     assert int(masks.max()) <= 2
     assert mask_gan.sample(0).shape == (0, 1, 32, 32)
+
+
+def test_nuclei_of_0_and_255_are_the_highest_level_where_levels_are_said() -> None:
+    nuclei = maps(top=1).clip(max=1)
+    told = MaskGAN(config("mask_gan.generator=warp"), device="cpu").fit(nuclei * 255, levels=3)
+    assert set(np.unique(told.sample(4).numpy())) == {0, 2}
+    renderer = MaskToImageCGAN(config("image_gan.selection=validation"), seed=1, device="cpu")
+    held_out = (IMAGES, nuclei * np.uint8(255), LABELS)
+    renderer.fit(IMAGES, maps(), LABELS, validation=held_out)
+    boolean = renderer.generate(nuclei.astype(bool), LABELS)
+    assert torch.equal(boolean, renderer.generate(nuclei * 2, LABELS))
+
+
+def test_nucleus_masks_of_several_sources_are_read_alike() -> None:
+    nuclei = maps(top=1).clip(max=1)
+    mixed = [mask * np.uint8(255 if index % 2 else 1) for index, mask in enumerate(nuclei)]
+    found, levels = collect_masks(mixed, 32, "resize", 3)
+    assert levels == 2
+    assert np.array_equal(found.numpy(), nuclei)
+
+
+def test_an_artefact_of_another_kind_is_not_overwritten(
+    mask_gan: MaskGAN, image_gan: MaskToImageCGAN, tmp_path: Path
+) -> None:
+    mask_gan.save(tmp_path)
+    with pytest.raises(RunExistsError, match="found a mask_gan"):
+        image_gan.save(tmp_path)
+    assert torch.equal(MaskGAN.load(tmp_path, device="cpu").sample(2), mask_gan.sample(2))
+
+
+@pytest.mark.parametrize(("side", "below"), [(48, 32), (96, 64), (112, 64)])
+def test_a_decoder_learns_at_a_power_of_two_or_says_so(side: int, below: int) -> None:
+    wanted = config("mask_gan.resolution=image", f"image_size={side}")
+    with pytest.raises(ConfigError, match=rf"power of two.*got {side}; set mask_gan\.resolution={below}"):
+        MaskGAN(wanted, device="cpu").fit(maps())
+
+
+def test_a_list_of_tensors_with_channels_first_is_told_what_to_do() -> None:
+    with pytest.raises(
+        DataError, match=r"a list of images \(H, W, 3\), got \(3, 32, 32\) \(item 0\); put the channels"
+    ):
+        MaskToImageCGAN(config(), device="cpu").fit(list(IMAGES), maps(), LABELS)
 
 
 def test_n_masks_are_the_first_of_more(mask_gan: MaskGAN) -> None:

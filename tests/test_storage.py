@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from syncgan import storage
-from syncgan.errors import ArtefactError
+from syncgan.errors import ArtefactError, RunExistsError
 
 TENSORS = {
     "generator": {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(7, dtype=torch.int64)},
@@ -258,6 +258,31 @@ def test_until_the_manifest_is_replaced_the_folder_holds_what_it_held(artefact, 
 def test_files_of_the_version_before_are_removed(artefact):
     storage.write_folder(artefact, kind="thing", tensors={"generator": {"weight": torch.ones(1)}}, manifest={})
     assert len(list(artefact.glob("*.safetensors"))) == 1
+
+
+def test_a_folder_of_something_else_is_refused_before_anything_is_written(artefact):
+    before = files_of(artefact)
+    with pytest.raises(
+        RunExistsError, match="expected a folder for a part, found a thing in it; choose another folder"
+    ):
+        storage.write_folder(artefact, kind="part", tensors=TENSORS, manifest=MANIFEST)
+    assert files_of(artefact) == before
+    (artefact / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(RunExistsError, match=r"found a manifest\.json that is not of syncgan"):
+        storage.write_folder(artefact, kind="thing", tensors=TENSORS, manifest=MANIFEST)
+
+
+def test_files_of_others_stay(artefact):
+    (artefact / "resnet.safetensors").write_bytes(b"weights")
+    storage.write_folder(artefact, kind="thing", tensors={"other": TENSORS["stain"]}, manifest=MANIFEST)
+    assert (artefact / "resnet.safetensors").read_bytes() == b"weights"
+    assert len(list(artefact.glob("*.safetensors"))) == 2
+
+
+def test_a_damaged_manifest_may_be_written_anew(artefact):
+    (artefact / "manifest.json").write_text("{")
+    storage.write_folder(artefact, kind="thing", tensors=TENSORS, manifest=MANIFEST)
+    assert storage.read_folder(artefact, kind="thing")[1]["seed"] == 3
 
 
 def test_versions_name_python_and_torch():

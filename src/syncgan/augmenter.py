@@ -19,7 +19,7 @@ from syncgan.config import SynCGANConfig, checked
 from syncgan.data.filter_bank import FilterBank
 from syncgan.data.pairs import TrainingPairs
 from syncgan.data.plausibility import MaskRange
-from syncgan.data.raw import RawData, read_dataset, require_trainable
+from syncgan.data.raw import RawData, item_groups, read_dataset, require_trainable
 from syncgan.errors import ConfigError, DataError
 from syncgan.extractor import MaskExtractor
 from syncgan.fitting import Fitting, run_identity, run_record
@@ -101,6 +101,8 @@ class SynCGANAugmenter(Synthesis):
         resume: Literal["auto", "never"] = "auto",
         callbacks: Iterable[Callback] = (),
         score: Score | None = None,
+        *,
+        validation_masks: Sequence[Any] | None = None,
     ) -> Self:
         """Learn masks and images of every class.
 
@@ -116,12 +118,13 @@ class SynCGANAugmenter(Synthesis):
         resume : "auto" goes on with the same run in `run_dir` if there is one; "never" refuses a folder with a run.
         callbacks : called with each `FitEvent`; a callback that fails is logged and does not stop the training.
         score : of renderings of held-out masks, for ``image_gan.selection = "utility"``; see `MaskToImageCGAN.fit`.
+        validation_masks : one mask an item of `validation`, of the same kind as `masks`; None extracts them.
 
         Raises
         ------
         DataError
             Floats, an empty set, fewer than two classes, a class with fewer than two images or usable masks, wrong
-            numbers of masks or groups.
+            numbers of masks or groups, or a validation set of other classes or with masks of other levels.
         RunExistsError
             `run_dir` holds another run, or another process writes there.
         ConfigError
@@ -132,6 +135,8 @@ class SynCGANAugmenter(Synthesis):
         if resume not in ("auto", "never"):
             raise ConfigError(f"expected resume='auto' or 'never', got {resume!r}")
         require_score(self.config.image_gan, score)
+        if validation_masks is not None and validation is None:
+            raise ConfigError("expected validation_masks together with validation, got them alone")
         main = is_main_process()
         run = RunFolder(run_dir) if run_dir is not None and main else None
         if run is not None and not (resume == "auto" and run.holds_run):
@@ -143,14 +148,13 @@ class SynCGANAugmenter(Synthesis):
         notifier = Notifier(self, callbacks if main else ())
         raw = read_dataset(dataset)
         require_trainable(raw)
+        groups = item_groups(groups, len(raw))
         self._prepare(raw, masks, notifier)
         if main:
             log_what_limits(raw, self.pairs_, self.config_)
-        if groups is not None and len(groups) != len(raw):
-            raise DataError(f"expected one group an item, got {len(groups)} groups and {len(raw)} items")
         training, held_out = hold_out_pairs(
             self.pairs_,
-            None if validation is None else lambda: self._validation_pairs(validation),
+            None if validation is None else lambda: self._validation_pairs(validation, validation_masks),
             groups,
             config=self.config_,
             seed=self.seed,
@@ -282,14 +286,21 @@ class SynCGANAugmenter(Synthesis):
         self.pairs_, self.excluded_, self.fingerprint_ = pairs, pairs.excluded, pairs.fingerprint()
         self.mask_ranges_ = tuple(MaskRange.of(pairs.of_label(label), levels) for label in raw.label_values)
 
-    def _validation_pairs(self, validation: Any) -> TrainingPairs:
-        raw = read_dataset(validation)
+    def _validation_pairs(self, validation: Any, masks: Sequence[Any] | None) -> TrainingPairs:
         names = dict(zip(self.label_values_, self.classes_, strict=True))
+        raw = read_dataset(validation, classes={name: label for label, name in names.items()})
         wrong = {name for label, name in raw.class_names.items() if names.get(label) != name}
         if wrong:
             raise DataError(f"expected a validation set with the classes and labels {names}, got {raw.class_names}")
-        extractor, known = self.extractor, self.stain_classes_
-        return prepare(raw, None, config=self.config, extractor=extractor, stain_classes=known).pairs
+        known = self.stain_classes_
+        config = self.config_ if known is not None else self.config_.merged({"stain_classes": 0})
+        prepared = prepare(raw, masks, config=config, extractor=self.extractor, stain_classes=known)
+        if prepared.levels != self.levels_:
+            raise DataError(
+                f"expected masks of the validation set with {self.levels_} levels, as those of the training set have, "
+                f"got {prepared.levels}; give validation_masks of the same kind as masks"
+            )
+        return prepared.pairs
 
     def _filter_bank(self) -> FilterBank:
         return FilterBank(

@@ -30,6 +30,7 @@ from syncgan.training.previews import Preview
 
 __all__ = ["MaskToImageCGAN", "Score", "require_score"]
 
+_BINARY = 2  # levels: nucleus or not
 _KIND = "image_gan"
 
 
@@ -123,10 +124,10 @@ class MaskToImageCGAN(StoredModel):
         TrainingError
             Losses stayed NaN or infinite, or memory ran out with one item at a time.
         """
-        pairs, found, values = self._collect(images, masks, labels, levels or self.config.levels)
+        pairs, found, values = self._collect(images, masks, labels, levels)
         levels = levels or found
         held_out = None
-        self._start(levels, values if self.config.image_gan.class_conditional else ())
+        self._start(levels, values)
         if self.config.image_gan.selection != "last":
             if isinstance(self.generator_, nn.Module):
                 require_score(self.config.image_gan, score)
@@ -196,7 +197,7 @@ class MaskToImageCGAN(StoredModel):
         if len(masks) == 0:
             return torch.zeros((0, 3, size, size), dtype=torch.uint8, device=self.device_)
         given = [check_mask(mask, index, self.levels_) for index, mask in enumerate(masks)]
-        unified, _ = unify_masks(given, self.levels_, maps=self.levels_ > 2)
+        unified, _ = unify_masks(given, self.levels_, maps=self.levels_ > _BINARY)
         maps = torch.from_numpy(np.stack([fit_mask(mask, size, self.config_.geometry) for mask in unified]))
         classes = self._class_indices(labels, len(maps))
         return self.render(maps, classes, [rng.seed_for(seed, "render", index) for index in range(len(maps))])
@@ -261,9 +262,18 @@ class MaskToImageCGAN(StoredModel):
             model.generator_.to(model.device_).to(memory_format=memory_format(model.config_.training)).eval()
         return model
 
-    def _collect(self, images: Any, masks: Any, labels: Any, levels: int) -> tuple[ImagePairs, int, tuple[int, ...]]:
-        size, geometry = self.config.image_size, self.config.geometry
-        return collect_image_pairs(images, masks, labels, size=size, geometry=geometry, levels=levels)
+    def _collect(
+        self, images: Any, masks: Any, labels: Any, levels: int | None
+    ) -> tuple[ImagePairs, int, tuple[int, ...]]:
+        return collect_image_pairs(
+            images,
+            masks,
+            labels,
+            size=self.config.image_size,
+            geometry=self.config.geometry,
+            levels=levels or self.config.levels,
+            maps=(levels or 0) > _BINARY,
+        )
 
     def _split(
         self, pairs: ImagePairs, validation: tuple[Any, ...] | None, values: tuple[int, ...], levels: int
@@ -291,22 +301,23 @@ class MaskToImageCGAN(StoredModel):
         self.config_ = self.config
         self.device_ = resolve_device(self.device)
         self.levels_ = levels
-        self.label_values_ = label_values
         self.stain_prior_ = None
         self.history_, self.stop_reason_, self.best_step_ = [], None, None
         self._sampling = FoldedCopy()
-        factory = IMAGE_GENERATORS.get(self.config.image_gan.generator)
+        factory, told = IMAGE_GENERATORS.get(self.config.image_gan.generator), self.config.image_gan.class_conditional
         offered = {
             "config": self.config.image_gan,
             "levels": levels,
             "image_size": self.config.image_size,
-            "classes": len(label_values),
+            "classes": len(label_values) if told else 0,
             "style_dim": 3 * levels if self.config.image_gan.stain_code else 0,
             "device": self.device_,
         }
         self.generator_: Any = rng.build(lambda: make(factory, **offered), self.seed, _KIND, "generator")
         self.style_dim_ = int(getattr(self.generator_, "style_dim", 0))
-        if not isinstance(self.generator_, nn.Module):
+        is_network = isinstance(self.generator_, nn.Module)
+        self.label_values_ = label_values if told or not is_network else ()  # an object is always told the class
+        if not is_network:
             require_methods(self.generator_, "image generator", self.config.image_gan.generator, "fit", "generate")
 
     def _conditions(self) -> Conditions:

@@ -27,6 +27,7 @@ from syncgan.training.previews import PREVIEWED, Preview, evaluating
 
 __all__ = ["MaskGAN"]
 
+_BINARY = 2  # levels: nucleus or not
 _KIND = "mask_gan"
 
 
@@ -115,7 +116,9 @@ class MaskGAN(StoredModel):
             Losses stayed NaN or infinite, or memory ran out with one item at a time.
         """
         config = self.config
-        maps, found = collect_masks(masks, config.image_size, config.geometry, levels or config.levels)
+        maps, found = collect_masks(
+            masks, config.image_size, config.geometry, levels or config.levels, maps=(levels or 0) > _BINARY
+        )
         values, classes = index_labels(labels, len(maps))
         self._start(levels or found, values, stage, nuclear_levels)
         if isinstance(self.generator_, nn.Module):

@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from syncgan.errors import ArtefactError, SyncganError
+from syncgan.errors import ArtefactError, RunExistsError, SyncganError
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
+_TENSOR_FILE = re.compile(r".+-[0-9a-f]{12}\.safetensors")
 _TEMPORARY_PREFIX = ".syncgan-"
 _TEMPORARY_SUFFIX = ".tmp"
 
@@ -160,11 +162,19 @@ def write_folder(
     kind : what the artefact is ("mask_gan"); `read_folder` refuses another kind.
     tensors : group name -> (tensor name -> tensor on any device).
     manifest : JSON-compatible description kept beside the file list.
+
+    Raises
+    ------
+    RunExistsError
+        The folder holds an artefact of another kind, or a ``manifest.json`` of something else.
+    ArtefactError
+        It cannot be written. What the folder held is still there.
     """
     import torch
     from safetensors.torch import save
 
     folder = Path(folder)
+    _require_same_kind(folder, kind)
     make_folder(folder)
     files: dict[str, dict[str, Any]] = {}
     for group, members in tensors.items():
@@ -181,7 +191,7 @@ def write_folder(
     # The manifest seals itself: a changed byte in it is as visible as one in the tensors.
     write_json(folder / _MANIFEST, {**content, "manifest_sha256": sha256(body.encode("utf-8"))})
     for stale in folder.glob("*.safetensors"):
-        if stale.name not in {entry["file"] for entry in files.values()}:
+        if _TENSOR_FILE.fullmatch(stale.name) and stale.name not in {entry["file"] for entry in files.values()}:
             # The artefact is complete by now: what cannot be tidied away does no harm.
             with contextlib.suppress(OSError):
                 stale.unlink()
@@ -263,7 +273,9 @@ class StoredModel(ABC):
         ------
         NotFittedError
             Before `fit` or `load`.
-        OSError
+        RunExistsError
+            The folder holds something else than such a model.
+        ArtefactError
             The folder cannot be written; what it held is still there.
         """
         tensors, manifest = self.state()
@@ -328,6 +340,18 @@ def sweep_temporaries(folder: Path | str) -> int:
     for orphan in orphans:
         orphan.unlink(missing_ok=True)
     return len(orphans)
+
+
+def _require_same_kind(folder: Path, kind: str) -> None:
+    """Refuse a folder whose manifest is of another kind; one that is missing or damaged is no artefact any more."""
+    try:
+        held = json.loads((folder / _MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return
+    ours = isinstance(held, dict) and held.get("format") == "syncgan"
+    if not ours or held.get("kind") != kind:
+        what = f"a {held.get('kind')}" if ours else f"a {_MANIFEST} that is not of syncgan"
+        raise RunExistsError(f"{folder}: expected a folder for a {kind}, found {what} in it; choose another folder")
 
 
 def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:

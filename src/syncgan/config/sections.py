@@ -323,8 +323,8 @@ class SamplingConfig(ConfigSection):
         32,
         ge=1,
         le=1000,
-        description="Draws for one item until it passes the filters; then a mask is kept with a warning, and a sample "
-        "is an error.",
+        description="Draws for one item until it passes the filters; then a mask is kept with a warning, a sample is "
+        "an error, and so are 8 or more masks drawn together that are all refused.",
     )
 
 

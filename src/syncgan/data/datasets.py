@@ -27,7 +27,7 @@ from syncgan.data.raw import RawData, class_names, read_dataset, read_targets, r
 from syncgan.data.rejections import Account, Rejections
 from syncgan.data.sample_store import Render, SampleStore
 from syncgan.data.strategy import Strategy, resolve_strategy
-from syncgan.data.transform_steps import inspect, on_image
+from syncgan.data.transform_steps import inspect, on_image, require_unset, unset_hooks
 from syncgan.data.views import HOOKS, leaves, locate, name_of, raw_view
 from syncgan.errors import ConfigError, DataError, warn_user
 
@@ -57,7 +57,8 @@ class AugmentedDataset(Dataset[Any]):
     Parameters
     ----------
     dataset : map-style dataset of pairs (image, label) or mappings with the keys ``"image"`` and ``"label"``; never
-        changed. A transform that is exchanged later (``dataset.transform = ...``) counts for both kinds of items.
+        changed. A transform that is exchanged later (``dataset.transform = ...``) counts for both kinds of items; where
+        there was none, wrap the dataset again.
     store : the synthetic items, class after class.
     class_names : label -> name.
     targets : labels of the real items; read from the dataset by default.
@@ -112,6 +113,7 @@ class AugmentedDataset(Dataset[Any]):
         self._store, self._seed, self._refresh = store, seed, refresh
         self.classes, self.class_to_idx = _class_attributes(dataset, class_names)
         self._template, self._steps = inspect(dataset)
+        self._unset = unset_hooks(dataset)
         store.bring(_numbers(store.labels, seed, refresh, 0), progress)
         _warn_of_different_transforms(dataset)
         _warn_of_different_sizes(self)
@@ -190,6 +192,7 @@ class AugmentedDataset(Dataset[Any]):
         label = self.targets[self._n_real + slot]
         pixels = np.array(np.moveaxis(self._store.images[slot], 0, -1), order="C")
         item = self._template.build(pixels, label, self._class_names[label])
+        require_unset(self._unset)
         for step in self._steps:
             item = step(item)
         return item

@@ -1,4 +1,4 @@
-"""Class folders as a map-style dataset, and what identifies their files: groups and content.
+"""Class folders as a map-style dataset, and the groups of their files.
 
 Nothing here imports torch.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +29,6 @@ __all__ = [
     "ClassFolders",
     "ImageFolderDataset",
     "bits_of_files",
-    "content_hashes",
     "depth_notes",
     "load_class_folders",
     "read_groups",
@@ -305,20 +303,3 @@ def bits_of_files(root: str | PathLike[str], files: Iterable[str]) -> dict[str, 
             if bits := bits_in_16(Path(root) / file):
                 found[file] = bits
     return found
-
-
-def content_hashes(root: str | PathLike[str], files: Iterable[str]) -> dict[str, str]:
-    """Return ``"BYTES-SHA256"`` of each file, keyed by its path relative to `root`.
-
-    Two such mappings tell which files were added, removed or edited.
-    """
-    return {file: _content_hash(Path(root) / file, file) for file in sorted(files)}
-
-
-def _content_hash(path: Path, name: str) -> str:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return f"{file.tell()}-{digest}"
-    except OSError as error:
-        raise ImageReadError(name, f"cannot be read ({error.strerror})") from error

@@ -48,9 +48,11 @@ class ImagePairs:
 
 
 def collect_image_pairs(
-    images: Any, masks: Any, labels: Any, *, size: int, geometry: Geometry, levels: int
+    images: Any, masks: Any, labels: Any, *, size: int, geometry: Geometry, levels: int, maps: bool = False
 ) -> tuple[ImagePairs, int, tuple[int, ...]]:
     """Bring images, masks and labels to one size; return the pairs, the number of levels found and the label values.
+
+    `levels` and `maps` are those of `collect_masks`.
 
     Raises
     ------
@@ -60,9 +62,9 @@ def collect_image_pairs(
     if len(images) != len(masks):
         raise DataError(f"expected one mask an image, got {len(images)} images and {len(masks)} masks")
     pixels = collect_images(images, size, geometry)
-    maps, levels = collect_masks(masks, size, geometry, levels)
+    collected, levels = collect_masks(masks, size, geometry, levels, maps=maps)
     values, classes = index_labels(labels, len(pixels))
-    return ImagePairs(pixels, maps, classes), levels, values
+    return ImagePairs(pixels, collected, classes), levels, values
 
 
 def hold_out(pairs: ImagePairs, *, classes: int, share: float, seed: int) -> tuple[ImagePairs, ImagePairs]:

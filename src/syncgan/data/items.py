@@ -23,7 +23,7 @@ __all__ = ["ItemTemplate", "image_size", "join_item", "label_of", "rgb_pixels", 
 
 
 # Pillow modes whose samples have 8 bits; deeper ones ("I;16", "I", "F") have no RGB meaning without their range.
-_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _RAW = "pass the dataset without its transform, and give that to `wrap`"
 
 
@@ -221,18 +221,19 @@ class _TensorLike:
     channels: int
     ndim: int
     kind: type[torch.Tensor]
+    device: torch.device
 
     def __call__(self, pixels: Pixels) -> torch.Tensor:
         channels_first = np.moveaxis(_channels(pixels, self.channels), -1, 0)
         channels_first = channels_first[0] if self.ndim == 2 else channels_first
-        return torch.from_numpy(np.array(channels_first, order="C")).as_subclass(self.kind)
+        return torch.from_numpy(np.array(channels_first, order="C")).to(self.device).as_subclass(self.kind)
 
 
 def _dress_like(image: Any) -> Callable[[Pixels], Any]:
     if isinstance(image, Image.Image):
         return _PillowLike(image.mode)
     if isinstance(image, torch.Tensor):
-        return _TensorLike(image.shape[0] if image.ndim == 3 else 1, image.ndim, type(image))
+        return _TensorLike(image.shape[0] if image.ndim == 3 else 1, image.ndim, type(image), image.device)
     return _ArrayLike(image.shape[2] if image.ndim == 3 else 1, image.ndim)
 
 

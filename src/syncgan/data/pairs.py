@@ -15,6 +15,7 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.data.raw import RawData
 from syncgan.data.tensors import Geometry, as_sampled, collect_images, fit_mask
+from syncgan.data.views import unique_names
 from syncgan.errors import DataError, warn_user
 
 __all__ = ["TrainingPairs", "collect_pairs", "require_usable", "split_by_class", "split_by_group"]
@@ -115,6 +116,7 @@ def collect_pairs(
     fitted = torch.from_numpy(np.stack([fit_mask(mask, size, geometry) for mask in masks]))
     maps = as_sampled(fitted, levels, resolution)
     problems = [known or problem_of(mask) for known, mask in zip(problems, maps.numpy(), strict=True)]
+    told = unique_names(names)
     kept = [index for index, problem in enumerate(problems) if problem is None]
     pixels = collect_images([images[index] for index in kept], size, geometry) if kept else _no_images(size)
     return TrainingPairs(
@@ -122,12 +124,7 @@ def collect_pairs(
         maps=maps[kept],
         labels=torch.tensor([labels[index] for index in kept], dtype=torch.int64),
         indices=tuple(kept),
-        excluded={
-            # Files of one name in different folders must not hide each other.
-            names[index] if names.count(names[index]) == 1 else f"{names[index]} (item {index})": problem
-            for index, problem in enumerate(problems)
-            if problem is not None
-        },
+        excluded={told[index]: problem for index, problem in enumerate(problems) if problem is not None},
     )
 
 
@@ -145,7 +142,7 @@ def require_usable(pairs: TrainingPairs, raw: RawData, *, remedy: Callable[[Sequ
     """
     for label, name in raw.class_names.items():
         left, of = int((pairs.labels == label).sum()), raw.counts[label]
-        items = [item for item, own in zip(raw.names, raw.labels, strict=True) if own == label]
+        items = [item for item, own in zip(unique_names(raw.names), raw.labels, strict=True) if own == label]
         found = {item: pairs.excluded[item] for item in items if item in pairs.excluded}
         if left < 2:
             reasons = "; ".join(f"{item}: {reason}" for item, reason in list(found.items())[:3])
@@ -180,7 +177,8 @@ def split_by_group(
     distinct = len(set(own))
     if distinct < 2:
         raise DataError(f"expected at least two groups to hold some out, got {distinct}; leave groups out")
-    folds = min(distinct, max(2, round(1 / share)))
+    largest = int(np.unique(pairs.labels.numpy(), return_counts=True)[1].max())
+    folds = min(distinct, largest, max(2, round(1 / share)))
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=rng.seed_for(seed, "groups") % 2**32)
     with warnings.catch_warnings():
         # A class may have fewer groups than there are folds; the split is then only approximately stratified.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,10 +15,12 @@ from syncgan.data.items import label_of, rgb_pixels, split_item
 from syncgan.data.views import Location, column_of, leaves, locate, name_of, naming, raw_view, require_map_style
 from syncgan.errors import DataError
 
-__all__ = ["RawData", "class_names", "read_dataset", "read_targets", "require_trainable"]
+__all__ = ["RawData", "class_names", "item_groups", "read_dataset", "read_targets", "require_trainable"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 Label: TypeAlias = int | str
+
+_MISSING = frozenset({"None", "nan", "NaT", "<NA>"})
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class RawData:
         return dict(sorted(Counter(self.labels).items()))
 
 
-def read_dataset(dataset: Any, *, progress: Progress | None = None) -> RawData:
+def read_dataset(
+    dataset: Any, *, classes: Mapping[str, int] | None = None, progress: Progress | None = None
+) -> RawData:
     """Read every image and label before the dataset's own transforms.
 
     Parameters
@@ -62,13 +66,14 @@ def read_dataset(dataset: Any, *, progress: Progress | None = None) -> RawData:
     dataset : a map-style dataset, or a sequence, of pairs (image, label) or mappings with the keys ``"image"`` and
         ``"label"``. Images are PIL images, uint8 arrays (H, W[, 1 or 3]) or uint8 tensors ([1 or 3, ]H, W); labels are
         integers or class names.
+    classes : name -> label, for datasets that yield names. By default names are numbered in sorted order.
     progress : called with (items done, items in all) after each item.
 
     Raises
     ------
     DataError
         An iterable dataset, an item that cannot be read or is of another kind (the message names it), or labels that
-        do not fit the dataset's class names.
+        do not fit the dataset's class names, or `classes`.
     """
     require_map_style(dataset)
     view, located = raw_view(dataset), locate(dataset)
@@ -82,7 +87,7 @@ def read_dataset(dataset: Any, *, progress: Progress | None = None) -> RawData:
             labels.append(label_of(label))
         if progress is not None:
             progress(index + 1, len(names))
-    known = class_names(dataset)
+    known = _known_names(dataset, labels, classes)
     integers = _as_integers(labels, known, names)
     values = tuple(sorted(set(integers)))
     found = known if known is not None else _names_of(labels, integers)
@@ -115,7 +120,7 @@ def read_targets(dataset: Any, *, classes: Mapping[str, int] | None = None) -> l
     if labels is None:
         view = raw_view(dataset)
         labels = [_read_label(view, index, name) for index, name in enumerate(names)]
-    known = {label: name for name, label in classes.items()} if classes and _are_names(labels) else class_names(dataset)
+    known = _known_names(dataset, labels, classes)
     return _as_integers(labels, known, names)
 
 
@@ -144,20 +149,61 @@ def require_trainable(raw: RawData, *, min_classes: int = 2, min_images: int = 2
         )
 
 
+def item_groups(groups: Iterable[Any] | None, count: int) -> list[str] | None:
+    """Return the group of each of `count` items as text, in the order given; None where there are no groups.
+
+    A pandas Series is taken in its order, whatever its index says.
+
+    Raises
+    ------
+    DataError
+        Another number of groups, or an item without one (None, NaN or empty).
+    """
+    if groups is None:
+        return None
+    found = list(groups)
+    if len(found) != count:
+        raise DataError(f"expected one group an item, got {len(found)} groups and {count} items")
+    without = [at for at, group in enumerate(found) if _is_missing(group)]
+    if without:
+        raise DataError(
+            f"expected a group for each of {count} items, got none for {len(without)} (item {without[0]} first); "
+            "give an item whose patient is not known a group of its own"
+        )
+    return [str(group) for group in found]
+
+
+def _is_missing(group: Any) -> bool:
+    """Whether a group is empty text, or what pandas and NumPy have for an empty cell."""
+    return not group.strip() if isinstance(group, str) else str(group) in _MISSING
+
+
 def _read_label(view: Any, index: int, name: str) -> Label:
     with naming(name):
         return label_of(split_item(view[index])[1])
 
 
+def _known_names(dataset: Any, labels: Sequence[Label], classes: Mapping[str, int] | None) -> dict[int, str] | None:
+    """Return label -> class name, by `classes` where labels are names."""
+    if classes and _are_names(labels):
+        return {label: name for name, label in classes.items()}
+    return class_names(dataset)
+
+
 def _stored_targets(dataset: Any, located: Sequence[Location], names: Sequence[str]) -> list[Label] | None:
     """Return the labels that the innermost datasets keep, where each of them keeps labels that match its items."""
     kept: dict[int, list[Label] | None] = {}
+    compared: set[tuple[int, Label]] = set()
     view = raw_view(dataset)
     for index, (leaf, inner_index) in enumerate(located):
-        if id(leaf) not in kept:
-            labels = kept[id(leaf)] = _kept_labels(leaf)
-            # A dataset may remap its labels on the way out: one item of each is compared.
-            if labels is None or labels[inner_index] != _read_label(view, index, names[index]):
+        labels = kept[id(leaf)] if id(leaf) in kept else kept.setdefault(id(leaf), _kept_labels(leaf))
+        if labels is None:
+            return None
+        # A dataset may remap its labels on the way out: one item of each label is compared.
+        stored = labels[inner_index]
+        if (id(leaf), stored) not in compared:
+            compared.add((id(leaf), stored))
+            if stored != _read_label(view, index, names[index]):
                 return None
     return [(kept[id(leaf)] or [])[inner_index] for leaf, inner_index in located]
 

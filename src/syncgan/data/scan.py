@@ -58,7 +58,7 @@ def scan_class_folders(
 ) -> ClassFolders:
     """List the image files in class folders without opening them.
 
-    Files are told by extension (png, jpg, jpeg, tif, tiff, bmp in any case) and may lie in folders inside a class.
+    Files are told by extension (png, jpg, jpeg, tif, tiff, bmp, gif in any case) and may lie in folders inside a class.
     Hidden files and folders, what operating systems leave behind, and anything that is not a regular file are ignored.
     Links are followed, but never to a folder inside `root`, whose files are there under their own name.
 

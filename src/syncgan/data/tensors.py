@@ -184,6 +184,11 @@ def collect_images(images: Any, size: int, geometry: Geometry) -> Tensor:
     fitted = []
     for index, image in enumerate(images):
         item = _as_array(image)
+        if item.dtype == np.uint8 and item.ndim == 3 and item.shape[0] == 3 != item.shape[2]:
+            raise DataError(
+                f"expected a list of images (H, W, 3), got {item.shape} (item {index}); put the channels last, or "
+                "stack the images to (N, 3, H, W)"
+            )
         if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3:
             raise DataError(
                 f"expected uint8 RGB images in [0, 255], got {item.dtype} {item.shape} (item {index}); "
@@ -193,13 +198,14 @@ def collect_images(images: Any, size: int, geometry: Geometry) -> Tensor:
     return torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).contiguous()
 
 
-def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int) -> tuple[Tensor, int]:
+def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int, *, maps: bool = False) -> tuple[Tensor, int]:
     """Bring masks to one (N, S, S) uint8 CPU tensor, and say how many levels they have.
 
     Parameters
     ----------
     masks : uint8 or bool (N, H, W) or (N, 1, H, W), or a list of (H, W) arrays of any size; see `unify_masks`.
     levels : the configured L.
+    maps : they are maps of `levels` levels, even if no more than two occur.
 
     Returns
     -------
@@ -212,7 +218,8 @@ def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int) -> tup
     """
     if len(masks) == 0:
         raise DataError("expected at least one mask, got none")
-    arrays, found = unify_masks([check_mask(mask, index, levels) for index, mask in enumerate(masks)], levels)
+    checked = [check_mask(mask, index, levels) for index, mask in enumerate(masks)]
+    arrays, found = unify_masks(checked, levels, maps=maps)
     return torch.from_numpy(np.stack([fit_mask(array, size, geometry) for array in arrays])), found
 
 
@@ -221,11 +228,11 @@ def unify_masks(
 ) -> tuple[list[np.ndarray[Any, Any]], int]:
     """Turn masks that `check_mask` let pass into maps of one number of levels.
 
-    Nothing but 0 and 1, or 0 and 255, in all of them: nucleus or not, two levels. Otherwise, or with `maps`, they are
+    Nothing but 0 and 1, or 0 and 255, in each of them: nucleus or not, two levels. Otherwise, or with `maps`, they are
     maps of `levels` levels, in which 255 is the nucleus, the highest.
     """
-    values = {int(value) for array in arrays for value in np.unique(array)}
-    if not maps and (values <= {0, 1} or values <= {0, 255}):
+    values = [set(np.unique(array).tolist()) for array in arrays]
+    if not maps and all(own <= {0, 1} or own <= {0, 255} for own in values):
         return [(array > 0).astype(np.uint8) for array in arrays], 2
     return [np.where(array == 255, levels - 1, array).astype(np.uint8) for array in arrays], levels
 
@@ -245,13 +252,16 @@ def index_labels(labels: Any, count: int) -> tuple[tuple[int, ...], Tensor]:
 
 
 def check_mask(mask: Any, index: int, levels: int) -> np.ndarray[Any, Any]:
-    """Return one mask as (H, W) uint8, values 0 .. L-1 or 0 and 255; `DataError` names item `index` otherwise."""
+    """Return one mask as (H, W) uint8, values 0 .. L-1 or 0 and 255; `DataError` names item `index` otherwise.
+
+    What is true in a mask of bool is nucleus: 255.
+    """
     array = _as_array(mask)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2 or array.dtype not in (np.uint8, np.bool_):
         raise DataError(f"expected masks (H, W) of uint8, got {array.dtype} {array.shape} (item {index})")
-    array = np.ascontiguousarray(array.astype(np.uint8))
+    array = np.ascontiguousarray(array.astype(np.uint8) * (255 if array.dtype == np.bool_ else 1))
     if array.max(initial=0) == 255 and np.isin(array, (0, 255)).all():
         return array
     if array.max(initial=0) >= levels:

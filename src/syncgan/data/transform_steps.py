@@ -5,15 +5,15 @@ That is seen rather than guessed: the first item is read once through recorders 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from syncgan.data.items import ItemTemplate, join_item, split_item
-from syncgan.data.views import let_through, locate, name_of, naming, raw_view, require_map_style
+from syncgan.data.views import HOOKS, leaves, let_through, locate, name_of, naming, raw_view, require_map_style
 from syncgan.errors import DataError
 
-__all__ = ["Step", "inspect", "on_image"]
+__all__ = ["Step", "inspect", "on_image", "require_unset", "unset_hooks"]
 
 Call = Literal["image", "label", "pair", "item", "keyword"]
 
@@ -91,6 +91,22 @@ def inspect(dataset: Any) -> tuple[ItemTemplate, tuple[Step, ...]]:
     with naming(name_of(0, locate(dataset)[0])):
         template = ItemTemplate.of(raw_view(dataset, recorder)[0])
     return template, tuple(steps)
+
+
+def unset_hooks(dataset: Any) -> tuple[tuple[Any, str], ...]:
+    """Return (owner, attribute) of the transforms that a dataset and its innermost parts could have, and have not."""
+    owners = {id(owner): owner for owner in (dataset, *leaves(dataset))}.values()
+    return tuple((owner, hook) for owner in owners for hook in HOOKS if getattr(owner, hook, hook) is None)
+
+
+def require_unset(hooks: Iterable[tuple[Any, str]]) -> None:
+    """Refuse transforms that were set where none was: how they are called could not be seen."""
+    for owner, hook in hooks:
+        if getattr(owner, hook) is not None:
+            raise DataError(
+                f"`{hook}` of {type(owner).__name__} was set after `wrap`, so it would reach real items only; set it "
+                "first, and wrap then"
+            )
 
 
 def _kind_of_call(hook: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:

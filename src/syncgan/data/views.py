@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -168,6 +169,18 @@ def locate(dataset: Any) -> list[Location]:
     if located is None or len(located) != len(dataset):
         located = [(dataset, index) for index in range(len(dataset))]
     return located
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of all items; where several have one, each with its number.
+
+    Examples
+    --------
+    >>> unique_names(["a/1.png", "b/1.png", "a/1.png"])
+    ('a/1.png (item 0)', 'b/1.png', 'a/1.png (item 2)')
+    """
+    often = Counter(names)
+    return tuple(f"{name} (item {index})" if often[name] > 1 else name for index, name in enumerate(names))
 
 
 def name_of(index: int, location: Location) -> str:

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from syncgan.config import MaskGANConfig
+from syncgan.errors import ConfigError
 from syncgan.networks.layers import UpsampleConv, init_weights
 from syncgan.networks.unet import UNet, halvings
 
 __all__ = ["LatentDecoder", "NoiseUNet", "decoder", "unet"]
+
+_SMALLEST_SIDE = 8
 
 
 class LatentDecoder(nn.Module):
@@ -87,7 +90,19 @@ class NoiseUNet(nn.Module):
 
 
 def decoder(*, config: MaskGANConfig, levels: int, resolution: int, classes: int) -> nn.Module:
-    """Make a generator that decodes a latent vector (the usual reading of "a random draw from a Gaussian")."""
+    """Make a generator that decodes a latent vector (the usual reading of "a random draw from a Gaussian").
+
+    Raises
+    ------
+    ConfigError
+        `resolution` is no power of two of at least 8.
+    """
+    if resolution < _SMALLEST_SIDE or resolution & (resolution - 1):
+        below = 1 << max(_SMALLEST_SIDE.bit_length() - 1, resolution.bit_length() - 1)
+        raise ConfigError(
+            "mask generator 'decoder': expected mask_gan.resolution (or, for 'image', image_size) to be a power of two "
+            f"of at least {_SMALLEST_SIDE}, got {resolution}; set mask_gan.resolution={below}"
+        )
     return LatentDecoder(
         latent_dim=config.latent_dim, levels=levels, resolution=resolution, width=config.width, classes=classes
     )

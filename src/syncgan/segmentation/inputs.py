@@ -20,7 +20,7 @@ __all__ = ["is_tensor", "iterate_images", "length_of", "rgb_array", "rgb_arrays"
 
 # Pillow modes that convert to 8-bit RGB without loss of meaning; deeper ones ("I;16", "I", "F") are refused.
 _OPAQUE_MODES = frozenset({"1", "L", "RGB", "CMYK", "YCbCr", "LAB", "HSV"})
-_TRANSPARENT_MODES = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa", "RGBX"})
+_TRANSPARENT_MODES = frozenset({"P", "PA", "LA", "RGBA", "RGBa", "RGBX"})
 
 
 def is_tensor(image: object) -> bool:

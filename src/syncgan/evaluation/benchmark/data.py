@@ -7,7 +7,6 @@ synthetic ones have, so that sharpness tells them nothing.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,14 +19,14 @@ from torch.utils.data import Dataset
 
 from syncgan.config import SynCGANConfig
 from syncgan.data.items import label_of, rgb_pixels, split_item
-from syncgan.data.raw import class_names
+from syncgan.data.raw import class_names, item_groups
 from syncgan.data.tensors import fit_image
 from syncgan.data.views import locate, name_of, naming, raw_view, require_map_style
 from syncgan.errors import DataError
 from syncgan.evaluation.benchmark.splits import Split
 from syncgan.evaluation.same_images import ImagePrint, SameImages, digest_of, find_same, print_of_pixels
 
-__all__ = ["BenchmarkData", "Guard", "ImageSet", "across", "read_benchmark_data", "unique_names"]
+__all__ = ["BenchmarkData", "Guard", "ImageSet", "across", "read_benchmark_data"]
 
 Progress = Callable[[int, int], None]
 
@@ -179,8 +178,7 @@ def read_benchmark_data(
     require_map_style(dataset)
     view = raw_view(dataset)
     known = tuple(names or (name_of(index, place) for index, place in enumerate(locate(dataset))))
-    if groups is not None and len(groups) != len(known):
-        raise DataError(f"expected one group an item, got {len(groups)} groups and {len(known)} items")
+    groups = item_groups(groups, len(known))
     images, labels, prints = [], [], []
     for index, name in enumerate(known):
         with naming(name):
@@ -201,21 +199,9 @@ def read_benchmark_data(
         labels=np.array([values.index(label) for label in labels], dtype=np.int64),
         classes=tuple(label if isinstance(label, str) else own.get(label, str(label)) for label in values),
         names=known,
-        groups=None if groups is None else tuple(str(group) for group in groups),
+        groups=None if groups is None else tuple(groups),
         prints=tuple(prints),
     )
-
-
-def unique_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of all items; where several have one, each with its number.
-
-    Examples
-    --------
-    >>> unique_names(["a/1.png", "b/1.png", "a/1.png"])
-    ('a/1.png (item 0)', 'b/1.png', 'a/1.png (item 2)')
-    """
-    often = Counter(names)
-    return tuple(f"{name} (item {index})" if often[name] > 1 else name for index, name in enumerate(names))
 
 
 def across(split: Split, same: Sequence[SameImages], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from syncgan import rng
 from syncgan.config import SynCGANConfig
+from syncgan.data.views import unique_names
 from syncgan.errors import DataError
 from syncgan.evaluation.arms import ArmPlan, plan_of
-from syncgan.evaluation.benchmark.data import BenchmarkData, Guard, ImageSet, across, unique_names
+from syncgan.evaluation.benchmark.data import BenchmarkData, Guard, ImageSet, across
 from syncgan.evaluation.benchmark.ratio import RATIOS, RatioChoice, RatioSearch, choice_of, inner_splits
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
 from syncgan.evaluation.benchmark.sources import SplitSources
