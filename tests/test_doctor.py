@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -123,6 +124,58 @@ def test_segmentations_beside_their_images_are_a_problem_until_they_are_excluded
     assert not left.problems
     assert left.counts == {"a": 3, "b": 3}
     assert "ignored 6 entries" in texts(left, "fine", "files")
+
+
+def write_fields(folder: Path, changes: dict[str, Callable[[np.ndarray], None]], number: int = 24) -> Path:
+    """Write class folders of smooth random fields, each with something done to it."""
+    generator = np.random.default_rng(0)
+    for name, change in changes.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(number):
+            coarse = generator.integers(90, 220, (8, 8, 3)).astype(np.uint8)
+            field = cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+            change(field)
+            Image.fromarray(field).save(folder / name / f"{index}.png")
+    return folder
+
+
+def leave(field: np.ndarray) -> None:
+    """Change nothing."""
+
+
+def draw_bar(field: np.ndarray) -> None:
+    field[40:44, 20:44] = 0
+
+
+def frame_black(field: np.ndarray) -> None:
+    field[:6] = field[-6:] = 0
+
+
+def test_what_is_burnt_into_a_class_is_named_with_its_place_and_whom_it_tells(tmp_path):
+    said = texts(quickly(write_fields(tmp_path, {"a": draw_bar, "b": leave})), "worth a look", "pixels")
+    assert "a class has the same edges at the same place" in said
+    assert "that tells it from 'b'" in said
+    left, top, right, bottom = map(
+        int, re.search(r"a: from \((\d+), (\d+)\) to \((\d+), (\d+)\) of 48 x 48", said).groups()
+    )
+    assert abs(np.array([left, top, right, bottom]) - (20, 40, 43, 43)).max() <= 1
+    assert "by 24 images" in said
+
+
+@pytest.mark.parametrize("changes", [{"a": leave, "b": leave}, {"a": frame_black, "b": frame_black}])
+def test_fields_and_frames_are_not_taken_for_burnt_in(tmp_path, changes):
+    assert "same edges" not in texts(quickly(write_fields(tmp_path, changes)), "worth a look", "pixels")
+
+
+def test_few_images_and_copies_of_one_cannot_tell_what_is_burnt_in(tmp_path):
+    few = write_fields(tmp_path / "few", {"a": draw_bar, "b": draw_bar}, number=19)
+    assert "same edges" not in texts(quickly(few), "worth a look", "pixels")
+    field = np.asarray(Image.open(few / "a" / "0.png"))
+    for name in "ab":
+        (tmp_path / "same" / name).mkdir(parents=True)
+        for index in range(24):
+            Image.fromarray(field + np.uint8(index % 3)).save(tmp_path / "same" / name / f"{index}.png")
+    assert "same edges" not in texts(quickly(tmp_path / "same"), "worth a look", "pixels")
 
 
 def test_a_folder_that_is_not_there_is_an_error_as_elsewhere(tmp_path):

@@ -20,9 +20,16 @@ from syncgan.config import SynCGANConfig, checked
 from syncgan.data.folders import ImageFolderDataset, load_class_folders, read_groups
 from syncgan.data.segmentation_files import find_segmentations
 from syncgan.errors import ArtefactError, ConfigError
+from syncgan.evaluation.doctor.burnt_in import find_burnt_in
 from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions, memory_mb
 from syncgan.evaluation.doctor.finding import Finding
-from syncgan.evaluation.doctor.image_rules import Duplicates, about_duplicates, about_pixels, about_stain
+from syncgan.evaluation.doctor.image_rules import (
+    Duplicates,
+    about_burnt_in,
+    about_duplicates,
+    about_pixels,
+    about_stain,
+)
 from syncgan.evaluation.doctor.masks import about_masks, diagnose_files, draw_duplicates, draw_masks, extractor_of
 from syncgan.evaluation.doctor.probe import ask
 from syncgan.evaluation.doctor.rules import (
@@ -238,6 +245,7 @@ def _examine_images(data: _Data, config: SynCGANConfig) -> Examination:
         *about_files(data.unreadable, data.dataset.notes),
         *about_segmentations(find_segmentations(Path(data.dataset.root), data.dataset.files)),
         *about_pixels(data.prints, data.classes, data.dataset.files, config),
+        *about_burnt_in(find_burnt_in(data.dataset, data.prints, data.classes)),
         *about_stain(data.prints, data.classes),
         *(about_groups(data.groups, data.classes) if data.groups else ()),
         *about_duplicates(duplicates, NEAR_COPY, len(data.prints)),

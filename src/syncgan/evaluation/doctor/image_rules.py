@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import PurePosixPath
@@ -14,11 +14,12 @@ import numpy as np
 
 from syncgan.config import SynCGANConfig
 from syncgan.data.scan import some
+from syncgan.evaluation.doctor.burnt_in import BurntIn
 from syncgan.evaluation.doctor.finding import Finding, are, count, plural
 from syncgan.evaluation.doctor.rules import MIN_CLASSES, MIN_IMAGES
 from syncgan.evaluation.same_images import ImagePrint, SameImages
 
-__all__ = ["Duplicates", "about_duplicates", "about_pixels", "about_stain"]
+__all__ = ["Duplicates", "about_burnt_in", "about_duplicates", "about_pixels", "about_stain"]
 
 _OTHER_SCALE = 4
 _LONG_AND_NARROW = 1.25
@@ -147,6 +148,31 @@ def _parting_folder(files: Collection[str], odd: Collection[str]) -> str | None:
             within[part].add(file)
     rest = set(files) - set(odd)
     return next((part for part in sorted(within) if within[part] in (set(odd), rest)), None)
+
+
+def about_burnt_in(found: Mapping[str, BurntIn]) -> list[Finding]:
+    """Say where the images of a class have something in common at one place: a scale bar, a label, dust.
+
+    Parameters
+    ----------
+    found : what each class of enough images has in common.
+    """
+    boxes = {name: own.box for name, own in found.items() if own.box is not None}
+    if not boxes:
+        return []
+    text = (
+        f"{are(list(boxes), 'a class has', 'classes have')} the same edges at the same place in most images, as scale "
+    )
+    text += f"bars, labels and dust have: {some(list(boxes))}"
+    if others := [name for name in found if name not in boxes]:
+        text += f"; that tells {are(list(boxes), 'it', 'them')} from {some(others)}"
+    lines = [
+        f"{name}: from ({left}, {top}) to ({right}, {bottom}) of {found[name].size[0]} x {found[name].size[1]} px, by "
+        f"{found[name].images} images"
+        for name, (left, top, right, bottom) in boxes.items()
+    ]
+    remedy = "crop it away or paint it over in all images: it may be taken for a nucleus, and a classifier may learn it"
+    return [Finding("worth a look", "pixels", text, tuple(lines), remedy)]
 
 
 def about_stain(prints: Sequence[ImagePrint], classes: Sequence[str]) -> list[Finding]:
