@@ -234,6 +234,18 @@ def test_a_copy_of_an_image_that_occurs_twice_stands_out_all_the_same():
     assert (found.ratio < 0.1).all()
 
 
+def test_frames_of_a_film_are_one_image(monkeypatch):
+    from syncgan.evaluation import nearest_images
+    from syncgan.evaluation.same_images import SameImages
+
+    overlapping = [SameImages((0, 1), (), 0.9), SameImages((1, 2, 3), (), 0.9), SameImages((7, 9), (), 0.9)]
+    monkeypatch.setattr(nearest_images, "find_same", lambda prints: overlapping)
+    same = image_sets(TRAINING)
+    assert len(set(same[:4].tolist())) == 1
+    assert same[7] == same[9]
+    assert len(set(same.tolist())) == len(TRAINING) - 4
+
+
 def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch):
     from syncgan.evaluation import nearest_images
 

@@ -197,6 +197,7 @@ def test_other_data_than_the_run_was_fitted_on_is_refused(folders, fitted, other
     ("options", "message"),
     [
         ((), "expected held-out images for a folder of samples"),
+        (("--leave-one-out", "--masks", "there"), "masks are of no use for a folder of samples"),
         (("--held-out", "there", "--leave-one-out"), "got both"),
         (("--groups", "table.csv"), "got only one of them"),
     ],

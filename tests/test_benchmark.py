@@ -17,7 +17,7 @@ from syncgan.cli import app
 from syncgan.errors import ArtefactError, ConfigError, DataError, RunExistsError, UnknownNameError
 from syncgan.evaluation.benchmark.data import Guard, read_benchmark_data
 from syncgan.evaluation.benchmark.ratio import smallest_as_good, tune_ratio
-from syncgan.evaluation.benchmark.runner import run_benchmark
+from syncgan.evaluation.benchmark.runner import _Clock, run_benchmark
 from syncgan.evaluation.benchmark.settings import PAPER_OUTLINE, BenchmarkConfig, Outline
 from syncgan.evaluation.benchmark.split_run import rounded
 from syncgan.evaluation.benchmark.splits import make_splits
@@ -612,6 +612,52 @@ def test_other_features_or_another_scikit_learn_are_refused(tmp_path: Path, monk
     monkeypatch.setattr("syncgan.evaluation.benchmark.store.metadata.version", lambda _: "0.1")
     with pytest.raises(RunExistsError, match=r"versions\.scikit-learn: was"):
         run(tmp_path / "out", arms=("Orig",), repeats=2)
+
+
+def test_shards_that_begin_together_do_not_refuse_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from syncgan.evaluation.benchmark.store import BenchmarkStore
+
+    def begin() -> None:
+        BenchmarkStore(tmp_path / "out").begin({"seed": 1}, {}, resume=True)
+
+    look = BenchmarkStore._is_free
+    with monkeypatch.context() as patch:
+
+        def other_begins_then(self: BenchmarkStore) -> bool:
+            seen = look(self)
+            patch.setattr(BenchmarkStore, "_is_free", look)
+            begin()
+            return seen
+
+        (tmp_path / "out").mkdir()
+        patch.setattr(BenchmarkStore, "_is_free", other_begins_then)
+        begin()
+    assert BenchmarkStore(tmp_path / "out").description()["identity"]["seed"] == 1
+
+
+def test_an_arm_that_can_do_without_held_back_images_is_run(tmp_path: Path) -> None:
+    def either(dataset: Any, augmenter: Any, seed: int = 0, *, held_back: Any = None) -> Any:
+        return dataset
+
+    ARMS.register("either")(either)
+    try:
+        summary = run(tmp_path / "out", arms=("Orig", "either"), per_class=None, repeats=1)
+    finally:
+        ARMS.unregister("either")
+    assert summary is not None
+    assert summary.skipped == ()
+
+
+def test_what_was_done_before_does_not_shorten_the_time_that_is_left() -> None:
+    told: list[float | None] = []
+    clock = _Clock(1, 4, lambda stage, done, total, details="", seconds_left=None: told.append(seconds_left))
+    clock.begin("split 1 of 1")
+    clock._started -= 60
+    clock.tick("a", restored=True)
+    clock.tick("b", restored=True)
+    clock.tick("c")
+    assert told[:3] == [None, None, None]
+    assert told[3] == pytest.approx(60, rel=0.1)
 
 
 def test_a_folder_of_an_older_syncgan_is_gone_on_with_but_never_from_other_weights(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_without_orig_the_first_arm_is_the_baseline():
     assert found.baseline == "Prop"
 
 
+def test_the_baseline_is_an_arm_that_every_classifier_was_trained_on():
+    splits = [split(number, BETTER, arms=("Oracle", "Prop")) for number in range(3)]
+    for one in splits:
+        own = [{**entry, "classifier": "cnn"} for entry in one["results"]]
+        one["results"] = [*(entry for entry in one["results"] if entry["arm"] == "Prop"), *own]
+    found = analysis_of(splits, arms=["Oracle", "Prop"], classifiers=["probe", "cnn"])
+    assert found.baseline == "Prop"
+    assert {cell.classifier for cell in found.cells} == {"probe", "cnn"}
+
+
 def test_the_t_test_goes_by_how_splits_were_made_where_that_is_known():
     splits = [split(number, BETTER, held_back=0, equal=False) for number in range(5)]
     found = analysis_of(splits, arms=["Orig", "Prop"], classifiers=["probe"], three_one_one=False)

@@ -240,6 +240,30 @@ def test_features_are_computed_once_and_in_whole_chunks() -> None:
     assert np.array_equal(found[:3], found[12:])
 
 
+def test_features_that_were_not_asked_for_longest_are_forgotten() -> None:
+    class Counting:
+        name = "counting"
+        asked = 0
+
+        def __call__(self, images: Tensor) -> np.ndarray:
+            self.asked += 1
+            return images.double().mean(dim=(2, 3)).numpy()
+
+    counting = Counting()
+    features = CachedFeatures(counting, most_bytes=6 * 3 * 8)
+    first, second, third = REAL.images[:3], REAL.images[3:6], REAL.images[6:9]
+    found = features(first)
+    features(second)
+    features(first)
+    assert counting.asked == 2
+    features(third)  # in place of the second
+    features(first)
+    assert counting.asked == 3
+    assert np.array_equal(features(torch.cat([first, second]))[:3], found)
+    assert counting.asked == 4
+    assert np.array_equal(features(REAL.images[:12])[:3], found)  # more than there is room for
+
+
 def test_traditional_augmentation_brings_in_no_black_corners() -> None:
     bright = torch.full((3, 32, 24), 200, dtype=torch.uint8)
     torch.manual_seed(0)

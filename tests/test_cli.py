@@ -424,6 +424,28 @@ def test_an_interrupted_command_that_wrote_nothing_says_so(data, tmp_path, monke
     assert outcome.err == "stopped; nothing was written\n"
 
 
+@pytest.mark.parametrize(
+    ("held", "told"), [("audit.json", "stopped; run the same command again"), ("old.png", "is incomplete: delete it")]
+)
+def test_an_interrupted_audit_does_not_call_an_earlier_one_incomplete(run, data, tmp_path, monkeypatch, held, told):
+    def interrupted(*_: object, **__: object) -> None:
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / held).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("syncgan.evaluation.audit.sources.run_images", interrupted)
+    outcome = syncgan("audit", run, "--data", data, "--leave-one-out", "--out", tmp_path / "out")
+    assert outcome.code == 130
+    assert told in outcome.err
+
+
+def test_a_class_that_there_is_not_is_refused_before_a_benchmark_trains(data, tmp_path):
+    outcome = syncgan("benchmark", data, "--out", tmp_path / "out", "--score", "recall:2")
+    assert outcome.code == 2
+    assert "below 2, got 'recall:2'" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_processes_of_torchrun_leave_one_run_and_speak_with_one_voice(data, tmp_path):
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "syncgan", "fit"]
     done = subprocess.run(

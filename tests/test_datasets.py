@@ -304,6 +304,12 @@ def test_targets_are_read_with_one_decoded_item_a_label():
     assert list(dataset.decoded) == [0, 1, 4, 2]
 
 
+def test_names_that_are_not_unicode_can_be_written():
+    dataset = Arrays()
+    dataset.samples = [("a/caf\udce9.png", 0)] * len(dataset)
+    assert set(read_dataset(dataset).names) == {"a/caf\\udce9.png"}
+
+
 def test_targets_that_the_items_contradict_are_not_believed():
     class Remapped(Arrays):
         def __getitem__(self, index):

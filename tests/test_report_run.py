@@ -311,6 +311,15 @@ def test_a_place_without_results_is_refused(run, tmp_path):
         make_report(run, benchmark=tmp_path / "nowhere", device="cpu")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"masks": "m"}, {"limit_per_class": 3}, {"exclude": ["*"]}, {"groups": "g.csv", "group_column": "patient"}],
+)
+def test_what_belongs_to_data_is_refused_without_them(run, given):
+    with pytest.raises(ConfigError, match=rf"together with {next(iter(given))}, got none; give data"):
+        make_report(run, device="cpu", **given)
+
+
 def test_what_was_kept_of_another_model_is_not_taken_for_this_one(run):
     kept = json.loads((run / "report.json").read_text("utf-8"))
     (run / "report.json").write_text(json.dumps({**kept, "model": "another"}))

@@ -110,6 +110,9 @@ def test_what_is_no_prediction_is_refused(labels, chances, message):
 def test_an_unknown_score_lists_those_that_exist():
     with pytest.raises(UnknownNameError, match="macro_f1"):
         score_named("acuracy")
+    assert score_named("recall:2", 3).name == "recall:2"
+    with pytest.raises(UnknownNameError, match="below 3, got 'recall:3'"):
+        score_named("recall:3", 3)
 
 
 def brute_force(score, labels, chances, columns, counts):

@@ -225,7 +225,7 @@ class MaskGAN(StoredModel):
         return isinstance(self.generator_, nn.Module)
 
     def learns_all_classes(self, levels: int) -> bool:
-        """Tell whether the generator is an object that says it is to be fitted once, on all classes with labels."""
+        """Tell whether the generator for so many `levels` is an object that is to be fitted once, on all classes."""
         self._start(levels, ())
         return bool(getattr(self.generator_, "learns_all_classes", False))
 

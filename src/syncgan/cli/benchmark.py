@@ -112,6 +112,7 @@ def benchmark(
         limit_per_class=limit_per_class,
         levels=tree.levels,
     )
+    score_named(score, len(source.classes))
     from syncgan.evaluation.benchmark.runner import run_benchmark
     from syncgan.evaluation.benchmark.settings import DEFAULT_OUTLINE, PAPER_OUTLINE
     from syncgan.evaluation.benchmark.summary import summarise

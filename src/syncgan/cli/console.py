@@ -29,6 +29,7 @@ Arguments = ParamSpec("Arguments")
 
 _INTERRUPTED = 130
 _TERMINATED = 128 + signal.SIGTERM
+_ONCE = ("audit", "doctor")  # write all at their end, and again into a folder of theirs
 _WIDTH = 120  # of lines that go to a file or a pipe
 
 
@@ -56,11 +57,11 @@ def command(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
         except SyncganError as error:
             _fail(f"error: {error}", 2)
         except KeyboardInterrupt:
-            _fail(_how_to_go_on(kwargs), _INTERRUPTED)
+            _fail(_how_to_go_on(function.__name__, kwargs), _INTERRUPTED)
         except SystemExit as stop:
             if stop.code != _TERMINATED:
                 raise
-            _fail(_how_to_go_on(kwargs), _TERMINATED)
+            _fail(_how_to_go_on(function.__name__, kwargs), _TERMINATED)
 
     return run
 
@@ -126,11 +127,13 @@ def _one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def _how_to_go_on(arguments: dict[str, Any]) -> str:
+def _how_to_go_on(name: str, arguments: dict[str, Any]) -> str:
     """Say what an interrupted command left behind, and the command that goes on with it."""
     out = arguments.get("out")
     if out is None or not out.exists():
         return "stopped; nothing was written"
+    if name in _ONCE and (out / f"{name}.json").is_file():
+        return "stopped; run the same command again"
     goes_on_by_itself = arguments.get("merge") or "repeats" in arguments
     if "resume" not in arguments and not goes_on_by_itself:
         return f"stopped; {out} is incomplete: delete it and begin again"

@@ -191,7 +191,8 @@ def name_of(index: int, location: Location) -> str:
         sample = samples[inner_index]
         path = sample[0] if isinstance(sample, (tuple, list)) and sample else sample
         if isinstance(path, (str, PurePath)):
-            return "/".join(PurePath(path).parts[-2:])
+            # Names that are not Unicode must not keep a report from being written.
+            return "/".join(PurePath(path).parts[-2:]).encode("utf-8", "backslashreplace").decode()
     return f"item {index}"
 
 

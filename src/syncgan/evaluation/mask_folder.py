@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -27,7 +28,7 @@ from syncgan.errors import (
     DataError,
     ImageReadError,
 )
-from syncgan.evaluation.mask_report import draw_sheet, files_on_sheet, table_of, write_mask_report
+from syncgan.evaluation.mask_report import WrittenMasks, draw_sheet, files_on_sheet, table_of, write_mask_report
 from syncgan.evaluation.mask_result import MaskFolderResult, ShardResult
 from syncgan.evaluation.mask_rows import MaskRow, RowStore, file_sha256
 from syncgan.evaluation.runs import require_outside
@@ -187,10 +188,11 @@ def merge_folder(
             f"{out}: expected the masks of {len(folders.files)} images, {len(missing)} are not there yet "
             f"({some(missing)}); run the missing shards, or go on with --resume"
         )
-    rows, levels = [finished[file] for file in folders.files], settings["levels"]
+    rows = [finished[file] for file in folders.files]
+    masks = WrittenMasks(store.out, folders, names, settings["levels"], settings.get("bit_depth"))
     diagnoses = MaskDiagnoses.of(row.diagnosis for row in rows if row.diagnosis is not None)
     readable = folders.keep({row.file for row in rows if row.diagnosis is not None}.__contains__)
-    sheet = draw_sheet(readable, files_on_sheet(readable), names, store.out, levels)
+    sheet = draw_sheet(replace(masks, folders=readable), files_on_sheet(readable))
     write_bytes(store.out / "overlays.png", sheet)
     write_text(store.out / "masks.csv", table_of(rows, diagnoses, names))
     result = MaskFolderResult(
@@ -209,11 +211,8 @@ def merge_folder(
     )
     if report:
         write_mask_report(
-            store.out,
-            folders,
+            masks,
             diagnoses,
-            names=names,
-            levels=levels,
             sheet=sheet if thumbnails else None,
             config=settings["shown"],
             skipped=result.skipped,

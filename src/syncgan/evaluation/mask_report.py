@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,7 +30,7 @@ from syncgan.evaluation.report import (
 from syncgan.extractor import MaskDiagnoses
 from syncgan.storage import library_versions
 
-__all__ = ["draw_sheet", "files_on_sheet", "table_of", "write_mask_report"]
+__all__ = ["WrittenMasks", "draw_sheet", "files_on_sheet", "table_of", "write_mask_report"]
 
 
 _COLUMNS = (
@@ -49,6 +50,33 @@ _WORST = 48
 _THUMBNAILS = "syncgan masks DATA --out DIR --merge --report --thumbnails"
 
 
+@dataclass(frozen=True)
+class WrittenMasks:
+    """A folder of masks, and the images that they were made of.
+
+    Attributes
+    ----------
+    out : the folder.
+    folders : the images that were segmented.
+    names : file -> its mask, relative to `out`.
+    levels : of the masks.
+    bit_depth : with which images of 16 bits a sample were read.
+    """
+
+    out: Path
+    folders: ClassFolders
+    names: Mapping[str, str]
+    levels: int
+    bit_depth: int | None = None
+
+    def picture(self, file: str) -> Pixels:
+        """Return an image with the outlines of the mask that was written."""
+        grays = read_mask(self.out / self.names[file]).astype(np.int64)
+        mask = np.round(grays * (self.levels - 1) / 255).astype(np.uint8)
+        pixels = decode_image(self.folders.root / file, bit_depth=self.bit_depth).pixels
+        return outlined(pixels, mask, self.levels)
+
+
 def files_on_sheet(folders: ClassFolders) -> dict[str, list[str]]:
     """Choose files spread over every class: class name -> files."""
     shown: dict[str, list[str]] = {}
@@ -59,19 +87,16 @@ def files_on_sheet(folders: ClassFolders) -> dict[str, list[str]]:
     return shown
 
 
-def draw_sheet(
-    folders: ClassFolders, shown: Mapping[str, Sequence[str]], names: Mapping[str, str], out: Path, levels: int
-) -> bytes:
+def draw_sheet(masks: WrittenMasks, shown: Mapping[str, Sequence[str]]) -> bytes:
     """Draw outlines on the shown images of every class, with their names below, as PNG bytes."""
     rows: list[tuple[str, list[Pixels]]] = []
     below: list[list[str]] = []
-    totals = Counter(folders.labels)
+    totals = Counter(masks.folders.labels)
     for label, (name, files) in enumerate(shown.items()):
         caption = _caption(name, len(files), totals[label])
         for start in range(0, len(files), COLUMNS):
             strip = files[start : start + COLUMNS]
-            pictures = [_picture(folders, file, names, out, levels) for file in strip]
-            rows.append((caption if start == 0 else "", pictures))
+            rows.append((caption if start == 0 else "", list(map(masks.picture, strip))))
             below.append([str(PurePosixPath(file).relative_to(name)) for file in strip])
     return draw_strips(rows, below)
 
@@ -101,12 +126,9 @@ def table_of(rows: Sequence[MaskRow], diagnoses: MaskDiagnoses, names: Mapping[s
 
 
 def write_mask_report(
-    out: Path,
-    folders: ClassFolders,
+    masks: WrittenMasks,
     diagnoses: MaskDiagnoses,
     *,
-    names: Mapping[str, str],
-    levels: int,
     sheet: bytes | None,
     config: str,
     skipped: Mapping[str, str],
@@ -116,12 +138,12 @@ def write_mask_report(
 
     Parameters
     ----------
-    names : file -> its mask, relative to `out`.
+    masks, diagnoses : what was segmented, and what is known of each mask.
     sheet : PNG of `draw_sheet`; without it no real image is shown.
     config : the extractor in words.
     skipped, notes : of reading.
     """
-    problems, doubts = diagnoses.problems, diagnoses.doubts
+    folders, problems, doubts = masks.folders, diagnoses.problems, diagnoses.doubts
     left_out = {*problems, *skipped}
     by_class = {name: [f for f, own in _labelled(folders) if own == name] for name in folders.classes}
     rows = tuple(
@@ -140,27 +162,20 @@ def write_mask_report(
                 Reasons("Masks worth a look", doubts),
             ),
         ),
-        *([] if sheet is None else _pictures(sheet, folders, problems | doubts, names, out, levels)),
+        *([] if sheet is None else _pictures(sheet, masks, problems | doubts)),
         Section("made", "How it was made", terms=library_versions(), listing=config),
     ]
     title = f"Masks of {folders.root.absolute().name}"
     notice = "Masks are for training classifiers, not for diagnosis."
-    write_report(out / "report.html", Report(title, notice, tuple(sections), thumbnails=_THUMBNAILS))
+    write_report(masks.out / "report.html", Report(title, notice, tuple(sections), thumbnails=_THUMBNAILS))
 
 
-def _pictures(
-    sheet: bytes,
-    folders: ClassFolders,
-    worst: Mapping[str, str],
-    names: Mapping[str, str],
-    out: Path,
-    levels: int,
-) -> list[Section]:
+def _pictures(sheet: bytes, masks: WrittenMasks, worst: Mapping[str, str]) -> list[Section]:
     """Return the sections that show real images: the sheet, and the masks to look at."""
     figure = FigureEntry(
         section="Masks",
         title="Outlines on some images of every class",
-        explanation=f"{outline_legend(levels)}.",
+        explanation=f"{outline_legend(masks.levels)}.",
         png=sheet,
         file="overlays.png",
         real=True,
@@ -170,7 +185,7 @@ def _pictures(
             section="Masks to look at",
             title=name,
             explanation=reason,
-            png=encode_png(_picture(folders, name, names, out, levels)),
+            png=encode_png(masks.picture(name)),
             file="",
             real=True,
         )
@@ -202,10 +217,3 @@ def _quartile_table(diagnoses: MaskDiagnoses) -> FactTable:
 def _spoken(quartiles: tuple[float, float, float]) -> str:
     low, middle, high = quartiles
     return f"{middle:.0f} ({low:.0f} to {high:.0f})"
-
-
-def _picture(folders: ClassFolders, file: str, names: Mapping[str, str], out: Path, levels: int) -> Pixels:
-    """Outline the mask that was written on the image that it was made of."""
-    grays = read_mask(out / names[file]).astype(np.int64)
-    mask = np.round(grays * (levels - 1) / 255).astype(np.uint8)
-    return outlined(decode_image(folders.root / file).pixels, mask, levels)

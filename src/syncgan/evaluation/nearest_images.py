@@ -19,7 +19,7 @@ from torch import Tensor
 from syncgan.arrays import Floats32
 from syncgan.errors import DataError
 from syncgan.evaluation.features import Features
-from syncgan.evaluation.same_images import find_same, print_of_pixels, structure_of
+from syncgan.evaluation.same_images import find_same, joined, print_of_pixels, structure_of
 from syncgan.evaluation.utility import thumbnails, turns
 
 __all__ = [
@@ -186,9 +186,8 @@ def nearest(
 def image_sets(images: Tensor) -> Indices:
     """Return (N,) names of sets of uint8 images (N, 3, S, S) that are one image, by the rule of ``syncgan doctor``."""
     prints = [print_of_pixels(np.ascontiguousarray(pixels)) for pixels in _rows(images)]
-    sets = np.arange(len(prints))
-    for same in find_same(prints):
-        sets[list(same.members)] = same.members[0]
+    # Sets may overlap, as the frames of a film do; what hangs together is one.
+    sets = joined(np.arange(len(prints)), [same.members for same in find_same(prints)])
     # Where nearly all images are one, none stands out, and the control of the audit will tell.
     return sets if len(np.unique(sets)) >= _FEWEST_SETS else np.arange(len(prints))
 

@@ -33,6 +33,7 @@ __all__ = [
     "digest_of",
     "find_same",
     "inside_likeness",
+    "joined",
     "print_files",
     "print_of",
     "print_of_pixels",
@@ -106,6 +107,30 @@ class SameImages:
     def exact(self) -> bool:
         """Whether all decode to the same pixels."""
         return self.copies == (self.members,)
+
+
+def joined(codes: NDArray[np.int64], sets: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return (N,) codes of items, one for all whose codes hang together by sets of items that are the same.
+
+    Parameters
+    ----------
+    codes : (N,) integers from 0 on; equal for items that belong together anyway.
+    sets : positions of items that are the same; they may overlap.
+
+    Examples
+    --------
+    >>> joined(np.array([0, 1, 2, 3]), [(0, 1), (1, 2)]).tolist()
+    [0, 0, 0, 1]
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = [(codes[first], codes[other]) for first, *others in sets for other in others]
+    if not links:
+        return codes
+    rows, columns = np.array(links).T
+    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(codes.max() + 1,) * 2)
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)[codes]
 
 
 def print_files(

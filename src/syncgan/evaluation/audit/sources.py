@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from syncgan.data.folders import load_class_folders, read_groups
 from syncgan.data.safe_names import safe_folder_names
 from syncgan.data.tensors import collect_images
-from syncgan.errors import DataError
+from syncgan.errors import ConfigError, DataError
 from syncgan.evaluation.audit.comparing import audit
 from syncgan.evaluation.audit.inputs import same_pixels
 from syncgan.evaluation.audit.result import Audit
@@ -184,6 +184,8 @@ def folder_images(synthetic: str | PathLike[str], sources: Sources, *, per_class
 
     Raises
     ------
+    ConfigError
+        Masks among the sources.
     DataError
         No held-out images, a class that the training images do not have, or nothing that can be read.
     """
@@ -191,6 +193,10 @@ def folder_images(synthetic: str | PathLike[str], sources: Sources, *, per_class
         raise DataError(
             "expected held-out images for a folder of samples, got none; give real images that the model has not seen "
             "with --held-out DIR, or take the weaker yardstick with --leave-one-out"
+        )
+    if sources.masks is not None:
+        raise ConfigError(
+            "masks are of no use for a folder of samples, whose training images are read as they are; leave them out"
         )
     training, classes = _read(sources.data, sources, limit_per_class=sources.limit_per_class)
     folder = Path(synthetic)

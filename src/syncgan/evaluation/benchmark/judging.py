@@ -33,7 +33,8 @@ def analysis_of(
     splits : contents of the split files.
     arms, classifiers : in the order of the tables. An arm that some split left out is left out.
     score : name of a score of `syncgan.evaluation.statistics`.
-    baseline : the arm to compare with; None for ``Orig``, or the first arm where ``Orig`` was not asked for.
+    baseline : the arm to compare with, without which a classifier is left out; None for ``Orig``, or the first arm that
+        every classifier was trained on.
     three_one_one : whether the splits are 3 : 1 : 1; None guesses so where nothing is held back.
 
     Returns
@@ -42,9 +43,11 @@ def analysis_of(
     image, and exact copies are one. The oracle is the unit only where it added as many real images as the others
     synthetic ones. The corrected resampled t-test is there for 3 : 1 : 1 splits, which alone it is made for.
     """
-    if baseline is None:
-        baseline = _BASELINE if _BASELINE in arms else arms[0]
     outcomes = {name: _outcomes(splits, name, arms) for name in classifiers}
+    if baseline is None:
+        wanted = (_BASELINE, *arms) if _BASELINE in arms else arms
+        everywhere = (arm for arm in wanted if all(arm in one.probabilities for one in outcomes.values()))
+        baseline = next(everywhere, wanted[0])
     outcomes = {name: one for name, one in outcomes.items() if baseline in one.probabilities}
     train, test = (int(np.median([len(split["items"][side]) for split in splits])) for side in ("train", "test"))
     held_back = [len(split["items"]["held_back"]) for split in splits]

@@ -46,6 +46,8 @@ def _ratio(identity: Mapping[str, Any], splits: Sequence[Mapping[str, Any]]) -> 
     others = "" if identity["settings"].get("lots", 1) == 1 else "; each pass shows other synthetic images"
     if chosen:
         told = ", ".join(f"{ratio:g} (split {number})" for number, ratio in chosen)
+        if not all(ratio for _, ratio in chosen):
+            told += f"; arms that would be left without any image took {identity['settings']['ratio']:g} where it is 0"
         return f"Synthetic : real, chosen in each split: {told}{others}."
     return f"Synthetic : real is {identity['settings']['ratio']:g}{others}."
 

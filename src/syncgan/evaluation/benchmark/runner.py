@@ -212,16 +212,17 @@ class _Clock:
         self._progress = progress
         self._total, self._trainings = splits * trainings, trainings
         self._started = time.monotonic()
-        self._stage, self._done, self._before = "", 0, 0
+        self._stage, self._done, self._before, self._restored = "", 0, 0, 0
 
     def begin(self, stage: str) -> None:
         self._stage, self._before = stage, self._done
         if self._progress is not None:
             self._progress(stage, 0, self._trainings)
 
-    def tick(self, what: str) -> None:
+    def tick(self, what: str, *, restored: bool = False) -> None:
         self._done += 1
+        self._restored += restored
         if self._progress is not None:
-            passed = time.monotonic() - self._started
-            left = passed / self._done * (self._total - self._done)
+            passed, trained = time.monotonic() - self._started, self._done - self._restored
+            left = passed / trained * (self._total - self._done) if trained else None
             self._progress(self._stage, self._done - self._before, self._trainings, what, left)

@@ -6,7 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from inspect import signature
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,13 +64,19 @@ class Bench:
     callbacks: tuple[Callable[..., None], ...] = ()
 
 
-def run_split(bench: Bench, split: Split, tell: Callable[[str], None] | None = None) -> dict[str, Any]:
+class TellTraining(Protocol):
+    """What hears of every training: "ARM, CLASSIFIER", and whether it was taken from an earlier run."""
+
+    def __call__(self, what: str, *, restored: bool = False) -> None: ...
+
+
+def run_split(bench: Bench, split: Split, tell: TellTraining | None = None) -> dict[str, Any]:
     """Run all arms and classifiers of a split and return its result.
 
     Parameters
     ----------
     bench, split : what is compared, and on which items.
-    tell : called with "ARM, CLASSIFIER" after each training.
+    tell : called after each training.
 
     Raises
     ------
@@ -93,10 +100,10 @@ def run_split(bench: Bench, split: Split, tell: Callable[[str], None] | None = N
     names = unique_names(data.names)
     results: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    for result in _trainings(bench, split, parts, sources, ratio, seed):
+    for result, restored in _trainings(bench, split, parts, sources, ratio, seed):
         (skipped if "reason" in result else results).append(result)
         if tell is not None:
-            tell(f"{result['arm']}, {result['classifier']}")
+            tell(f"{result['arm']}, {result['classifier']}", restored=restored)
     sources.require_unseen_test()
     test = split.test.tolist()
     return {
@@ -116,7 +123,7 @@ def run_split(bench: Bench, split: Split, tell: Callable[[str], None] | None = N
 
 
 def _choose_ratio(
-    bench: Bench, split: Split, sources: SplitSources, seed: int, tell: Callable[[str], None] | None
+    bench: Bench, split: Split, sources: SplitSources, seed: int, tell: TellTraining | None
 ) -> RatioChoice:
     """Choose synthetic : real for a split on inner splits of its training part; each is kept as soon as it is done."""
     classifier = bench.classifiers[0]
@@ -134,9 +141,9 @@ def _choose_ratio(
         bench.data.labels, bench.joined, folds=bench.settings.tuning_folds, seed=seed, among=split.train
     ):
 
-        def say(ratio: float, number: int = inner.number) -> None:
+        def say(ratio: float, number: int = inner.number, *, restored: bool = False) -> None:
             if tell is not None:
-                tell(f"inner split {number}, ratio {ratio:g}, {classifier}")
+                tell(f"inner split {number}, ratio {ratio:g}, {classifier}", restored=restored)
 
         known = bench.store.fold(split.number, inner.number)
         if known is None:
@@ -149,14 +156,15 @@ def _choose_ratio(
         else:
             scores = known
             for ratio in RATIOS:
-                say(ratio)
+                say(ratio, restored=True)
         found.append(scores)
     return choice_of(found)
 
 
 def _trainings(
     bench: Bench, split: Split, parts: dict[str, ImageSet], sources: SplitSources, ratio: float, seed: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield the result of every training, and whether it was taken from an earlier run."""
     weights = bench.store.initial_weights()
     for place, arm in enumerate(bench.arms):
         plan: ArmPlan | None = None
@@ -165,7 +173,7 @@ def _trainings(
             if known is not None:
                 if "initial_weights" in known["training"]:
                     weights.setdefault(classifier, known["training"]["initial_weights"])
-                yield known["training"]
+                yield known["training"], True
                 continue
             reason = _unserved(arm, parts)
             if reason is None:
@@ -174,12 +182,13 @@ def _trainings(
             else:
                 result = {"arm": arm, "classifier": classifier, "reason": reason}
             bench.store.keep_training(split.number, place, other, {"training": result})
-            yield result
+            yield result, False
 
 
 def _unserved(arm: str, parts: dict[str, ImageSet]) -> str | None:
     """Say why an arm cannot be run on a split."""
-    if accepted(ARMS.get(arm), {"held_back": None}) and not len(parts["held_back"]):
+    wanted = signature(ARMS.get(arm)).parameters.get("held_back")
+    if wanted is not None and wanted.default is wanted.empty and not len(parts["held_back"]):
         return "no real images are held back: they are with per_class only, where a class has enough images"
     return None
 

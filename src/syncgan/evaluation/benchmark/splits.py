@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from syncgan import rng
 from syncgan.errors import DataError, warn_user
+from syncgan.evaluation.same_images import joined
 
 __all__ = ["PARTS", "Split", "joined_groups", "make_splits", "require_separate", "validation_size"]
 
@@ -235,19 +236,11 @@ def joined_groups(groups: Sequence[Any] | None, same: Sequence[Sequence[int]], c
     same : sets of items that are the same image.
     count : number of items.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    codes = _codes(groups, count)
-    links = [(codes[first], codes[other]) for first, *others in same for other in others]
-    if links:
-        rows, columns = np.array(links).T
-        graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(codes.max() + 1,) * 2)
+    if same:
         warn_user(
             f"{sum(len(members) for members in same)} items are copies of another; copies stay on one side of a split",
         )
-        codes = connected_components(graph, directed=False)[1][codes]
-    return [int(code) for code in codes]
+    return [int(code) for code in joined(_codes(groups, count), same)]
 
 
 def _codes(groups: Sequence[Any] | None, count: int) -> Indices:

@@ -56,8 +56,10 @@ class BenchmarkStore:
         """
         identity = {**identity, "versions": {**library_versions(), "scikit-learn": metadata.version("scikit-learn")}}
         path = self.folder / _BENCHMARK
+        # In this order: another shard may begin between the two looks.
+        is_free = self._is_free()
         if not path.exists():
-            if self.folder.exists() and not self._is_free():
+            if self.folder.exists() and not is_free:
                 raise RunExistsError(f"{self.folder}: is not empty and holds no benchmark; choose another folder")
             make_folder(self.folder)
             # Of shards that begin together one writes; all compare.
@@ -91,7 +93,7 @@ class BenchmarkStore:
     @property
     def may_begin(self) -> bool:
         """Whether the folder holds a benchmark, or no more than what one leaves that is just beginning."""
-        return (self.folder / _BENCHMARK).exists() or self._is_free()
+        return self._is_free() or (self.folder / _BENCHMARK).exists()
 
     def description(self) -> dict[str, Any]:
         """Return what the benchmark is: ``identity`` and ``record``."""

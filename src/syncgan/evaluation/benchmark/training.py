@@ -122,8 +122,10 @@ def _fit_at_once(classifier: Any, plan: ArmPlan, validation: ImageSet, settings:
             # In batches, because what mixes images mixes those of a batch.
             order = torch.split(torch.randperm(len(reader)), settings.batch_size)
             reader.begin_pass(number)
-            parts += [reader.batch(indices) for indices in order]
-    images = torch.cat([(x * 255).round().to(torch.uint8) for x, _ in parts])
+            for indices in order:
+                pixels, shares = reader.batch(indices)
+                parts.append(((pixels * 255).round().to(torch.uint8), shares))
+    images = torch.cat([pixels for pixels, _ in parts])
     shares = torch.cat([shares for _, shares in parts]) / passes
     targets = torch.tensor(validation.targets)
     classifier.fit(images, shares, validation.images, targets)

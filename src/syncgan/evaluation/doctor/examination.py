@@ -281,7 +281,7 @@ def _write(found: Examination, out: Path, config: SynCGANConfig, data: _Data | N
     if data is not None and found.diagnoses is not None:
         pictures["masks.png"] = draw_masks(data.dataset, extractor_of(config), found.diagnoses)
     if data is not None and found.duplicates:
-        pictures["duplicates.png"] = draw_duplicates(data.dataset.root, found.duplicates)
+        pictures["duplicates.png"] = draw_duplicates(data.dataset, found.duplicates)
     try:
         out.mkdir(exist_ok=True)
         for name in ("masks.png", "duplicates.png"):

@@ -135,7 +135,7 @@ def draw_masks(dataset: ImageFolderDataset, extractor: MaskExtractor, diagnoses:
     return draw_strips(rows, below)
 
 
-def draw_duplicates(root: str, duplicates: Sequence[Duplicates]) -> bytes:
+def draw_duplicates(dataset: ImageFolderDataset, duplicates: Sequence[Duplicates]) -> bytes:
     """Draw the images of each set of duplicates beside each other, those that leak first, as PNG bytes."""
     shown = sorted(duplicates, key=lambda found: not found.leaks)[:_SETS_SHOWN]
     rows, below = [], []
@@ -143,20 +143,18 @@ def draw_duplicates(root: str, duplicates: Sequence[Duplicates]) -> bytes:
         files = found.files[:COLUMNS]
         where = "in several classes" if len(found.classes) > 1 else "in several groups"
         how = "the same pixels" if found.exact else f"alike ({found.likeness:.2f})"
-        rows.append(
-            (f"{how}, {where if found.leaks else 'in one class'}", [_pixels(Path(root) / file) for file in files])
-        )
+        rows.append((f"{how}, {where if found.leaks else 'in one class'}", [_pixels(dataset, file) for file in files]))
         below.append(list(files))
     # Room for the captions, even where all are pairs.
     return draw_strips(rows, below, columns=max(3, *(len(files) for files in below)))
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
-    return decode_image(path).pixels
+def _pixels(dataset: ImageFolderDataset, file: str) -> NDArray[np.uint8]:
+    return decode_image(Path(dataset.root) / file, bit_depth=dataset.bit_depth).pixels
 
 
 def _outlined(dataset: ImageFolderDataset, extractor: MaskExtractor, file: str) -> NDArray[np.uint8]:
-    pixels = decode_image(Path(dataset.root) / file, bit_depth=dataset.bit_depth).pixels
+    pixels = _pixels(dataset, file)
     return outlined(pixels, extractor.recipe.masks(pixels.copy()).mask, extractor.levels)
 
 

@@ -20,7 +20,7 @@ __all__ = ["Chance", "cubic", "kernel_distance", "kernel_distance_interval", "re
 
 Features = NDArray[np.float64]
 
-_FEWEST_TO_HALVE = 4
+_FEWEST, _FEWEST_TO_HALVE = 2, 4
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def real_against_real(
     Raises
     ------
     DataError
-        Fewer than two groups, or a side with fewer than two images.
+        Fewer than two groups, or no pair of sets with at least two images each.
     """
     members = group_of_each(features, groups)
     classes = np.zeros(len(features)) if labels is None else np.asarray(labels)
@@ -146,8 +146,14 @@ def real_against_real(
         first = random_half(members, generator)
         second = np.setdiff1d(np.arange(len(features)), first)
         chosen = _alike((first, second), classes, size, generator)
+        if min(map(len, chosen)) < _FEWEST:
+            continue  # all groups of a class can fall on one side
         sizes.append(min(map(len, chosen)))
         found.append(kernel_distance(features[chosen[0]], features[chosen[1]]))
+    if not found:
+        raise DataError(
+            "expected two sets of at least two images each with equal classes, found none; give more groups"
+        )
     return Chance(int(np.median(sizes)), float(np.mean(found)), float(np.percentile(np.abs(found), 95)))
 
 

@@ -152,7 +152,7 @@ def make_report(
     Raises
     ------
     ConfigError
-        Groups without a column, or a saved model without `out`.
+        Groups without a column, what belongs to a folder of `data` without one, or a saved model without `out`.
     DataError
         `data` is not what the run was fitted on, or what else is given does not belong to it.
     ArtefactError
@@ -163,6 +163,13 @@ def make_report(
 
     if (groups is None) != (group_column is None):
         raise ConfigError("expected a table of groups together with the name of its column, got only one of them")
+    given: dict[str, Any] = {"masks": masks, "limit_per_class": limit_per_class}
+    if held_out is None:
+        given |= {"groups": groups, "exclude": exclude or None}
+    if unused := [name for name, value in given.items() if value is not None and not isinstance(data, str | PathLike)]:
+        raise ConfigError(
+            f"expected the folder of data together with {', '.join(unused)}, got none; give data (--data)"
+        )
     folder, model = Path(run), check_model(run)
     if model == folder and out is None:
         raise ConfigError(f"{folder}: is a saved model and no run folder; say with --out FILE where the report goes")

@@ -71,8 +71,9 @@ def _mean_of_defined(values: Floats) -> Floats:
 def _confusion(labels: Ints, probabilities: Floats, groups: Ints, counts: Ints) -> Floats:
     """Return (R, C, C): true class, predicted class."""
     classes = probabilities.shape[1]
-    cells = np.eye(classes * classes)[labels * classes + probabilities.argmax(axis=1)]
-    return _sums(cells, groups, counts).reshape(-1, classes, classes)
+    cells = np.zeros((counts.shape[1], classes * classes))
+    np.add.at(cells, (groups, labels * classes + probabilities.argmax(axis=1)), 1)
+    return np.asarray(counts @ cells, dtype=np.float64).reshape(-1, classes, classes)
 
 
 def _recalls(confusion: Floats) -> Floats:

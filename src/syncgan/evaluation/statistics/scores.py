@@ -79,19 +79,26 @@ class CalibrationCurve:
     error: float
 
 
-def score_named(name: str) -> Score:
+def score_named(name: str, classes: int | None = None) -> Score:
     """Return a score of `SCORES`, or the recall of one class for ``recall:2``.
+
+    Parameters
+    ----------
+    name : of the score.
+    classes : how many there are, if that is known.
 
     Raises
     ------
     UnknownNameError
-        There is none of this name.
+        There is none of this name, or no such class.
     """
     if name in SCORES:
         return SCORES[name]
     number = name.removeprefix(_RECALL)
     if name.startswith(_RECALL) and number.isdecimal():
         index = int(number)
+        if classes is not None and index >= classes:
+            raise UnknownNameError(f"expected the number of a class below {classes}, got {name!r}")
         return Score(
             name, f"recall of class {index}", lambda labels, chances: _recall(labels, chances, index), span=_SHARE
         )
