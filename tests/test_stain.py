@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from skimage.color import rgb_from_hed
+from skimage.color import hed2rgb, rgb2hed
 
-from syncgan.data.stain import StainPrior, stain_codes
+from syncgan.data.stain import StainPrior, stain_codes, with_other_amounts
 
 
 @pytest.fixture
@@ -53,38 +53,49 @@ def test_the_bare_colour_tells_no_class_and_other_levels_follow_it_as_they_do_wi
     assert torch.corrcoef(drawn[:, [0, 3]].T[:, label == 0])[0, 1] > 0.9
 
 
-def _drawn(glass, variety):
-    """Return colours drawn from images with these colours of glass, whose second level is haematoxylin, one amount."""
-    glass = torch.as_tensor(glass, dtype=torch.float32)
-    dyed = glass * torch.exp(-torch.from_numpy(rgb_from_hed[0]).float())
-    colours = 2 * torch.cat([glass, dyed], dim=1) - 1
-    centre, scale = colours.mean(dim=0), colours.std(dim=0).clamp_min(1e-3)
-    prior = StainPrior(
-        centre, scale, (colours - centre) / scale, torch.zeros(len(glass), dtype=torch.int64), variety=variety
-    )
-    return (prior.sample(list(range(300)), None) * scale + centre + 1).reshape(-1, 2, 3) / 2
+def _coloured(amounts):
+    """Return images (N, 3, 1, 1) in [-1, 1] with (N, 3) amounts of dye, as scikit-image colours them."""
+    return torch.from_numpy(2 * hed2rgb(amounts.numpy()[:, None]) - 1).float().transpose(1, 2)[..., None]
 
 
-@pytest.mark.parametrize("spread", [0.15, 0.02])
-def test_amounts_of_dye_vary_as_far_as_bare_glass_does(spread):
-    glass = 0.7 * torch.exp(spread * torch.linspace(-1.5, 1.5, 60))[:, None].repeat(1, 3)
-    usual, varied = (_drawn(glass, variety) for variety in (0.0, 1.0))
-    assert torch.allclose(varied[:, 0], usual[:, 0], atol=1e-5)  # glass has no dye
-    amounts = torch.log(varied[:, 0] / varied[:, 1]) / torch.log(usual[:, 0] / usual[:, 1])
-    assert amounts.log().std(dim=0).mean() == pytest.approx(spread * 0.87, rel=0.2)
-    assert (amounts - amounts.mean(dim=1, keepdim=True)).abs().max() < 0.05  # more or less of this dye, no other colour
+def test_amounts_of_dye_are_multiplied_as_scikit_image_has_them():
+    generator = torch.Generator().manual_seed(0)
+    amounts = 0.02 + 0.08 * torch.rand((50, 3), generator=generator)
+    factors = 0.7 + 0.6 * torch.rand((50, 3), generator=generator)
+    changed = with_other_amounts(_coloured(amounts), factors)
+    assert torch.allclose(changed, _coloured(amounts * factors), atol=1e-5)
 
 
-def test_images_of_one_slide_keep_their_stain():
-    glass = torch.full((20, 3), 0.9)
-    assert torch.allclose(_drawn(glass, 1.0), _drawn(glass, 0.0), atol=1e-4)
+def test_white_and_black_stay_colours():
+    ends = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 3, 4, 4)
+    changed = with_other_amounts(ends, torch.tensor([[2.0, 0.5, 1.0], [2.0, 0.5, 1.0]]))
+    assert torch.isfinite(changed).all()
+    assert changed.abs().max() <= 1
+    assert torch.equal(changed[1], ends[1])  # no dye at all
 
 
-def test_variety_ends_at_a_fifth():
-    glass = torch.linspace(0.35, 0.95, 40)[:, None].repeat(1, 3)
-    usual, varied = (_drawn(glass, variety) for variety in (0.0, 1.0))
-    amounts = torch.log(varied[:, 0] / varied[:, 1]) / torch.log(usual[:, 0] / usual[:, 1])
-    assert amounts.log().std(dim=0).mean() == pytest.approx(0.2, rel=0.2)
+@pytest.mark.parametrize("variety", [0.5, 1.0])
+def test_amounts_vary_by_a_fifth_times_the_variety_each_dye_and_image_by_itself(prior, variety):
+    prior.variety = variety
+    amounts = torch.full((2000, 3), 0.05)
+    varied = prior.varied(_coloured(amounts), range(2000))
+    found = torch.from_numpy(rgb2hed(((varied[..., 0].transpose(1, 2) + 1) / 2).numpy()))[:, 0] / 0.05
+    assert torch.allclose(found.log().std(dim=0), torch.full((3,), 0.2 * variety).double(), rtol=0.1)
+    assert found.log().mean(dim=0).abs().max() < 0.03
+    assert (torch.corrcoef(found.T) - torch.eye(3)).abs().max() < 0.1
+
+
+def test_without_variety_images_stay_as_they_were_rendered(prior):
+    images = torch.rand((2, 3, 4, 4))
+    assert prior.varied(images, [1, 2]) is images
+
+
+def test_the_change_of_an_image_depends_on_its_own_seed_alone(prior):
+    prior.variety = 1.0
+    images = torch.rand((3, 3, 4, 4))
+    together = prior.varied(images, [5, 6, 7])
+    assert torch.allclose(together[1:2], prior.varied(images[1:2], [6]), atol=1e-6)
+    assert not torch.equal(together, images)
 
 
 def test_a_code_depends_on_its_own_seed_alone(prior):

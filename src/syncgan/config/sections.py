@@ -272,8 +272,8 @@ class ImageGANConfig(GANConfig):
         1.0,
         ge=0,
         le=10,
-        description="How far the amounts of dye of samples go beyond those of training images; 1: as far as bare glass "
-        "varies among these, at most a fifth; 0: not at all.",
+        description="How far the amounts of haematoxylin, eosin and DAB of samples are varied: standard deviation of "
+        "their logarithm, in fifths; 0: not at all.",
     )
     from_colours: bool = Field(
         True,

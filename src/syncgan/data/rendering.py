@@ -50,7 +50,10 @@ def render_chunk(
     maps = torch.cat([maps, maps[-1:].expand(padding, -1, -1)])
     classes = torch.cat([classes, classes[-1:].expand(padding)])
     rendered = network(one_hot(maps, conditions.levels), **conditions.of_seeds(maps, classes, seeds))
-    return to_uint8(torch.tanh(rendered[:count].float()))
+    images = torch.tanh(rendered[:count].float())
+    if conditions.stain is not None:
+        images = conditions.stain.varied(images, [own for _, own in seeds[:count]])
+    return to_uint8(images)
 
 
 def render_by_plugin(

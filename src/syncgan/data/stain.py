@@ -6,13 +6,14 @@ code is drawn from the class's own distribution, so that the stain varies as it 
 
 Where the images of a class come from few slides, that distribution is theirs: a classifier learns the slides. What is
 bare, the lowest level, shows stain and light but nothing of the class. So each code gets the bare colour of any image,
-and with it what follows from that in the other levels. And slides to come differ from those that are there: the
-amounts of dye are varied beyond them, as far as bare colours differ in the set; one of a single slide is hardly varied.
+and with it what follows from that in the other levels. And slides to come differ from those that are there, however
+alike these are: the amounts of dye of rendered images are varied beyond them.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,12 +21,12 @@ from torch import Tensor
 from syncgan import rng
 from syncgan.data.tensors import one_hot, to_model
 
-__all__ = ["StainPrior", "stain_codes"]
+__all__ = ["StainPrior", "stain_codes", "with_other_amounts"]
 
 _SPREAD = 0.25
 _RIDGE = 0.1  # in variances of a standardised colour
 _DARKEST = 0.01  # share of light that is let through at least, so that optical densities are finite
-_MOST_VARIETY = 0.2  # standard deviation of the logarithm of an amount of dye; Tellez et al. take up to a fifth
+_VARIETY = 0.2  # standard deviation of the logarithm of an amount of dye; Tellez et al. take up to a fifth
 
 
 def stain_codes(images: Tensor, maps: Tensor, levels: int) -> Tensor:
@@ -65,17 +66,28 @@ def _dyes(device: torch.device) -> tuple[Tensor, Tensor]:
     return apart, torch.tensor(rgb_from_hed, dtype=torch.float32, device=device)
 
 
-def _with_other_amounts(colours: Tensor, factors: Tensor) -> Tensor:
-    """Return colours (N, L, 3) in [-1, 1] with the amounts of three dyes multiplied by factors (N, 3).
+def with_other_amounts(images: Tensor, factors: Tensor) -> Tensor:
+    """Return images with their amounts of three dyes multiplied, those of what looks bare as well.
 
-    Amounts are of what is more than on the first level (Ruifrok and Johnston, *Analytical and Quantitative Cytology and
-    Histology* 23:291, 2001).
+    Parameters
+    ----------
+    images : (N, 3, H, W) in [-1, 1].
+    factors : (N, 3), of haematoxylin, eosin and DAB.
+
+    Returns
+    -------
+    (N, 3, H, W) in [-1, 1].
+
+    References
+    ----------
+    Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution", Analytical and Quantitative
+    Cytology and Histology 23:291, 2001.
     """
-    apart, together = _dyes(colours.device)
-    light = ((colours + 1) / 2).clamp_min(_DARKEST)
-    densities = torch.log(light[:, :1] / light)
-    densities = (densities @ apart * factors[:, None]) @ together
-    return 2 * (light[:, :1] * torch.exp(-densities)).clamp_max(1) - 1
+    apart, together = _dyes(images.device)
+    densities = -torch.log(((images + 1) / 2).clamp_min(_DARKEST))
+    # One matrix for each image: apart into dyes, each times its factor, and together again.
+    mixing = apart @ (factors[:, :, None] * together)
+    return 2 * torch.exp(-torch.einsum("nchw,ncd->ndhw", densities, mixing)).clamp_max(1) - 1
 
 
 class StainPrior:
@@ -88,7 +100,7 @@ class StainPrior:
         similar stain, or the mean, zero, where no image has it.
     classes : (N,) class index of each code.
     present : (N, 3L) bool, whether the image itself has the level; None: each has all.
-    variety : how far the amounts of dye of a drawn code are varied, in standard deviations; 0 for not at all.
+    variety : how far the amounts of dye of rendered images are varied, in fifths; 0 for not at all.
     """
 
     def __init__(
@@ -129,9 +141,7 @@ class StainPrior:
         """Draw one code per item: a training code of its class, moved along the difference of two others of the class.
 
         Moving by differences of members keeps colours that occur together together (a smoothed bootstrap). Then the
-        colour of its lowest level is exchanged for that of an image of any class, and the other levels follow. Last
-        the optical densities of all levels against the lowest are divided into haematoxylin, eosin and DAB, and each of
-        these is multiplied by a factor of its own. So colours stay such as dyes have.
+        colour of its lowest level is exchanged for that of an image of any class, and the other levels follow.
 
         Parameters
         ----------
@@ -141,11 +151,6 @@ class StainPrior:
         Returns
         -------
         (N, 3L) float32 standardised codes, where `classes` is; no value is read back to the host.
-
-        References
-        ----------
-        Tellez et al., "Quantifying the effects of data augmentation and stain color normalization in convolutional
-        neural networks for computational pathology", Medical Image Analysis 58:101544, 2019.
         """
         draws = torch.stack([_draws(seed) for seed in item_seeds])
         codes, first, count = self._sorted(draws.device if classes is None else classes.device, classes is not None)
@@ -155,13 +160,30 @@ class StainPrior:
         base, one, other = codes[first[own, None] + chosen].unbind(dim=1)
         drawn = base + _SPREAD * draws[:, 3:4] * (one - other)
         bare = codes[(draws[:, 4] * len(codes)).long().clamp_max(len(codes) - 1), :3]
-        centre, scale, following, spread = self._moved(drawn.device)
-        drawn = drawn + (bare - drawn[:, :3]) @ following
+        _, _, following = self._moved(drawn.device)
+        return drawn + (bare - drawn[:, :3]) @ following
+
+    def varied(self, images: Tensor, item_seeds: Sequence[int]) -> Tensor:
+        """Return rendered images with the amounts of each dye multiplied by a random factor (stain augmentation).
+
+        Parameters
+        ----------
+        images : (N, 3, H, W) in [-1, 1].
+        item_seeds : one seed per image; nothing else is random.
+
+        Returns
+        -------
+        (N, 3, H, W) in [-1, 1]; no value is read back to the host.
+
+        References
+        ----------
+        Tellez et al., "Quantifying the effects of data augmentation and stain color normalization in convolutional
+        neural networks for computational pathology", Medical Image Analysis 58:101544, 2019.
+        """
         if not self.variety:
-            return drawn
-        factors = torch.exp(self.variety * spread * draws[:, 5:])
-        colours = _with_other_amounts((drawn * scale + centre).reshape(len(drawn), -1, 3), factors)
-        return (colours.flatten(1) - centre) / scale
+            return images
+        draws = rng.moved(torch.stack([_draws(seed)[5:] for seed in item_seeds]), images.device)
+        return with_other_amounts(images, torch.exp(self.variety * _VARIETY * draws))
 
     def paint(self, codes: Tensor, onehot: Tensor) -> Tensor:
         """Return maps in the colours of their codes.
@@ -185,9 +207,9 @@ class StainPrior:
         return {**tensors, "present": self.present.to(torch.uint8)}
 
     def _moved(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Return `centre`, `scale`, and what `_following` and `_spread` say on the device, moved there once."""
+        """Return `centre`, `scale`, and what `_following` says on the device, moved there once."""
         if device not in self._held:
-            tensors = self.centre, self.scale, self._following(), self._spread()
+            tensors = self.centre, self.scale, self._following()
             self._held[device] = tuple(tensor.to(device) for tensor in tensors)
         return self._held[device]
 
@@ -206,12 +228,6 @@ class StainPrior:
         following: Tensor = torch.linalg.solve(bare.T @ bare + ridge, bare.T @ within)
         following[:, :3] = torch.eye(bare.shape[1])
         return following
-
-    def _spread(self) -> Tensor:
-        """Return the standard deviation of the logarithm of bare colours, to which that of dyes is set."""
-        bare = self.codes[:, :3] * self.scale[:3] + self.centre[:3]
-        logarithms = ((bare + 1) / 2).clamp_min(_DARKEST).log()
-        return logarithms.std(dim=0, correction=0).mean().clamp_max(_MOST_VARIETY)
 
     def _sorted(self, device: torch.device, by_class: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the codes sorted by class, and where each class begins and how many it has, on the device."""
