@@ -260,16 +260,14 @@ def test_files_of_the_version_before_are_removed(artefact):
     assert len(list(artefact.glob("*.safetensors"))) == 1
 
 
-def test_a_folder_of_something_else_is_refused_before_anything_is_written(artefact):
-    before = files_of(artefact)
-    with pytest.raises(
-        RunExistsError, match="expected a folder for a part, found a thing in it; choose another folder"
-    ):
-        storage.write_folder(artefact, kind="part", tensors=TENSORS, manifest=MANIFEST)
-    assert files_of(artefact) == before
+def test_a_folder_of_something_else_is_refused(artefact):
+    storage.require_same_kind(artefact, "thing")
+    storage.require_same_kind(artefact / "nothing", "thing")
+    with pytest.raises(RunExistsError, match="for a part, found a thing in it; choose another folder"):
+        storage.require_same_kind(artefact, "part")
     (artefact / "manifest.json").write_text('{"name": "a web page"}')
     with pytest.raises(RunExistsError, match=r"found a manifest\.json that is not of syncgan"):
-        storage.write_folder(artefact, kind="thing", tensors=TENSORS, manifest=MANIFEST)
+        storage.require_same_kind(artefact, "thing")
 
 
 def test_files_of_others_stay(artefact):
@@ -281,6 +279,7 @@ def test_files_of_others_stay(artefact):
 
 def test_a_damaged_manifest_may_be_written_anew(artefact):
     (artefact / "manifest.json").write_text("{")
+    storage.require_same_kind(artefact, "thing")
     storage.write_folder(artefact, kind="thing", tensors=TENSORS, manifest=MANIFEST)
     assert storage.read_folder(artefact, kind="thing")[1]["seed"] == 3
 

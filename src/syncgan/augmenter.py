@@ -28,7 +28,7 @@ from syncgan.mask_gan import MaskGAN
 from syncgan.preparing import divide_nuclei, hold_out_pairs, log_what_limits, prepare
 from syncgan.registry import require_plugins
 from syncgan.segmentation.stain_classes import StainClasses
-from syncgan.storage import needed_content, read_folder, write_folder
+from syncgan.storage import needed_content, read_folder, require_same_kind, write_folder
 from syncgan.synthesis import Synthesis
 from syncgan.training.distributed import process_group
 from syncgan.training.events import FitEvent, Notifier
@@ -229,6 +229,7 @@ class SynCGANAugmenter(Synthesis):
             "dataset_fingerprint": self.fingerprint_,
             "models": {name: description for name, (_, description) in models.items()},
         }
+        require_same_kind(folder, _KIND)
         write_folder(folder, kind=_KIND, tensors=tensors, manifest=manifest)
 
     @classmethod

@@ -34,6 +34,7 @@ __all__ = [
     "read_folder",
     "read_json",
     "read_tensors",
+    "require_same_kind",
     "sha256",
     "sweep_temporaries",
     "write_bytes",
@@ -165,8 +166,6 @@ def write_folder(
 
     Raises
     ------
-    RunExistsError
-        The folder holds an artefact of another kind, or a ``manifest.json`` of something else.
     ArtefactError
         It cannot be written. What the folder held is still there.
     """
@@ -174,7 +173,6 @@ def write_folder(
     from safetensors.torch import save
 
     folder = Path(folder)
-    _require_same_kind(folder, kind)
     make_folder(folder)
     files: dict[str, dict[str, Any]] = {}
     for group, members in tensors.items():
@@ -279,6 +277,7 @@ class StoredModel(ABC):
             The folder cannot be written; what it held is still there.
         """
         tensors, manifest = self.state()
+        require_same_kind(folder, self.kind)
         write_folder(folder, kind=self.kind, tensors=tensors, manifest=manifest)
 
     @classmethod
@@ -342,10 +341,16 @@ def sweep_temporaries(folder: Path | str) -> int:
     return len(orphans)
 
 
-def _require_same_kind(folder: Path, kind: str) -> None:
-    """Refuse a folder whose manifest is of another kind; one that is missing or damaged is no artefact any more."""
+def require_same_kind(folder: Path | str, kind: str) -> None:
+    """Refuse a folder whose manifest is of another kind; one that is missing or damaged is no artefact any more.
+
+    Raises
+    ------
+    RunExistsError
+        The folder holds an artefact of another kind, or a ``manifest.json`` of something else.
+    """
     try:
-        held = json.loads((folder / _MANIFEST).read_bytes())
+        held = json.loads((Path(folder) / _MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
         return
     ours = isinstance(held, dict) and held.get("format") == "syncgan"
