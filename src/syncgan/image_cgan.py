@@ -30,7 +30,6 @@ from syncgan.training.previews import Preview
 
 __all__ = ["MaskToImageCGAN", "Score", "require_score"]
 
-_BINARY = 2  # levels: nucleus or not
 _KIND = "image_gan"
 
 
@@ -197,7 +196,7 @@ class MaskToImageCGAN(StoredModel):
         if len(masks) == 0:
             return torch.zeros((0, 3, size, size), dtype=torch.uint8, device=self.device_)
         given = [check_mask(mask, index, self.levels_) for index, mask in enumerate(masks)]
-        unified, _ = unify_masks(given, self.levels_, maps=self.levels_ > _BINARY)
+        unified, _ = unify_masks(given, self.levels_, maps=True)
         maps = torch.from_numpy(np.stack([fit_mask(mask, size, self.config_.geometry) for mask in unified]))
         classes = self._class_indices(labels, len(maps))
         return self.render(maps, classes, [rng.seed_for(seed, "render", index) for index in range(len(maps))])
@@ -272,7 +271,7 @@ class MaskToImageCGAN(StoredModel):
             size=self.config.image_size,
             geometry=self.config.geometry,
             levels=levels or self.config.levels,
-            maps=(levels or 0) > _BINARY,
+            maps=levels is not None,
         )
 
     def _split(

@@ -27,7 +27,6 @@ from syncgan.training.previews import PREVIEWED, Preview, evaluating
 
 __all__ = ["MaskGAN"]
 
-_BINARY = 2  # levels: nucleus or not
 _KIND = "mask_gan"
 
 
@@ -117,7 +116,7 @@ class MaskGAN(StoredModel):
         """
         config = self.config
         maps, found = collect_masks(
-            masks, config.image_size, config.geometry, levels or config.levels, maps=(levels or 0) > _BINARY
+            masks, config.image_size, config.geometry, levels or config.levels, maps=levels is not None
         )
         values, classes = index_labels(labels, len(maps))
         self._start(levels or found, values, stage, nuclear_levels)

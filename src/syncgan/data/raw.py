@@ -196,7 +196,9 @@ def _stored_targets(dataset: Any, located: Sequence[Location], names: Sequence[s
     compared: set[tuple[int, Label]] = set()
     view = raw_view(dataset)
     for index, (leaf, inner_index) in enumerate(located):
-        labels = kept[id(leaf)] if id(leaf) in kept else kept.setdefault(id(leaf), _kept_labels(leaf))
+        if id(leaf) not in kept:
+            kept[id(leaf)] = _kept_labels(leaf)
+        labels = kept[id(leaf)]
         if labels is None:
             return None
         # A dataset may remap its labels on the way out: one item of each label is compared.

@@ -39,6 +39,8 @@ __all__ = [
 
 Geometry = Literal["resize", "pad", "crop"]
 
+_BINARY = 2  # levels: nucleus or not
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -228,11 +230,11 @@ def unify_masks(
 ) -> tuple[list[np.ndarray[Any, Any]], int]:
     """Turn masks that `check_mask` let pass into maps of one number of levels.
 
-    Nothing but 0 and 1, or 0 and 255, in each of them: nucleus or not, two levels. Otherwise, or with `maps`, they are
-    maps of `levels` levels, in which 255 is the nucleus, the highest.
+    Nothing but 0 and 1, or 0 and 255, in each of them: nucleus or not, two levels. Otherwise, or with `maps` of more
+    than two levels, they are maps of `levels` levels, in which 255 is the nucleus, the highest.
     """
     values = [set(np.unique(array).tolist()) for array in arrays]
-    if not maps and all(own <= {0, 1} or own <= {0, 255} for own in values):
+    if not (maps and levels > _BINARY) and all(own <= {0, 1} or own <= {0, 255} for own in values):
         return [(array > 0).astype(np.uint8) for array in arrays], 2
     return [np.where(array == 255, levels - 1, array).astype(np.uint8) for array in arrays], levels
 
