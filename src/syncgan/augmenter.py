@@ -202,7 +202,7 @@ class SynCGANAugmenter(Synthesis):
                 if run is not None:
                     self.save(run.path / "model")
                 notifier.tell("fitted", seconds_left=0.0)
-            ranks.agree(0)  # no process goes on before the model is there
+            ranks.meet()  # no process goes on before the model is there
         return self
 
     def save(self, folder: Path | str) -> None:

@@ -109,6 +109,16 @@ class Ranks:
             dist.broadcast_object_list(box, src=0, group=self._control)
         return box[0]  # type: ignore[return-value]
 
+    def meet(self) -> None:
+        """Wait until all processes are here.
+
+        It ends a training: gloo's threads, which DistributedDataParallel keeps alive, free the tensor of the last
+        exchange, and abort the process where Python has ended before; a barrier has none to free.
+        """
+        if self.world > 1:
+            with self.waiting():
+                dist.barrier(group=self._control)
+
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Turn the failure of another process into an error that says so."""
@@ -152,7 +162,9 @@ def process_group(device: torch.device, timeout: float) -> Iterator[Ranks]:
             f"other ({str(error).splitlines()[0][:200]}); start with torchrun, or unset WORLD_SIZE"
         ) from error
     try:
-        yield _ranks(timeout)
+        ranks = _ranks(timeout)
+        yield ranks
+        ranks.meet()
     finally:
         dist.destroy_process_group()
 
