@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from syncgan.data.raw import read_dataset
 from syncgan.errors import ArtefactError, ConfigError, DataError, NotFittedError, RunExistsError, UnknownNameError
 from syncgan.evaluation.progress import FitProgress, PlainDisplay
 from syncgan.preparing import hold_out_pairs, log_what_limits, prepare
+from syncgan.synthesis import _bytes
 from syncgan.training.events import FitEvent
 
 SETTINGS = [
@@ -667,9 +669,42 @@ def test_an_unknown_segmenter_is_named_before_anything_is_trained(phantom: Phant
         SynCGANAugmenter(config("extractor.segmenter=gmn"), device="cpu").fit(phantom)
 
 
-def test_an_extractor_is_taken_as_it_is(phantom: Phantom) -> None:
-    augmenter = SynCGANAugmenter(config(), extractor=MaskExtractor("gmm"), device="cpu").fit(phantom)
-    assert augmenter.levels_ == 2
+@pytest.mark.parametrize(("asked", "levels"), [(2, 2), (3, 3), (None, 3)])
+def test_an_extractor_is_taken_as_it_is_and_completed_by_the_configuration(
+    asked: int | None, levels: int, phantom: Phantom
+) -> None:
+    extractor = MaskExtractor("gmm", levels=asked)
+    augmenter = SynCGANAugmenter(config(), extractor=extractor, device="cpu").fit(phantom)
+    assert augmenter.levels_ == levels
+    assert (augmenter.extractor_description_["name"], extractor.levels) == ("gmm", asked or 2)
+
+
+def test_settings_of_the_extractor_that_nothing_uses_are_told(phantom: Phantom) -> None:
+    unused = config("extractor.min_nucleus_area=5", "extractor.parameters.candidates=3")
+    with pytest.warns(UserWarning, match=r"not used beside extractor=MaskExtractor.*: candidates, min_nucleus_area"):
+        SynCGANAugmenter(unused, extractor=MaskExtractor("otsu"), device="cpu").fit(phantom)
+    with pytest.warns(UserWarning, match=r"not used beside extractor=otsu: candidates;"):
+        SynCGANAugmenter(unused, extractor="otsu", device="cpu").fit(phantom)
+
+
+def test_a_segmenter_that_cannot_be_sent_elsewhere_segments_many_images_here() -> None:
+    class Locked:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __call__(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            with self.lock:
+                return image.mean(axis=2) < 120
+
+    augmenter = SynCGANAugmenter(config("mask_gan.generator=mosaic"), extractor=Locked(), device="cpu")
+    assert augmenter.fit(Phantom(32, image_size=32)).levels_ == 3
+
+
+def test_a_digest_covers_weights_of_any_type() -> None:
+    values = torch.arange(4.0)
+    assert _bytes(values) == values.numpy().tobytes()
+    assert len(_bytes(values.to(torch.bfloat16))) == 8
+    assert len(_bytes(torch.tensor(1.0))) == 4
 
 
 def test_mask_gans_start_from_what_all_masks_have_in_common(phantom: Phantom, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from syncgan.data.datasets import (
     resolve_strategy,
     wrap_dataset,
 )
+from syncgan.data.items import ItemTemplate
 from syncgan.data.raw import item_groups
 from syncgan.errors import ConfigError, DataError, UnknownNameError
 
@@ -249,6 +250,25 @@ def test_a_damaged_file_is_named(tmp_path):
     (root / "NILM" / "0.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"NILM/0\.png: cannot be loaded \(UnidentifiedImageError"):
         read_dataset(ImageFolder(root))
+
+
+def test_class_names_that_no_file_can_hold_are_refused():
+    for dataset in (Named(["a", "caf\udce9"]), [(pixels_of(0), "a"), (pixels_of(1), "caf\udce9")]):
+        with pytest.raises(DataError, match=r"class caf\\udce9: expected a name of valid Unicode.*rename"):
+            read_dataset(dataset)
+
+
+def test_a_dataset_that_changes_its_images_at_random_is_warned_of():
+    class Jittered(Arrays):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return np.asarray(image) // random.randrange(2, 100), label
+
+    with pytest.warns(UserWarning, match=r"item \d: read twice, it gave two images.*transform, target_transform"):
+        read_dataset(Jittered(size=64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_dataset(Arrays(transform=lambda image: image.rotate(random.randrange(360))))
 
 
 def test_a_label_outside_the_classes_is_named():
@@ -513,6 +533,24 @@ def test_synthetic_items_have_the_kind_of_the_real_ones(kind):
     synthetic = wrap([item], {"a": 1})[1]
     assert described(synthetic) == described(item)
     assert np.asarray(synthetic["image"] if isinstance(item, dict) else synthetic[0]).flat[0] == 100
+
+
+def test_images_of_several_kinds_are_warned_of():
+    colour = Image.fromarray(pixels_of(0))
+    items = [(colour.convert("L"), 0), (colour, 1), (colour, 0), (colour, 1)]
+    with pytest.warns(UserWarning, match=r"item 1 .*\(a PIL image of mode RGB, not a PIL image of mode L\)"):
+        wrap(items)
+
+
+@pytest.mark.parametrize("mode", ["P", "1"])
+def test_synthetic_images_are_not_dithered(mode):
+    gradient = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    dressed = ItemTemplate.of((Image.fromarray(gradient).convert(mode), 0)).dress(gradient)
+    assert dressed.mode == mode
+    found = np.asarray(dressed.convert("RGB")).astype(int)
+    assert (found == found[:1]).all()  # dithering would differ from row to row
+    if mode == "P":
+        assert abs(found - gradient).mean() < 2
 
 
 def test_tv_tensor_images_stay_tv_tensor_images():

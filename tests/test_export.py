@@ -187,6 +187,15 @@ def test_folder_with_something_in_it_is_refused(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
 
 
+def test_temporary_files_of_others_are_left_alone(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    theirs = tmp_path / "run" / ".syncgan-1.tmp"
+    theirs.write_text("x")
+    with pytest.raises(RunExistsError):
+        write(tmp_path, request())
+    assert theirs.exists()
+
+
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunExistsError, match="is a file"):

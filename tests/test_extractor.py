@@ -543,6 +543,36 @@ def test_what_installed_packages_define_is_known_by_their_version(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_function_that_reads_files_is_not_cached_without_a_version(tmp_path, caplog):
+    np.save(tmp_path / "limit.npy", 100)
+
+    def limited(image):
+        return image[..., 0] < np.load(tmp_path / "limit.npy")
+
+    MaskExtractor(limited).extract([field()], cache_dir=tmp_path / "cache")
+    assert "not cached" in caplog.text
+    limited.version = 1
+    MaskExtractor(limited).extract([field()], cache_dir=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_version_counts_with_parameters_as_without():
+    def limited(image, limit=100):
+        return image[..., 0] < limit
+
+    known = set()
+    for limited.version in (1, 2):
+        known |= {MaskExtractor(limited).recipe.fingerprint(), MaskExtractor(limited, limit=3).recipe.fingerprint()}
+    assert len(known) == 4
+    assert None not in known
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), {"limits": [1.0, float("-inf")]}])
+def test_numbers_that_no_file_can_hold_are_refused(value):
+    with pytest.raises(ConfigError, match="parameter 'threshold': expected finite numbers"):
+        MaskExtractor(below, threshold=value)
+
+
 def test_functions_that_call_each_other_are_cached(tmp_path):
     MaskExtractor(even).extract([field()], cache_dir=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1

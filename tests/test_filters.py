@@ -227,6 +227,57 @@ def test_mask_consistency_is_the_dice_of_image_and_mask(pairs: Samples) -> None:
     assert kept(made("mask_consistency", enough=0.0, floor=0.0).fit(*pairs), (images, shifted, labels)).all()
 
 
+def test_mask_consistency_says_where_real_images_do_not_pass(pairs: Samples) -> None:
+    images, masks, labels = pairs
+    with pytest.warns(UserWarning, match=r"mask_consistency: at 32 px .* of 16 real images again"):
+        made("mask_consistency").fit(images, masks.flip(1).roll(11, dims=2), labels)
+
+
+def test_areas_in_pixels_are_those_of_the_images_that_were_segmented() -> None:
+    large = Phantom(4, image_size=256)
+    config = SynCGANConfig.preset("tiny").updated(
+        [*SETTINGS, 'filters.samples=["mask_consistency"]', "extractor.min_nucleus_area=400", "image_size=64"]
+    )
+    augmenter = SynCGANAugmenter(config, device="cpu").fit(large)
+    one = augmenter.sample_filters_.filters(augmenter.config_.filters)["mask_consistency"]
+    pairs = augmenter.pairs_
+    assert kept(one, (pairs.images, pairs.maps, pairs.labels)).float().mean() > 0.5
+    assert augmenter.extractor_description_["parameters"]["min_nucleus_area"] == 400
+
+
+def test_mask_consistency_takes_given_maps_of_many_levels(phantom: Phantom) -> None:
+    masks = [mask * np.uint8(4) for mask in MaskExtractor().extract(phantom)]
+    masks[0][0, :4] = range(4)
+    config = SynCGANConfig.preset("tiny").updated([*SETTINGS, 'filters.samples=["mask_consistency"]', "levels=5"])
+    augmenter = SynCGANAugmenter(config, device="cpu").fit(phantom, masks=masks)
+    assert augmenter.sample_filters_.fitted == ("mask_consistency",)
+
+
+def test_a_filter_that_breaks_its_contract_is_refused_before_training(filter_name: str, phantom: Phantom) -> None:
+    @SAMPLE_FILTERS.register(filter_name)
+    def floating(images: Tensor, masks: Tensor, levels: int) -> Tensor:
+        return images.float().mean(dim=(1, 2, 3))
+
+    config = SynCGANConfig.preset("tiny").updated([*SETTINGS, f'filters.samples=["{filter_name}"]'])
+    events: list[str] = []
+    with pytest.raises(ContractError, match=r"expected a bool tensor \(\d+,\), got torch\.float32"):
+        SynCGANAugmenter(config, device="cpu").fit(phantom, callbacks=[lambda event: events.append(event.kind)])
+    assert "step" not in events
+
+
+def test_a_class_that_asks_for_what_nothing_gives_is_refused(filter_name: str) -> None:
+    class Needs:
+        def __init__(self, limit: float) -> None: ...
+
+        def fit(self, *pairs: Tensor, groups: object = None) -> None: ...
+
+        score = keep = state = load_state = fit
+
+    SAMPLE_FILTERS.register(filter_name)(Needs)
+    with pytest.raises(ContractError, match="asks for limit"):
+        made(filter_name)
+
+
 def test_not_a_copy_knows_a_training_image_however_it_is_turned(pairs: Samples) -> None:
     images, masks, labels = pairs
     known, fresh = list(range(0, 16, 2)), list(range(1, 16, 2))

@@ -71,6 +71,25 @@ def test_nuclei_of_0_and_255_are_the_highest_level_where_levels_are_said() -> No
     assert torch.equal(boolean, renderer.generate(nuclei * 2, LABELS))
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint16])
+def test_masks_of_any_integers_are_read_alike(dtype: Any) -> None:
+    found, levels = collect_masks(maps().astype(dtype), 32, "resize", 3)
+    assert levels == 3
+    assert np.array_equal(found.numpy(), maps())
+    with pytest.raises(DataError, match=r"item 2: .*got 0 to 300; .*number the nuclei.*give `mask > 0`"):
+        collect_masks([*maps(2), maps(1)[0].astype(dtype) * 150], 32, "resize", 3)
+    if np.issubdtype(dtype, np.signedinteger):
+        with pytest.raises(DataError, match=r"item 0: .*got -2 to 0"):
+            collect_masks(-maps().astype(dtype), 32, "resize", 3)
+
+
+def test_numbered_nuclei_that_look_like_levels_are_warned_of() -> None:
+    numbered = maps()
+    numbered[:3][numbered[:3] == 2] = 0  # one nucleus, number 1; the others have a second one
+    with pytest.warns(UserWarning, match=r"maps of 3 levels.* 3 of 6 have none; if they number the nuclei"):
+        collect_masks(numbered, 32, "resize", 3)
+
+
 def test_nucleus_masks_of_several_sources_are_read_alike() -> None:
     nuclei = maps(top=1).clip(max=1)
     mixed = [mask * np.uint8(255 if index % 2 else 1) for index, mask in enumerate(nuclei)]
@@ -173,9 +192,9 @@ def test_sections_alone_configure_the_models() -> None:
     ("masks", "message"),
     [
         (np.zeros((0, 32, 32), np.uint8), "at least one mask"),
-        (np.zeros((2, 32, 32), np.float32), r"masks \(H, W\) of uint8, got float32"),
+        (np.zeros((2, 32, 32), np.float32), r"item 0: expected a mask \(H, W\) of integers or bool, got float32"),
         (np.full((2, 32, 32), 9, np.uint8), "expected mask values 0 to 2"),
-        (np.zeros((2, 3, 32, 32), np.uint8), r"got uint8 \(3, 32, 32\) \(item 0\)"),
+        (np.zeros((2, 3, 32, 32), np.uint8), r"item 0: .* got uint8 \(3, 32, 32\)"),
     ],
 )
 def test_wrong_masks_are_refused_by_name(masks: Any, message: str) -> None:
@@ -379,3 +398,87 @@ def test_the_mask_gan_plays_every_game(setting: str) -> None:
     assert torch.isfinite(changed).all()
     assert torch.equal(changed, weights(f"mask_gan.{setting}"))
     assert not torch.equal(changed, weights())
+
+
+@pytest.mark.parametrize(
+    ("drawn", "message"),
+    [
+        (np.zeros((2, 32, 32), np.uint8), r"got uint8 \(2, 32, 32\)$"),
+        (np.zeros((1, 32, 32), np.int64), r"got int64"),
+        (np.full((1, 32, 32), 3, np.uint8), r"got uint8 \(1, 32, 32\) up to 3"),
+        (None, r"got object \(\)"),
+    ],
+)
+def test_a_mask_generator_that_breaks_its_contract_is_told_what_came(drawn: Any, message: str, mask_name: str) -> None:
+    class Odd:
+        def fit(self, masks: Any, labels: Any = None, seed: int = 0) -> None: ...
+
+        def sample(self, n: int, label: Any = None, seed: int = 0) -> Any:
+            return drawn
+
+        state_dict = load_state_dict = fit
+
+    MASK_GENERATORS.register(mask_name)(Odd)
+    model = MaskGAN(config(f"mask_gan.generator={mask_name}"), device="cpu").fit(maps())
+    with pytest.raises(ContractError, match=message):
+        model.sample(1)
+
+
+def test_a_mask_generator_may_draw_tensors(mask_name: str) -> None:
+    class Tensors:
+        def fit(self, masks: Any, labels: Any = None, seed: int = 0) -> None: ...
+
+        def sample(self, n: int, label: Any = None, seed: int = 0) -> Tensor:
+            return torch.full((1, 32, 32), 2, dtype=torch.uint8)
+
+        state_dict = load_state_dict = fit
+
+    MASK_GENERATORS.register(mask_name)(Tensors)
+    assert MaskGAN(config(f"mask_gan.generator={mask_name}"), device="cpu").fit(maps()).sample(2).eq(2).all()
+
+
+def test_of_several_images_of_a_renderer_the_wrong_one_is_told(image_name: str) -> None:
+    class Second:
+        def fit(self, images: Any, maps: Any, labels: Any = None, seed: int = 0) -> None:
+            self.calls = 0
+
+        def generate(self, masks: Any, labels: Any = None, seed: int = 0) -> Any:
+            self.calls += 1
+            return np.zeros((1, 3, 32, 32), np.uint8 if self.calls == 1 else np.float32)
+
+        state_dict = load_state_dict = fit
+
+    IMAGE_GENERATORS.register(image_name)(Second)
+    chosen = config(f"image_gan.generator={image_name}", "image_gan.selection=last")
+    model = MaskToImageCGAN(chosen, device="cpu").fit(IMAGES, maps())
+    with pytest.raises(ContractError, match=r"got float32 \(1, 3, 32, 32\)"):
+        model.generate(maps(2))
+
+
+def test_lazy_layers_get_the_weights_that_the_seed_names(mask_name: str, image_name: str) -> None:
+    class LazyMasks(nn.Module):
+        def __init__(self, levels: int) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.LazyLinear(levels * 32 * 32), nn.Unflatten(1, (levels, 32, 32)))
+
+        def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+            return self.layers(noise)
+
+    class LazyImages(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.LazyConv2d(3, 3, padding=1)
+
+        def forward(self, onehot: Tensor, noise: Tensor | None = None, label: Tensor | None = None) -> Tensor:
+            return self.layers(onehot)
+
+    MASK_GENERATORS.register(mask_name)(LazyMasks)
+    IMAGE_GENERATORS.register(image_name)(LazyImages)
+    drawn = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        own = config(f"mask_gan.generator={mask_name}", f"image_gan.generator={image_name}", "mask_gan.resolution=32")
+        masks = MaskGAN(own, seed=3, device="cpu").fit(maps()).sample(2)
+        images = MaskToImageCGAN(own, seed=3, device="cpu").fit(IMAGES, maps()).generate(maps(2))
+        drawn.append((masks, images))
+    assert all(torch.equal(*pair) for pair in zip(*drawn, strict=True))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from syncgan import ConfigError, MaskExtractor, PluginError, UnknownNameError
+from syncgan.errors import ContractError
 from syncgan.registry import REGISTRIES, Registry, make
 
 MODULE = """
@@ -207,3 +208,11 @@ def test_a_factory_gets_the_keywords_that_it_takes():
 
 def test_a_keyword_that_is_not_offered_keeps_its_default():
     assert make(lambda levels, depth=4: (levels, depth), levels=2) == (2, 4)
+
+
+def test_a_factory_that_asks_for_more_than_is_offered_is_told_so():
+    def deep(*, levels, depth):
+        return levels, depth
+
+    with pytest.raises(ContractError, match=r"deep: asks for depth, which nothing gives it \(offered are levels\)"):
+        make(deep, levels=2)

@@ -240,9 +240,12 @@ def test_a_store_of_something_else_is_refused(tmp_path, change, what):
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "images.npy").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".syncgan-1.tmp").write_text("mine")
     with pytest.raises(RunExistsError, match=r"holds 'images\.npy'"):
         wrap(store=tmp_path)
     assert (tmp_path / "images.npy").read_text() == "mine"
+    assert {path.name for path in tmp_path.rglob("*")} == {"images.npy", "run", ".syncgan-1.tmp"}
 
 
 def test_a_full_disk_is_an_error_with_a_name(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -160,7 +161,7 @@ class SynCGANAugmenter(Synthesis):
             seed=self.seed,
         )
         # Before the networks: a filter that cannot be fitted is then said in seconds, not after hours.
-        self.sample_filters_ = self._filter_bank().fit(
+        self.sample_filters_ = self._filter_bank(raw).fit(
             self.config_.filters,
             training.images,
             training.maps,
@@ -303,26 +304,39 @@ class SynCGANAugmenter(Synthesis):
             )
         return prepared.pairs
 
-    def _filter_bank(self) -> FilterBank:
+    def _filter_bank(self, raw: RawData | None = None) -> FilterBank:
+        described = self.extractor_description_
+        if "parameters" not in described:  # masks were given
+            described = self._described_section()
+        if raw is not None:
+            described = _with_shares(described, float(np.median([np.prod(image.shape[:2]) for image in raw.images])))
         return FilterBank(
             levels=self.levels_,
             classes=len(self.classes_),
             image_size=self.config_.image_size,
             seed=self.seed,
             device=self.device_,
-            extractor=self.extractor_description_
-            if "parameters" in self.extractor_description_
-            else self._described_section(),
+            extractor=described,
         )
 
     def _described_section(self) -> dict[str, Any]:
         """Describe the configuration's extractor, where masks were given; it need not be here."""
         section = self.config_.extractor
-        described = {"name": section.segmenter, "parameters": section.parameters, "levels": self.config_.levels}
-        return described | section.cleaning
+        return {"name": section.segmenter, "parameters": section.parameters} | section.cleaning
 
     def _class_indices(self, labels: Tensor) -> Tensor:
         return torch.tensor([self.label_values_.index(label) for label in labels.tolist()], dtype=torch.int64)
+
+
+def _with_shares(described: dict[str, Any], area: float) -> dict[str, Any]:
+    """Give areas in pixels as shares of the images that they were meant for: filters see images of another size."""
+    own = {
+        key: value / area
+        for key in ("min_nucleus_area", "max_nucleus_area")
+        if isinstance(value := described.get(key), (int, float)) and 1 <= value < area
+    }
+    parameters = described.get("parameters")
+    return described | own | ({"parameters": _with_shares(parameters, area)} if parameters else {})
 
 
 def _part(tensors: Mapping[str, dict[str, Tensor]], name: str) -> dict[str, dict[str, Tensor]]:

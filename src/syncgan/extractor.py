@@ -7,6 +7,7 @@ parallel, and remembers masks by the content of the image. torch is imported onl
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -42,8 +43,9 @@ class MaskExtractor:
     ----------
     segmenter : name in ``syncgan.SEGMENTERS`` ("auto" adapts to the stain, "gmm" is the paper's), or a callable of one
         (H, W, 3) uint8 RGB array (see `syncgan.segmentation.protocol` for what it may return), or a class of such.
-    levels : L of the map. 2 (default): {0, 1}, nucleus = 1. 3: 1 is stained but not nucleus, nucleus = 2. A segmenter
-        that declares ``levels`` returns its own L; asking for another one is an error.
+    levels : L of the map. 2: {0, 1}, nucleus = 1. 3: 1 is stained but not nucleus, nucleus = 2. A segmenter that
+        declares ``levels`` returns its own L; asking for another one is an error. None: the segmenter's own, else 2,
+        and in a `SynCGANAugmenter` those of its configuration.
     min_nucleus_area, max_nucleus_area : smaller and larger nuclei are removed; below 1 a share of the image area, from
         1 on pixels. None leaves it to the segmenter.
     max_hole_share : holes up to this share of the area inside their nucleus' outline are filled. None: as segmented.
@@ -113,6 +115,7 @@ class MaskExtractor:
         cleaning = CleaningConfig.from_mapping({key: getattr(checked, key) for key in applied})
         self._recipe = Recipe.of(resolve(segmenter, parameters | own), cleaning, levels)
         self.levels = self._recipe.levels
+        self._leaves_levels_open = levels is None and not self.declares_levels
         if not isinstance(return_instances, bool):
             raise ConfigError(f"return_instances: expected True or False, got {return_instances!r}")
         self.returns_instances = return_instances
@@ -265,6 +268,21 @@ class MaskExtractor:
     def declares_levels(self) -> bool:
         """Whether the segmenter returns semantic maps of its own, so that `levels` cannot be chosen."""
         return self._recipe.segmenter.levels is not None
+
+    def completed(self, levels: int) -> MaskExtractor:
+        """Return this extractor, with `levels` where neither its segmenter nor its caller said how many.
+
+        Raises
+        ------
+        ConfigError
+            So many cannot be derived from nucleus masks.
+        """
+        if not self._leaves_levels_open:
+            return self
+        other = copy.copy(self)
+        other._recipe = Recipe.of(self._recipe.segmenter, self._recipe.cleaning, levels)
+        other.levels = other._recipe.levels
+        return other
 
     @property
     def recipe(self) -> Recipe:

@@ -195,7 +195,7 @@ class MaskToImageCGAN(StoredModel):
         size = self.config_.image_size
         if len(masks) == 0:
             return torch.zeros((0, 3, size, size), dtype=torch.uint8, device=self.device_)
-        given = [check_mask(mask, index, self.levels_) for index, mask in enumerate(masks)]
+        given = [check_mask(mask, f"item {index}", self.levels_) for index, mask in enumerate(masks)]
         unified, _ = unify_masks(given, self.levels_, maps=True)
         maps = torch.from_numpy(np.stack([fit_mask(mask, size, self.config_.geometry) for mask in unified]))
         classes = self._class_indices(labels, len(maps))

@@ -78,7 +78,8 @@ def train_renderer(
     """
     training = config.training
     discriminator, gan = _discriminator(config, in_channels=conditions.levels + 3, classes=classes, seed=seed)
-    _require_image_output(generator, conditions, size=config.image_size, name=gan.generator)
+    first_call = partial(_require_image_output, generator, conditions, size=config.image_size, name=gan.generator)
+    rng.build(first_call, seed, stage, "generator", "first call")  # when lazy layers get their weights
     utility = None if score is None or held_out is None else _utility(score, held_out.images, pairs.images)
     if utility is not None:
         training = training.model_copy(update={"validate_every": training.score_every})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from syncgan import rng
 from syncgan.config import MaskGANConfig, SynCGANConfig, checked
-from syncgan.data.tensors import binarise, collect_masks, index_labels, level_shares
+from syncgan.data.tensors import as_array, binarise, collect_masks, index_labels, level_shares
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.networks.folding import FoldedCopy
 from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, accepted, make, require_methods
@@ -265,7 +265,8 @@ class MaskGAN(StoredModel):
         preview: Callable[[Preview], None] | None,
     ) -> None:
         gan, training, device = self.config.mask_gan, self.config.training, self.device_
-        resolution = self._output_resolution()
+        # The first call is when lazy layers get their weights.
+        resolution = rng.build(self._output_resolution, self.seed, stage, "generator", "first call")
         discriminator = rng.build(
             lambda: make(
                 DISCRIMINATORS.get(gan.discriminator),
@@ -361,17 +362,19 @@ class MaskGAN(StoredModel):
 
     def _draw_by_plugin(self, seeds: list[int], classes: list[int] | None) -> Tensor:
         drawn = [
-            np.asarray(self.generator_.sample(1, label=None if classes is None else classes[position], seed=seed))
+            as_array(self.generator_.sample(1, label=None if classes is None else classes[position], seed=seed))
             for position, seed in enumerate(seeds)
         ]
-        maps = np.concatenate([item.reshape(1, *item.shape[-2:]) for item in drawn])
         size = self.config_.image_size
-        if maps.shape[1:] != (size, size) or maps.dtype != np.uint8 or maps.max(initial=0) >= self.levels_:
-            raise ContractError(
-                f"mask generator {self.config_.mask_gan.generator!r}: expected uint8 (1, {size}, {size}) with values "
-                f"below {self.levels_} from sample(1), got {maps.dtype} {drawn[0].shape} up to {maps.max(initial=0)}"
-            )
-        return torch.from_numpy(maps).to(self.device_)
+        for item in drawn:
+            fits = item.shape in ((1, size, size), (1, 1, size, size), (size, size)) and item.dtype == np.uint8
+            if not fits or item.max() >= self.levels_:
+                found = f"{item.dtype} {item.shape}" + (f" up to {item.max()}" if fits else "")
+                raise ContractError(
+                    f"mask generator {self.config_.mask_gan.generator!r}: expected uint8 (1, {size}, {size}) with "
+                    f"values below {self.levels_} from sample(1), got {found}"
+                )
+        return torch.from_numpy(np.stack([item.reshape(size, size) for item in drawn])).to(self.device_)
 
     def _noise_shape(self) -> tuple[int, ...]:
         return tuple(getattr(self.generator_, "noise_shape", (self.config.mask_gan.latent_dim,)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.mask_gan import MaskGAN
 from syncgan.segmentation.diagnosis import MaskDiagnoses, diagnose_mask, mask_problem, remedy_for
 from syncgan.segmentation.levels import stain_levels
-from syncgan.segmentation.parallel import pays_for_processes
+from syncgan.segmentation.parallel import can_be_sent, pays_for_processes
 from syncgan.segmentation.stain_classes import StainClasses
 
 __all__ = ["Prepared", "divide_nuclei", "hold_out_pairs", "log_what_limits", "prepare"]
@@ -85,7 +85,8 @@ def prepare(
     if masks is None:
         chosen = _extractor(extractor, config)
         levels, description, derived = chosen.levels, chosen.describe(), not chosen.declares_levels
-        maps = _maps(chosen.extract(raw.images, n_jobs=-1 if pays_for_processes(len(raw)) else None, progress=progress))
+        is_shared = pays_for_processes(len(raw)) and can_be_sent(chosen.recipe)
+        maps = _maps(chosen.extract(raw.images, n_jobs=-1 if is_shared else None, progress=progress))
         diagnoses = _diagnosed(raw, maps, levels)
         diagnoses.warn_of_doubts()
         if config.extractor.exclude_failed:
@@ -210,11 +211,19 @@ def hold_out_pairs(
 
 def _extractor(given: MaskExtractor | Callable[..., Any] | str | None, config: SynCGANConfig) -> MaskExtractor:
     if isinstance(given, MaskExtractor):
-        return given
+        _warn_of_unused({**config.extractor.changed, **config.extractor.parameters}, "extractor=MaskExtractor(...)")
+        return given.completed(config.levels)
+    if given is not None:
+        _warn_of_unused(config.extractor.parameters, f"extractor={given if isinstance(given, str) else '...'}")
     extractor = MaskExtractor.from_config(config.extractor, segmenter=given)
     if extractor.declares_levels or config.levels == extractor.levels:
         return extractor
     return MaskExtractor.from_config(config.extractor, segmenter=given, levels=config.levels)
+
+
+def _warn_of_unused(settings: Iterable[str], given: str) -> None:
+    if unused := sorted(settings):
+        warn_user(f"settings under `extractor` are not used beside {given}: {', '.join(unused)}; give them to it")
 
 
 def _maps(extracted: Sequence[Any]) -> list[NDArray[Any]]:
@@ -237,7 +246,7 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
     """
     if len(masks) != len(raw):
         raise DataError(f"expected one mask an item, got {len(masks)} masks and {len(raw)} items")
-    arrays: list[NDArray[Any]] = [check_mask(mask, index, levels) for index, mask in enumerate(masks)]
+    arrays: list[NDArray[Any]] = [check_mask(mask, name, levels) for name, mask in zip(raw.names, masks, strict=True)]
     for name, image, array in zip(raw.names, raw.images, arrays, strict=True):
         if array.shape != image.shape[:2]:
             raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {array.shape}")

@@ -233,11 +233,28 @@ def _distribution(point: metadata.EntryPoint) -> str:
 def make(factory: Callable[..., Any], **offered: Any) -> Any:
     """Call a plug-in's factory with those of the `offered` keyword arguments that it accepts.
 
+    Raises
+    ------
+    ContractError
+        The factory asks for something that is not offered.
+
     Examples
     --------
     >>> make(lambda levels: levels + 1, levels=2, classes=5)
     3
     """
+    lacking = [
+        parameter.name
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.name not in offered
+    ]
+    if lacking:
+        raise ContractError(
+            f"plug-in {getattr(factory, '__qualname__', repr(factory))}: asks for {', '.join(lacking)}, which nothing "
+            f"gives it (offered are {', '.join(sorted(offered))}); give these parameters defaults"
+        )
     return factory(**accepted(factory, offered))
 
 

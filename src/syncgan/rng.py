@@ -88,7 +88,7 @@ def seeded(device: torch.device, seed: int, *address: str | int) -> Iterator[Non
 
 
 def build(factory: Callable[[], T], seed: int, *address: str | int) -> T:
-    """Call `factory`, which makes a network, with the initial weights that the address names."""
+    """Call `factory`, which makes a network or its lazy layers, with the initial weights that the address names."""
     import torch
 
     with seeded(torch.device("cpu"), seed, *address):

@@ -67,6 +67,10 @@ class Synthesis:
             Before `fit` or `load`.
         UnknownNameError
             No such class; lists the classes.
+        ConfigError
+            `n` or `seed` is no whole number.
+        SamplingError
+            The sample filters refuse nearly all samples of a class; names them.
         """
         self._require_fitted()
         index = class_index(class_name, self.classes_, self.label_values_)
@@ -121,6 +125,8 @@ class Synthesis:
             A strategy, transform or share that makes no sense.
         RunExistsError, ArtefactError
             `store` holds something else, or cannot be written.
+        SamplingError
+            The sample filters refuse nearly all samples of a class; names them.
         """
         sampler, account, seed = self._sampler(), Account(), whole_seed(seed)
 
@@ -226,6 +232,8 @@ class Synthesis:
             A count or shard that makes no sense.
         ArtefactError
             The disk is full or the folder cannot be written.
+        SamplingError
+            The sample filters refuse nearly all samples of a class; names them.
         """
         self._require_fitted()
         wanted = wanted_counts(counts, self.classes_, self.label_values_)
@@ -330,4 +338,5 @@ def _drawn_of_class(model: MaskGAN, index: int, item_seeds: Sequence[int]) -> Te
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()
+    # By bytes: NumPy has no bfloat16.
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -22,13 +22,13 @@ from torch.utils.data import Dataset
 from syncgan import rng
 from syncgan.arrays import Pixels
 from syncgan.data.batch_transform import BatchTransform
-from syncgan.data.items import image_size
+from syncgan.data.items import ItemTemplate, image_size, kind_of
 from syncgan.data.raw import RawData, class_names, read_dataset, read_targets, require_trainable
 from syncgan.data.rejections import Account, Rejections
 from syncgan.data.sample_store import Render, SampleStore
 from syncgan.data.strategy import Strategy, resolve_strategy
 from syncgan.data.transform_steps import inspect, on_image, require_unset, unset_hooks
-from syncgan.data.views import HOOKS, leaves, locate, name_of, raw_view
+from syncgan.data.views import HOOKS, leaves, locate, name_of, raw_view, spread_indices
 from syncgan.errors import ConfigError, DataError, warn_user
 
 __all__ = [
@@ -42,8 +42,6 @@ __all__ = [
     "resolve_strategy",
     "wrap_dataset",
 ]
-
-_SIZE_CHECKS = 5
 
 
 class AugmentedDataset(Dataset[Any]):
@@ -116,7 +114,7 @@ class AugmentedDataset(Dataset[Any]):
         self._unset = unset_hooks(dataset)
         store.bring(_numbers(store.labels, seed, refresh, 0), progress)
         _warn_of_different_transforms(dataset)
-        _warn_of_different_sizes(self)
+        _warn_of_different_items(self)
 
     @property
     def images(self) -> Pixels:
@@ -335,17 +333,26 @@ def _shown_transforms(leaf: Any) -> str:
     return repr(joint if single == [None, None] else single)
 
 
-def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
-    """Compare the sizes of a few real images with a synthetic one; run the transforms only where raw sizes differ."""
+def _warn_of_different_items(augmented: AugmentedDataset) -> None:
+    """Compare kind and size of a few real images with a synthetic one; run the transforms only where sizes differ."""
     real, size = augmented._n_real, augmented.images.shape[-2:]
     if real == len(augmented):
         return
-    checked = sorted({position * (real - 1) // (_SIZE_CHECKS - 1) for position in range(_SIZE_CHECKS)})
+    checked = spread_indices(real)
     view = raw_view(augmented.dataset)
-    if {_size_of(view, index) for index in checked} <= {size, None}:
+    items = [view[index] for index in checked]
+    for index, item in zip(checked, items, strict=True):
+        if ItemTemplate.of(item).dress != augmented._template.dress:
+            warn_user(
+                f"item {index} holds an image of another kind than the first ({kind_of(item)}, not "
+                f"{kind_of(view[0])}), and all synthetic items are of the first's; give all items one kind, or a "
+                "classifier may tell real from synthetic by it"
+            )
+            break
+    if set(map(_size_of, items)) <= {size, None}:
         return
     with _global_random_state_kept():
-        found = {_size_of(augmented, index) for index in (*checked, real)} - {None}
+        found = {_size_of(augmented[index]) for index in (*checked, real)} - {None}
     if len(found) > 1:
         shown = ", ".join(sorted(" x ".join(map(str, size)) for size in found if size))
         warn_user(
@@ -354,8 +361,7 @@ def _warn_of_different_sizes(augmented: AugmentedDataset) -> None:
         )
 
 
-def _size_of(dataset: Any, index: int) -> tuple[int, ...] | None:
-    item = dataset[index]
+def _size_of(item: Any) -> tuple[int, ...] | None:
     # A transform of the whole item may rename its image.
     return image_size(item.get("image") if isinstance(item, Mapping) else item[0])
 

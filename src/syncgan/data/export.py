@@ -303,12 +303,12 @@ def _claim(folder: Path, description: Mapping[str, Any], resume: bool, *, alone:
     if folder.exists() and not folder.is_dir():
         raise RunExistsError(f"{folder}: is a file, expected a folder; choose another name")
     storage.make_folder(folder)
-    if alone:
-        storage.sweep_temporaries(folder)
     if any(not storage.is_temporary(entry.name) for entry in folder.iterdir()):
         if alone and not resume:
             raise RunExistsError(f"{folder}: expected a new or empty folder, it holds files; choose another, or resume")
         _check_same_export(folder / _EXPORT_JSON, description)
+    if alone:
+        storage.sweep_temporaries(folder)
 
 
 def _begin(folder: Path, description: Mapping[str, Any], files: ExportFiles) -> None:

@@ -13,12 +13,13 @@ from typing import Any, Self
 from torch import Tensor
 
 from syncgan.config import FiltersConfig
-from syncgan.data.sample_filters import Filter, FittedFilter, make_filter, parameters_key
+from syncgan.data.sample_filters import Filter, FittedFilter, judge, make_filter, parameters_key
 from syncgan.errors import ConfigError, DataError, NotFittedError, PluginError, UnknownNameError
 
 __all__ = ["FilterBank"]
 
 _FEWEST = 2
+_TRIED = 8
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 
@@ -50,7 +51,15 @@ class FilterBank:
         *,
         groups: Sequence[Any] | None = None,
     ) -> Self:
-        """Fit those of the named filters that learn; see `FittedFilter.fit`."""
+        """Fit those of the named filters that learn, and let all judge a few pairs; see `FittedFilter.fit`.
+
+        Raises
+        ------
+        ContractError
+            A filter returned what its contract does not allow.
+        DataError
+            A class has too few images to learn from.
+        """
         self._states, self._ready = {}, {}
         # All are made before any is fitted: what cannot be made is said at once.
         made = {name: self._made(name, section) for name in section.samples}
@@ -65,6 +74,10 @@ class FilterBank:
                 one.fit(images, masks, labels, groups=groups)
                 self._states[name] = one.state()
                 self._ready[name, parameters_key(section.parameters.get(name, {}))] = one
+        # Each judges a few real images: what breaks its contract is said now, and not after the networks' training.
+        device = self._offered["device"]
+        few, theirs, classes = (part[:_TRIED].to(device) for part in (images, masks, labels))
+        judge(self.filters(section), few, theirs, classes, self._offered["levels"])
         return self
 
     def filters(self, section: FiltersConfig) -> dict[str, Filter]:

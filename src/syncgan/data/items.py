@@ -19,7 +19,7 @@ from PIL import Image
 from syncgan.arrays import Pixels
 from syncgan.errors import DataError
 
-__all__ = ["ItemTemplate", "image_size", "join_item", "label_of", "rgb_pixels", "split_item"]
+__all__ = ["ItemTemplate", "image_size", "join_item", "kind_of", "label_of", "rgb_pixels", "split_item"]
 
 
 # Pillow modes whose samples have 8 bits; deeper ones ("I;16", "I", "F") have no RGB meaning without their range.
@@ -150,6 +150,14 @@ def image_size(image: Any) -> tuple[int, ...] | None:
     return tuple(image.shape[:2]) if isinstance(image, np.ndarray) else None
 
 
+def kind_of(item: Any) -> str:
+    """Say of which kind the image of an item is."""
+    image, _ = split_item(item)
+    if isinstance(image, Image.Image):
+        return f"a PIL image of mode {image.mode}"
+    return f"{type(image).__name__} of shape {tuple(image.shape)}"
+
+
 @dataclass(frozen=True)
 class ItemTemplate:
     """Makes synthetic items of the kind that a dataset yields: same container, image type, mode and label type.
@@ -203,7 +211,11 @@ class _PillowLike:
     mode: str
 
     def __call__(self, pixels: Pixels) -> Image.Image:
-        return Image.fromarray(pixels).convert(self.mode)
+        image = Image.fromarray(pixels)
+        # Dithering would be a sign by which a classifier knows synthetic images.
+        if self.mode == "P":
+            return image.quantize(256, dither=Image.Dither.NONE)
+        return image.convert(self.mode, dither=Image.Dither.NONE)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,20 @@ import torch
 
 from syncgan.arrays import Pixels
 from syncgan.data.items import label_of, rgb_pixels, split_item
-from syncgan.data.views import Location, column_of, leaves, locate, name_of, naming, raw_view, require_map_style
-from syncgan.errors import DataError
+from syncgan.data.safe_names import is_unicode
+from syncgan.data.views import (
+    HOOKS,
+    Location,
+    column_of,
+    leaves,
+    locate,
+    name_of,
+    naming,
+    raw_view,
+    require_map_style,
+    spread_indices,
+)
+from syncgan.errors import DataError, warn_user
 
 __all__ = ["RawData", "class_names", "item_groups", "read_dataset", "read_targets", "require_trainable"]
 
@@ -87,6 +99,7 @@ def read_dataset(
             labels.append(label_of(label))
         if progress is not None:
             progress(index + 1, len(names))
+    _warn_of_random_items(view, images, names)
     known = _known_names(dataset, labels, classes)
     integers = _as_integers(labels, known, names)
     values = tuple(sorted(set(integers)))
@@ -122,6 +135,20 @@ def read_targets(dataset: Any, *, classes: Mapping[str, int] | None = None) -> l
         labels = [_read_label(view, index, name) for index, name in enumerate(names)]
     known = _known_names(dataset, labels, classes)
     return _as_integers(labels, known, names)
+
+
+def _warn_of_random_items(view: Any, images: Sequence[Pixels], names: Sequence[str]) -> None:
+    """Read a few items again: one that differs has met a random transform that was not recognised as one."""
+    for index in spread_indices(len(images)):
+        with naming(names[index]):
+            again = rgb_pixels(split_item(view[index])[0])
+        if not np.array_equal(again, images[index]):
+            warn_user(
+                f"{names[index]}: read twice, it gave two images, so the dataset changes them at random: syncgan would "
+                "learn these changes, and synthetic items would not go through them. Give it the images as they are "
+                f"(the attributes {', '.join(HOOKS)} are taken out by themselves)"
+            )
+            return
 
 
 def require_trainable(raw: RawData, *, min_classes: int = 2, min_images: int = 2) -> None:
@@ -240,7 +267,7 @@ def class_names(dataset: Any) -> dict[int, str] | None:
     Raises
     ------
     DataError
-        Two parts of a ``ConcatDataset`` give one label two names, or two labels share a name.
+        Two parts of a ``ConcatDataset`` give one label two names, two labels share a name, or a name is not Unicode.
     """
     known: dict[int, str] = {}
     for leaf in leaves(dataset):
@@ -255,7 +282,15 @@ def class_names(dataset: Any) -> dict[int, str] | None:
         raise DataError(
             f"expected one label for each class name, got several for {', '.join(map(repr, twice))}; rename"
         )
+    for name in known.values():
+        _require_unicode(name)
     return known or None
+
+
+def _require_unicode(name: str) -> None:
+    if not is_unicode(name):
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        raise DataError(f"class {shown}: expected a name of valid Unicode, which files can hold; rename the class")
 
 
 def _names_from(leaf: Any) -> dict[int, str]:
@@ -285,6 +320,8 @@ def _as_integers(labels: Sequence[Label], known: Mapping[int, str] | None, names
     for label, name in zip(labels, names, strict=True):
         if isinstance(label, str) != _are_names(labels):
             raise DataError(f"{name}: expected all labels to be {kind}, got {label!r}; use one kind throughout")
+        if isinstance(label, str):
+            _require_unicode(label)
         if label not in integers:
             raise DataError(f"{name}: {_unfitting(label, known or {})}")
     return [integers[label] for label in labels]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from syncgan import rng
 from syncgan.data.conditions import Conditions
-from syncgan.data.tensors import one_hot, to_uint8
+from syncgan.data.tensors import as_array, one_hot, to_uint8
 from syncgan.errors import ContractError
 
 __all__ = ["render_by_plugin", "render_chunk"]
@@ -78,12 +78,13 @@ def render_by_plugin(
         It gives anything but one uint8 image of that size.
     """
     rendered = [
-        np.asarray(generator.generate(maps[at : at + 1].cpu().numpy(), labels=[int(classes[at])], seed=seed))
+        as_array(generator.generate(maps[at : at + 1].cpu().numpy(), labels=[int(classes[at])], seed=seed))
         for at, seed in enumerate(seeds)
     ]
-    if any(image.shape != (1, 3, size, size) or image.dtype != np.uint8 for image in rendered):
-        raise ContractError(
-            f"image generator {name!r}: expected uint8 (1, 3, {size}, {size}) from generate of one map, got "
-            f"{rendered[0].dtype} {rendered[0].shape}"
-        )
+    for image in rendered:
+        if image.shape != (1, 3, size, size) or image.dtype != np.uint8:
+            raise ContractError(
+                f"image generator {name!r}: expected uint8 (1, 3, {size}, {size}) from generate of one map, got "
+                f"{image.dtype} {image.shape}"
+            )
     return torch.from_numpy(np.concatenate(rendered))

@@ -9,11 +9,16 @@ from collections.abc import Sequence
 
 from syncgan.errors import DataError
 
-__all__ = ["csv_cell", "safe_folder_names", "slug"]
+__all__ = ["csv_cell", "is_unicode", "safe_folder_names", "slug"]
 
 # Devices of Windows, and what image-folder readers take for a table.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|metadata\..*", re.IGNORECASE)
 _LONGEST_FOLDER_BYTES = 80
+
+
+def is_unicode(name: str) -> bool:
+    """Say whether a name can be written to a file; a file system may hand out names that cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def safe_folder_names(classes: Sequence[str]) -> dict[str, str]:

@@ -177,9 +177,11 @@ def parameters_key(parameters: Mapping[str, Any]) -> str:
 
 
 def _is_factory(plugin: Callable[..., Any], offered: Mapping[str, Any]) -> bool:
+    if inspect.isclass(plugin):
+        return True
     signature = inspect.signature(plugin).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature):
-        return inspect.isclass(plugin)
+        return False
     needed = {parameter.name for parameter in signature if parameter.default is parameter.empty}
     needed -= {parameter.name for parameter in signature if parameter.kind is parameter.VAR_KEYWORD}
     return needed <= set(offered)

@@ -218,15 +218,10 @@ class SampleStore:
             raise RunExistsError(f"{folder}: is a file, expected a folder for synthetic items; choose another name")
         with _said(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            _is_store(folder)  # nothing is left in a folder that is refused, not even a lock
         with self._alone():
-            storage.sweep_temporaries(folder)
-            others = [entry.name for entry in folder.iterdir() if entry.name not in (_LOCK, _OWNER)]
-            if _STORE not in others:
-                if others:
-                    raise RunExistsError(
-                        f"{folder}: expected a new or empty folder for synthetic items, it holds "
-                        f"{min(others)!r}; choose another"
-                    )
+            if not _is_store(folder):
+                storage.sweep_temporaries(folder)
                 storage.write_json(folder / _STORE, self._description())
                 return
             found = self._record()
@@ -236,6 +231,7 @@ class SampleStore:
                     f"{folder}: holds other synthetic items (different {', '.join(changed)}); choose another folder, "
                     "or delete this one"
                 )
+            storage.sweep_temporaries(folder)
             self._score_names = _names_in(folder, found)
             needed = () if "scores" not in found else _PARTS if self._score_names else _PARTS[:3]
             missing = [part for part in needed if not (folder / f"{part}.npy").is_file()]
@@ -304,6 +300,16 @@ def _opened(path: Path, count: int) -> np.memmap[Any, Any]:
             "delete the folder and wrap again"
         )
     return array
+
+
+def _is_store(folder: Path) -> bool:
+    """Tell a store from an empty folder; all else is refused."""
+    others = [e.name for e in folder.iterdir() if e.name not in (_LOCK, _OWNER) and not storage.is_temporary(e.name)]
+    if others and _STORE not in others:
+        raise RunExistsError(
+            f"{folder}: expected a new or empty folder for synthetic items, it holds {min(others)!r}; choose another"
+        )
+    return bool(others)
 
 
 def _names_in(folder: Path, record: Mapping[str, Any]) -> list[str]:

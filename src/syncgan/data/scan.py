@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
+from syncgan.data.safe_names import is_unicode
 from syncgan.errors import DataError
 
 __all__ = ["EXCLUDED", "IMAGE_EXTENSIONS", "ClassFolders", "check_counts", "scan_class_folders", "scan_images", "some"]
@@ -187,7 +188,7 @@ class _Walker:
             self._ignore("hidden", relative)
         elif name.lower() in _IGNORED_NAMES:
             self._ignore("left behind by an operating system", relative)
-        elif not _is_unicode(name):
+        elif not is_unicode(name):
             self._ignore("name is not valid Unicode; rename it", relative.encode("utf-8", "backslashreplace").decode())
         else:
             return True
@@ -243,10 +244,6 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _has_image_extension(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_EXTENSIONS
-
-
-def _is_unicode(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def some(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from syncgan.errors import DataError
+from syncgan.errors import DataError, warn_user
 
 __all__ = [
     "Samples",
@@ -40,6 +40,7 @@ __all__ = [
 Geometry = Literal["resize", "pad", "crop"]
 
 _BINARY = 2  # levels: nucleus or not
+_MANY_WITHOUT = 0.1  # share of maps without a nucleus
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def collect_images(images: Any, size: int, geometry: Geometry) -> Tensor:
         Nothing, another dtype or shape.
     """
     if isinstance(images, Tensor | np.ndarray):
-        array = _as_array(images)
+        array = as_array(images)
         if array.ndim != 4 or array.shape[1] != 3:
             raise DataError(f"expected images (N, 3, H, W), got {tuple(array.shape)}; use RGB, channels before rows")
         images = array.transpose(0, 2, 3, 1)
@@ -185,7 +186,7 @@ def collect_images(images: Any, size: int, geometry: Geometry) -> Tensor:
         raise DataError("expected at least one image, got none")
     fitted = []
     for index, image in enumerate(images):
-        item = _as_array(image)
+        item = as_array(image)
         if item.dtype == np.uint8 and item.ndim == 3 and item.shape[0] == 3 != item.shape[2]:
             raise DataError(
                 f"expected a list of images (H, W, 3), got {item.shape} (item {index}); put the channels last, or "
@@ -205,7 +206,7 @@ def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int, *, map
 
     Parameters
     ----------
-    masks : uint8 or bool (N, H, W) or (N, 1, H, W), or a list of (H, W) arrays of any size; see `unify_masks`.
+    masks : integers or bool (N, H, W) or (N, 1, H, W), or a list of (H, W) arrays of any size; see `unify_masks`.
     levels : the configured L.
     maps : they are maps of `levels` levels, even if no more than two occur.
 
@@ -220,7 +221,7 @@ def collect_masks(masks: Any, size: int, geometry: Geometry, levels: int, *, map
     """
     if len(masks) == 0:
         raise DataError("expected at least one mask, got none")
-    checked = [check_mask(mask, index, levels) for index, mask in enumerate(masks)]
+    checked = [check_mask(mask, f"item {index}", levels) for index, mask in enumerate(masks)]
     arrays, found = unify_masks(checked, levels, maps=maps)
     return torch.from_numpy(np.stack([fit_mask(array, size, geometry) for array in arrays])), found
 
@@ -232,10 +233,21 @@ def unify_masks(
 
     Nothing but 0 and 1, or 0 and 255, in each of them: nucleus or not, two levels. Otherwise, or with `maps` of more
     than two levels, they are maps of `levels` levels, in which 255 is the nucleus, the highest.
+
+    Warns
+    -----
+    UserWarning
+        Many of the maps have no nucleus, as labels of single nuclei (1, 2, ...) look.
     """
     values = [set(np.unique(array).tolist()) for array in arrays]
     if not (maps and levels > _BINARY) and all(own <= {0, 1} or own <= {0, 255} for own in values):
         return [(array > 0).astype(np.uint8) for array in arrays], 2
+    without = sum(not own & {levels - 1, 255} for own in values)
+    if not maps and without > _MANY_WITHOUT * len(arrays):
+        warn_user(
+            f"masks were read as maps of {levels} levels, in which {levels - 1} is nucleus, and {without} of "
+            f"{len(arrays)} have none; if they number the nuclei (1, 2, ...), give `mask > 0` in their place",
+        )
     return [np.where(array == 255, levels - 1, array).astype(np.uint8) for array in arrays], levels
 
 
@@ -246,33 +258,34 @@ def index_labels(labels: Any, count: int) -> tuple[tuple[int, ...], Tensor]:
     """
     if labels is None:
         return (), torch.zeros(count, dtype=torch.int64)
-    array = _as_array(labels)
+    array = as_array(labels)
     if array.shape != (count,) or array.dtype.kind not in "iu":
         raise DataError(f"expected {count} integer labels, one an item, got {array.dtype} {array.shape}")
     values, indices = np.unique(array, return_inverse=True)
     return tuple(int(value) for value in values), torch.from_numpy(indices.astype(np.int64))
 
 
-def check_mask(mask: Any, index: int, levels: int) -> np.ndarray[Any, Any]:
-    """Return one mask as (H, W) uint8, values 0 .. L-1 or 0 and 255; `DataError` names item `index` otherwise.
+def check_mask(mask: Any, name: str, levels: int) -> np.ndarray[Any, Any]:
+    """Return one mask as (H, W) uint8, values 0 .. L-1 or 0 and 255; `DataError` names the item `name` otherwise.
 
-    What is true in a mask of bool is nucleus: 255.
+    Integers of any size are taken. What is true in a mask of bool is nucleus: 255.
     """
-    array = _as_array(mask)
+    array = as_array(mask)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
-    if array.ndim != 2 or array.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"expected masks (H, W) of uint8, got {array.dtype} {array.shape} (item {index})")
-    array = np.ascontiguousarray(array.astype(np.uint8) * (255 if array.dtype == np.bool_ else 1))
-    if array.max(initial=0) == 255 and np.isin(array, (0, 255)).all():
-        return array
-    if array.max(initial=0) >= levels:
+    if array.ndim != 2 or array.dtype.kind not in "biu":
+        raise DataError(f"{name}: expected a mask (H, W) of integers or bool, got {array.dtype} {array.shape}")
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    if low < 0 or (high >= levels and not np.isin(array, (0, 255)).all()):
         raise DataError(
-            f"expected mask values 0 to {levels - 1} (or 0 and 255), got {int(array.max())} (item {index}); "
-            f"set levels, or give a nucleus mask"
+            f"{name}: expected mask values 0 to {levels - 1} (or 0 and 255), got {low} to {high}; set `levels` for "
+            "maps of more levels, and where the values number the nuclei (1, 2, ...), give `mask > 0`"
         )
-    return array
+    return np.ascontiguousarray(array.astype(np.uint8))
 
 
-def _as_array(value: Any) -> np.ndarray[Any, Any]:
+def as_array(value: Any) -> np.ndarray[Any, Any]:
+    """Return a tensor of any device, or what NumPy understands, as an array."""
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)

@@ -171,6 +171,19 @@ def locate(dataset: Any) -> list[Location]:
     return located
 
 
+def spread_indices(total: int, count: int = 5) -> list[int]:
+    """Return up to `count` indices of `total` items, the first, the last, and evenly between.
+
+    Examples
+    --------
+    >>> spread_indices(9)
+    [0, 2, 4, 6, 8]
+    >>> spread_indices(2)
+    [0, 1]
+    """
+    return sorted({position * (total - 1) // (count - 1) for position in range(count)}) if total else []
+
+
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of all items; where several have one, each with its number.
 

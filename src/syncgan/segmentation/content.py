@@ -21,6 +21,9 @@ import numpy as np
 
 __all__ = ["digest_of", "digest_of_class"]
 
+# What such names return depends on files, which may change while the code does not.
+_FROM_FILES = {"fromfile", "genfromtxt", "imread", "load", "load_file", "loads", "loadtxt", "memmap"}
+_READERS = _FROM_FILES | {"from_pretrained", "open", "read", "read_bytes", "read_text"}
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
 
 
@@ -32,8 +35,8 @@ def digest_of(value: object) -> str | None:
     """Return a digest that changes when the content of `value` changes, or None if its content cannot be known.
 
     Known are plain constants and containers of them, NumPy arrays, paths, enumerations, functions (with closure,
-    defaults, and the globals they use, so far as these are known), installed modules with a version, and what
-    such modules define.
+    defaults, and the globals they use, so far as these are known) that read no file, installed modules with a version,
+    and what such modules define.
     """
     digest = hashlib.sha256()
     try:
@@ -112,6 +115,8 @@ def _function_parts(function: FunctionType, seen: dict[int, int]) -> Iterator[by
 
 
 def _code_parts(code: CodeType, seen: dict[int, int]) -> Iterator[bytes]:
+    if not _READERS.isdisjoint(code.co_names):
+        raise _UnknownContentError
     yield code.co_code
     yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)).encode()
     for constant in code.co_consts:

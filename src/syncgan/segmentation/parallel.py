@@ -7,7 +7,9 @@ do not depend on backend, number of jobs or grouping.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from functools import partial
@@ -18,10 +20,12 @@ import numpy as np
 
 from syncgan.arrays import Pixels
 from syncgan.errors import ConfigError, WorkerError
-from syncgan.segmentation.recipe import Masks
+from syncgan.segmentation.recipe import Masks, Recipe
 from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
 
-__all__ = ["map_images", "map_in_groups", "pays_for_processes"]
+__all__ = ["can_be_sent", "map_images", "map_in_groups", "pays_for_processes"]
+
+_log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Group = TypeVar("Group")
@@ -39,6 +43,19 @@ _SHARED_BYTES = 64 * 1024  # larger arrays pass through shared memory, read-only
 def pays_for_processes(images: int) -> bool:
     """Tell whether there are enough images to be worth the start of several processes."""
     return images >= _MANY_IMAGES
+
+
+def can_be_sent(recipe: Recipe) -> bool:
+    """Tell whether a recipe reaches other processes; what holds a lock or an open file does not."""
+    from joblib import wrap_non_picklable_objects
+
+    try:
+        pickle.dumps(wrap_non_picklable_objects(recipe.segmenter.call, keep_wrapper=False))
+    except Exception as error:
+        # A pickler asks the object itself, which may raise anything.
+        _log.info("images are segmented in this process alone: the segmenter cannot be sent to others (%s)", error)
+        return False
+    return True
 
 
 def map_in_groups(
@@ -139,7 +156,9 @@ def _run(work: Callable[[Group], list[Result]], groups: Iterable[Group], jobs: i
     except BrokenExecutor as error:
         raise WorkerError(
             "a process that shares the work was killed, or died of what it was doing (the system ends the largest when "
-            "memory runs out); try fewer processes, --jobs 1 or n_jobs=1, or go on with --resume"
+            "memory runs out); try fewer processes, --jobs 1 or n_jobs=1, or go on with --resume; where a model is "
+            "fitted, extract the masks first (MaskExtractor.extract with n_jobs=1, `syncgan masks --jobs 1`) and give "
+            "them to it"
         ) from error
 
 

@@ -12,6 +12,7 @@ import difflib
 import functools
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -53,8 +54,8 @@ class ResolvedSegmenter:
         A class or object is known by its attribute ``version``, a model without one by its methods, a function by its
         code and all that it uses (`syncgan.segmentation.content`); each with its parameters.
         """
-        version = getattr(self.call, "version", None)
         target = self.call.func if isinstance(self.call, functools.partial) else self.call
+        version = getattr(self.call, "version", getattr(target, "version", None))
         code = digest_of_class(type(target)) if isinstance(target, BaseModel) else digest_of(target)
         if self.content is None or (code is None and version is None):
             return None
@@ -79,7 +80,8 @@ def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) 
     UnknownNameError, PluginError
         From the registry.
     ConfigError
-        Not a name or callable; a parameter that it does not have (with the nearest match) or a value out of bounds.
+        Not a name or callable; a parameter that it does not have (with the nearest match), a value out of bounds, or a
+        number that is not finite, which no file of a model could hold.
     """
     if isinstance(segmenter, str):
         name, plugin = segmenter, SEGMENTERS.get(segmenter)
@@ -90,6 +92,9 @@ def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) 
             f"expected the name of a segmenter ({', '.join(SEGMENTERS.names())}) or a callable of one image, "
             f"got {type(segmenter).__name__}"
         )
+    for key, value in parameters.items():
+        if not _is_finite(value):
+            raise ConfigError(f"segmenter {name!r}, parameter {key!r}: expected finite numbers, got {value!r}")
     call = _build(plugin, parameters, name) if inspect.isclass(plugin) else _bind(plugin, parameters, name)
     known = call.model_dump(mode="json") if isinstance(call, BaseModel) else _jsonable(parameters)
     given = known if isinstance(call, BaseModel) else dict(parameters)
@@ -155,6 +160,14 @@ def _unbound(call: Callable[..., Any]) -> Callable[..., Any]:
 def _jsonable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(dict(parameters), default=_described))
     return plain
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    return all(map(_is_finite, value)) if isinstance(value, (list, tuple)) else True
 
 
 def _described(value: object) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field, validate_call
 from torch import Tensor
 
 from syncgan.config import CleaningConfig
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, warn_user
 from syncgan.evaluation.filters.reference import CHECKED, Percentile, Reference
 from syncgan.extractor import MaskExtractor
 from syncgan.registry import SEGMENTERS
@@ -54,12 +54,26 @@ class MaskConsistency:
             ),
         ] = 0.8,
     ) -> None:
-        self._levels, self._extractor = levels, _rebuilt(extractor)
+        self._levels, self._described, self._extractor = levels, extractor, _rebuilt(extractor)
         self._percentile, self._floor, self._enough = percentile, floor, enough
 
     def fit(self, images: Tensor, masks: Tensor, labels: Tensor, *, groups: Sequence[Any] | None = None) -> Self:
-        """See what real images at S x S reach against their training masks. Nothing is learned from one image alone."""
-        self._reference = Reference.of(self.score(images, masks, labels).numpy(), labels)
+        """See what real images at S x S reach against their training masks. Nothing is learned from one image alone.
+
+        Warns
+        -----
+        UserWarning
+            In most real images the extractor does not find the nuclei again, so the filter would refuse most samples.
+        """
+        scores = self.score(images, masks, labels)
+        self._reference = Reference.of(scores.numpy(), labels)
+        lost = int((scores < self._floor).sum())
+        if 2 * lost > len(scores):
+            warn_user(
+                f"sample filter mask_consistency: at {images.shape[-1]} px the extractor does not find the nuclei of "
+                f"{lost} of {len(scores)} real images again, so it will refuse most samples; give parameters of the "
+                "segmenter in pixels as shares of the image, or leave the filter out"
+            )
         return self
 
     def score(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
@@ -75,11 +89,14 @@ class MaskConsistency:
         return self._reference.keep(scores, labels, self._percentile, bounds=bounds)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the real images' scores."""
-        return self._reference.tensors(), {}
+        """Return the real images' scores, and the extractor by which they were found."""
+        return self._reference.tensors(), {"extractor": self._described}
 
     def load_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> Self:
         """Take what `state` returned."""
+        if "extractor" in description:
+            self._described = dict(description["extractor"])
+            self._extractor = _rebuilt(self._described)
         self._reference = Reference.restored(tensors)
         return self
 
@@ -97,7 +114,7 @@ def _rebuilt(description: Mapping[str, Any]) -> MaskExtractor:
         )
     own = {key: value for key, value in description.items() if key in CleaningConfig.model_fields}
     cleaning = CleaningConfig.from_mapping(own).changed
-    return MaskExtractor(name, levels=description["levels"], **{**cleaning, **description["parameters"]})
+    return MaskExtractor(name, levels=description.get("levels"), **{**cleaning, **description["parameters"]})
 
 
 def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
