@@ -110,7 +110,8 @@ class SynCGANAugmenter(Synthesis):
         Parameters
         ----------
         dataset : map-style dataset of (image, label), as torchvision's; read without its transforms, never changed.
-        masks : one (H, W) mask an item, of the item's size, when they are known; None extracts them.
+        masks : one (H, W) mask of integers or bool an item, of the item's size, when they are known: 0 and 1, or 0 and
+            255 (nucleus), or maps of the configuration's levels; None extracts them.
         validation : held-out dataset to choose the renderer by (``image_gan.selection`` not "last"); None holds
             out a share of `dataset`.
         groups : one patient or slide an item; a held-out share then never shares a group with the rest, and sample
