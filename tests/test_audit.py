@@ -1,5 +1,6 @@
 """The audit: copies are flagged, honest images are not, and where copies cannot be seen it says so."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from syncgan.evaluation.audit.control import jittered, run_control
 from syncgan.evaluation.audit.judging import SIGNIFICANCE, Yardstick, copies_among, flags
 from syncgan.evaluation.audit.rates import at_least, chance_of, fewest_at, mann_whitney, thresholds
 from syncgan.evaluation.audit.showing import audit_figures, audit_fragment, write_audit
-from syncgan.evaluation.audit.wording import verdict_on
+from syncgan.evaluation.audit.wording import LEFT_OUT, notes_on, verdict_on
 from syncgan.evaluation.features import TextureFeatures
 from syncgan.evaluation.nearest_images import (
     STRUCTURE,
@@ -88,12 +89,28 @@ def test_honest_images_pass_and_the_verdict_says_among_how_many():
     found = audited(SYNTHETIC)
     assert found.passed
     assert found.verdict.startswith("no copy found at threshold ")
-    assert found.verdict.endswith(" among 30 samples")
+    assert " among 30 samples" in found.verdict
     assert "anonym" not in json.dumps(found.summary())
     assert found.control.passed
     assert found.control.copies == 30
     assert found.control.seen[STRUCTURE] > 0.9
     assert found.control.honest == 20
+
+
+def test_what_chance_may_bring_is_told_and_no_copy():
+    found = audited(SYNTHETIC)
+    few = [dataclasses.replace(space, copies=(1, 4), p_value=0.0, flagged=False) for space in found.spaces[:1]]
+    outcome, verdict = verdict_on(few, 0, found.control, 40, "held-out images")
+    assert outcome == "no copy found"
+    assert verdict.endswith(f"; 2 ({few[0].space}) look like one training image alone, not more than chance may bring")
+    (note,) = notes_on(few, leaks=0, fewest=None, samples=40, yardstick="held-out images", grouped=True)
+    assert "2 of them look like one training image alone, not more than chance may bring, and the others do not" in note
+    none = [dataclasses.replace(few[0], copies=())]
+    (note,) = notes_on(none, leaks=0, fewest=None, samples=40, yardstick="held-out images", grouped=True)
+    assert "none of them is near to one training image alone" in note
+    found = [dataclasses.replace(few[0], flagged=True)]
+    _, verdict = verdict_on(found, 0, audited(SYNTHETIC).control, 40, LEFT_OUT)
+    assert "than 95 % of training images are to each other, and to that one alone" in verdict
 
 
 def test_smooth_images_are_no_copies():

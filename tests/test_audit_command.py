@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -113,6 +114,37 @@ def test_groups_of_a_table_must_not_lie_on_both_sides(folders, tmp_path):
         found, out, error = run(folders["new"], *given, "--groups", table, "--group-column", "patient")
         assert found == code, out + error
     assert "different groups, both have x" in error
+
+
+def test_one_table_of_groups_serves_folders_that_number_their_files_alike(folders, tmp_path):
+    for part in ("training", "held_out"):
+        for place, file in enumerate(sorted(folders[part].rglob("*.png"))):
+            target = tmp_path / part / file.parent.name / f"{place % 10}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    names = [f"{name}/{index}.png" for name in "ab" for index in range(10)]
+    table, sources = tmp_path / "groups.csv", Sources(tmp_path / "training", held_out=tmp_path / "held_out")
+    sources = dataclasses.replace(sources, groups=table, group_column="patient")
+    table.write_text("file,patient\n" + "".join(f"{name},p{name}\n" for name in names))
+    with pytest.raises(DataError, match=r"a training and a held-out image each.*folder, held_out/a/0\.png"):
+        folder_images(folders["new"], sources)
+    with table.open("a") as stream:
+        stream.write("".join(f"held_out/{name},q{name}\n" for name in names))
+    real = folder_images(folders["new"], sources).real
+    assert {group[0] for group in real.training.groups} == {"p"}
+    assert {group[0] for group in real.held_out.groups} == {"q"}
+
+
+def test_files_that_cannot_be_read_are_named(folders, fitted, tmp_path):
+    for part in ("training", "held_out", "new"):
+        shutil.copytree(folders[part], tmp_path / part)
+        (tmp_path / part / "a" / "broken.png").write_bytes(b"no image")
+    sources = Sources(tmp_path / "training", held_out=tmp_path / "held_out")
+    expected = {f"{part}/a/broken.png could not be read" for part in ("training", "held_out", "new")}
+    assert set(folder_images(tmp_path / "new", sources).real.notes) == expected
+    sources = Sources(folders["training"], held_out=tmp_path / "held_out")
+    real = run_images(fitted / "last", sources, per_class=1, device="cpu").real
+    assert real.notes == ("held_out/a/broken.png could not be read",)
 
 
 def test_a_run_is_audited_by_other_real_images(folders, fitted):
@@ -268,6 +300,11 @@ def test_sample_writes_what_is_no_copy_with_the_figures_of_the_audit(folders, fi
     found = json.loads(out.splitlines()[-1])
     assert (found["check"]["outcome"], found["check"]["samples"]) == ("no copy found", 12)
     assert json.loads((tmp_path / "out" / "export.json").read_text())["check"] == found["check"]
+
+
+def test_no_images_are_asked_for_by_a_count_of_zero(fitted, tmp_path):
+    code, _, error = run(fitted / "last", "--out", tmp_path / "out", "--class", "a=0", command="sample")
+    assert (code, "expected how many images to write, got nothing" in error) == (2, True)
 
 
 def test_samples_of_another_model_are_not_judged(folders, fitted, tmp_path):

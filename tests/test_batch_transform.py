@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
+from torchvision.transforms import ToTensor, v2
 
 from syncgan.data.batch_rendering import BatchRenderer
 from syncgan.data.batch_transform import BatchTransform, share_of
@@ -313,3 +314,11 @@ def test_without_reading_labels_unknown_ones_are_still_named_in_the_first_batch(
     transform(images, labels)
     with pytest.raises(DataError, match="labels that the model knows"):
         mix(reads_labels=False)(images, labels + 1)
+
+
+def test_a_transform_for_single_images_is_refused_with_what_to_give():
+    transform = v2.Compose([v2.Resize(SIZE), ToTensor()])
+    with pytest.raises(
+        ConfigError, match=r"batch of uint8 images \(\d+, 3, 8, 8\) \(TypeError: pic should be.*ToDtype"
+    ):
+        mix(p=1.0, transform=transform)(*batch(4, dtype=torch.float32))

@@ -225,6 +225,8 @@ PICTURE = pixels_of(0)
         ((PICTURE / 255.0, 0), r"item 1: expected uint8 images, got float64; pass the dataset without its transform"),
         ((torch.zeros(3, 4, 4), 0), r"item 1: expected uint8 images, got float32; pass the dataset without"),
         ((torch.zeros(4, 4, 4, dtype=torch.uint8), 0), r"item 1: expected a \(3, H, W\)"),
+        ((np.zeros((4, 4, 3), np.uint16), 0), r"item 1: expected uint8 images, got uint16; scale all alike to 8 bits"),
+        ((np.zeros((4, 4, 4), np.uint8), 0), r"item 1: .* got \(4, 4, 4\); leave transparency out"),
         ((np.zeros((4, 4, 7), np.uint8), 0), r"item 1: expected an \(H, W, 3\)"),
         ((np.zeros((0, 4, 3), np.uint8), 0), r"item 1: expected an image with pixels"),
         ((Image.new("I;16", (4, 4)), 0), r"item 1: expected an 8-bit image, got a PIL image of mode 'I;16'"),

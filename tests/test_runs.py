@@ -72,6 +72,17 @@ def test_a_folder_with_a_run_is_taken_unless_resumed(folder, tmp_path):
     )
 
 
+def test_settings_that_make_other_pixels_are_told_and_not_edited_files(folder, tmp_path):
+    fit_run(folder, tmp_path / "run", config=CONFIG, device="cpu")
+    other = CONFIG.updated(["image_size=48", "image_gan.width=8"])
+    with pytest.raises(RunExistsError) as caught:
+        fit_run(folder, tmp_path / "run", config=other, device="cpu", resume=True)
+    told = str(caught.value)
+    assert "holds another run (config.image_size: was 32, is 48;" in told
+    assert "edited" not in told
+    assert f"its settings: {tmp_path / 'run' / 'config.json'}" in told
+
+
 def test_masks_are_found_by_the_name_of_their_image(folder):
     data = load_run_data(folder, masks=folder.parent / "masks")
     phantom = Phantom(3, image_size=32)

@@ -66,7 +66,8 @@ def sample(
             metavar="SHARE",
             min=0,
             max=1,
-            help="Refuse samples of which more than this share are copies of images in --data; 0 lets none pass.",
+            help="Refuse samples of which more than this share are copies of images in --data by `syncgan audit`; "
+            "0: refuse as soon as it finds any. What it cannot tell from chance passes.",
         ),
     ] = None,
     data: Annotated[
@@ -90,7 +91,7 @@ def sample(
     from syncgan.evaluation.runs import check_model, check_output_folder, require_outside
 
     own = _counts(counts or [])
-    _check_parts(per_class is not None or bool(own), shard, merge, resume)
+    _check_parts(bool(per_class) or any(own.values()), shard, merge, resume)
     part = (1, 1) if shard is None else part_of(shard)
     sources, patterns = None, tuple(exclude or ())
     further = (held_out, leave_one_out, groups, group_column, masks, limit_per_class, patterns)

@@ -163,13 +163,24 @@ class BatchTransform(nn.Module):
         if images.shape[1] == 1:
             rendered = _gray(rendered)
         if self.transform is not None:
-            return _checked(self.transform(rendered), images, len(rendered))
+            return _checked(self._transformed(rendered), images, len(rendered))
         if images.dtype != torch.uint8:
             raise ConfigError(
                 f"expected a transform for a batch of {images.dtype}, got None; pass batch_transform(transform=...) "
                 "that turns uint8 images (k, 3, S, S) into what the dataset's own transforms give"
             )
         return _resized(rendered, images.shape[-2:])
+
+    def _transformed(self, rendered: Tensor) -> Any:
+        try:
+            return self.transform(rendered)  # type: ignore[misc]
+        except Exception as error:
+            # The transform is the user's, and most often one that is meant for single PIL images.
+            raise ConfigError(
+                f"the transform fails on a batch of uint8 images {tuple(rendered.shape)} "
+                f"({type(error).__name__}: {error}); give one for batches of tensors, with "
+                "torchvision.transforms.v2.ToDtype(torch.float32, scale=True) in place of ToTensor"
+            ) from error
 
 
 def share_of(p: float, ratio: float | None) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -240,7 +240,14 @@ def _files(count: int) -> str:
 # --- groups and fingerprint ------------------------------------------------------------------------------------------
 
 
-def read_groups(csv_path: str | PathLike[str], column: str, files: Sequence[str]) -> list[str]:
+def read_groups(
+    csv_path: str | PathLike[str],
+    column: str,
+    files: Sequence[str],
+    *,
+    folder: str = "",
+    elsewhere: Collection[str] = (),
+) -> list[str]:
     """Read which group (patient, slide) each file belongs to.
 
     Parameters
@@ -248,6 +255,8 @@ def read_groups(csv_path: str | PathLike[str], column: str, files: Sequence[str]
     csv_path : UTF-8 table with a header; its column `file` holds paths relative to the data folder.
     column : name of the column with the group.
     files : the relative paths to look up.
+    folder : name of the data folder; a row for ``folder/file`` comes before one for ``file``.
+    elsewhere : relative paths of another folder that the table serves too; files of the same names need such a row.
 
     Returns
     -------
@@ -264,7 +273,14 @@ def read_groups(csv_path: str | PathLike[str], column: str, files: Sequence[str]
         file, group = row["file"].strip().removeprefix("./"), row[column].strip()
         if groups.setdefault(file, group) != group:
             raise DataError(f"{path.name}: expected one group a file, got {groups[file]!r} and {group!r} for {file!r}")
-    missing = [file for file in files if not groups.get(file)]
+    own = {file: groups.get(f"{folder}/{file}") for file in files}
+    if twice := sorted({file for file in files if not own[file]} & set(elsewhere)):
+        raise DataError(
+            f"{path.name}: {some(twice)} stand for a training and a held-out image each, so a row cannot tell whose "
+            f"group it gives; write the held-out ones with their folder, {folder}/{twice[0]}"
+        )
+    groups = {file: own[file] or groups.get(file, "") for file in files}
+    missing = [file for file in files if not groups[file]]
     if missing:
         raise DataError(
             f"{path.name}: expected a {column!r} for each of {len(files)} files, got none for {some(missing)}; "

@@ -24,6 +24,7 @@ __all__ = ["ItemTemplate", "image_size", "join_item", "kind_of", "label_of", "rg
 
 # Pillow modes whose samples have 8 bits; deeper ones ("I;16", "I", "F") have no RGB meaning without their range.
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+_DEEP = "scale all alike to 8 bits, by the camera's range (of files `syncgan.data.images.read_image` does so)"
 _RAW = "pass the dataset without its transform, and give that to `wrap`"
 
 
@@ -99,7 +100,8 @@ def _from_pillow(image: Image.Image) -> Pixels:
 
 def _from_array(array: NDArray[Any], *, channels_first: bool) -> Pixels:
     if array.dtype != np.uint8:
-        raise DataError(f"expected uint8 images, got {array.dtype}; {_RAW}")
+        remedy = _DEEP if array.dtype in (np.uint16, np.int32) else _RAW
+        raise DataError(f"expected uint8 images, got {array.dtype}; {remedy}")
     shape = array.shape
     if array.ndim == 2:
         array = array[..., None]
@@ -108,7 +110,8 @@ def _from_array(array: NDArray[Any], *, channels_first: bool) -> Pixels:
             raise DataError(f"expected a (3, H, W), (1, H, W) or (H, W) tensor, got {shape}; put RGB channels first")
         array = np.moveaxis(array, 0, -1)
     if array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise DataError(f"expected an (H, W, 3), (H, W, 1) or (H, W) array, got {shape}; put RGB channels last")
+        remedy = "leave transparency out, or give PIL images" if shape[2:] == (4,) else "put RGB channels last"
+        raise DataError(f"expected an (H, W, 3), (H, W, 1) or (H, W) array, got {shape}; {remedy}")
     return np.array(np.broadcast_to(array, (*array.shape[:2], 3)), order="C")
 
 

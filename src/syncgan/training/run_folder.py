@@ -26,6 +26,15 @@ _LOCK, _OWNER = ".lock", ".owner"
 _RUN = "run.json"
 _STATS = "stats.jsonl"
 _SHOWN = 3
+_TOLD = 5
+_SHAPING = (
+    "config.image_size",
+    "config.geometry",
+    "config.levels",
+    "config.stain_classes",
+    "config.extractor",
+    "config.mask_gan.resolution",
+)
 _MOST = 2**53  # whole numbers beyond it are no numbers of ours, and no plot can show them
 # Runs that were started before these were recorded go on without them, and so do their checkpoints.
 _RECORDED_LATER = ("groups", "validation")
@@ -217,13 +226,17 @@ class RunFolder:
 
     def _require_same(self, saved: Mapping[str, Any], items: Mapping[str, str]) -> None:
         found = differences(saved["identity"], self._identity)
+        shaping = [line for line in found if line.startswith(_SHAPING)]
         changed = _changed_items(saved["items"], items)
         if changed:
-            found = [changed, *(line for line in found if not line.startswith("data: "))]
+            # Where settings make other pixels of the same files, these say why every item differs.
+            first = shaping or [changed]
+            found = [*first, *(line for line in found if line not in shaping and not line.startswith("data: "))]
         if found:
+            more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
             raise RunExistsError(
-                f"{self.path}: holds another run ({'; '.join(found[:5])}); "
-                "resume with what it was started with, or choose another folder"
+                f"{self.path}: holds another run ({'; '.join(found[:_TOLD])}{more}); resume with what it was started "
+                f"with (its settings: {self.path / 'config.json'}), or choose another folder"
             )
 
 

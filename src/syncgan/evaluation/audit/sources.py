@@ -155,7 +155,9 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
     training = pairs  # by other held-out images, also what only chose the renderer is training data
     held: Labelled | None
     if sources.held_out is not None:
-        config, held = augmenter.config_, _read_held_out(sources, augmenter.classes_)
+        config = augmenter.config_
+        held, unread_held = _read_held_out(sources, augmenter.classes_, source.dataset.files)
+        notes = unread_held
         # As the training images were, so that the same image has the same pixels.
         held = dataclasses.replace(held, images=collect_images(held.images, config.image_size, config.geometry))
     else:
@@ -198,13 +200,13 @@ def folder_images(synthetic: str | PathLike[str], sources: Sources, *, per_class
         raise ConfigError(
             "masks are of no use for a folder of samples, whose training images are read as they are; leave them out"
         )
-    training, classes = _read(sources.data, sources, limit_per_class=sources.limit_per_class)
+    training, classes, unread = _read(sources.data, sources, limit_per_class=sources.limit_per_class)
     folder = Path(synthetic)
     if (folder / "export.json").is_file():
         folder = folder / "images"
-    samples, _ = _read(folder, None, limit_per_class=per_class, names=_true_names(classes))
-    held = None if sources.held_out is None else _read_held_out(sources, classes)
-    return AuditImages(samples, RealImages(training, held))
+    samples, _, damaged = _read(folder, None, limit_per_class=per_class, names=_true_names(classes))
+    held, unread_held = (None, ()) if sources.held_out is None else _read_held_out(sources, classes, training.names)
+    return AuditImages(samples, RealImages(training, held, (*unread, *unread_held, *damaged)))
 
 
 def audit_images(
@@ -258,28 +260,38 @@ def _sampled(augmenter: SynCGANAugmenter, per_class: int, seed: int, progress: P
             progress("samples", done * per_class, len(augmenter.classes_) * per_class)
         parts.append(torch.as_tensor(augmenter.sample(name, per_class, seed=seed).images).cpu())
         labels += [name] * per_class
+    if progress is not None:
+        progress("samples", len(labels), len(labels))
     return Labelled(torch.cat(parts), tuple(labels))
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 
-def _read_held_out(sources: Sources, classes: Sequence[str]) -> Labelled:
-    """Read the held-out images of those classes that the training images have."""
+def _read_held_out(
+    sources: Sources, classes: Sequence[str], training: Sequence[str] | None
+) -> tuple[Labelled, tuple[str, ...]]:
+    """Read the held-out images of those classes that the training images have, and what must be said of them.
+
+    Parameters
+    ----------
+    training : files of the training images: a row of the groups for one of the same name is told by its folder.
+    """
     folder = Path(sources.held_out or "")
-    held, found = _read(folder, sources, min_images=2)
+    held, found, unread = _read(folder, sources, min_images=2, elsewhere=training or ())
     if not set(found) & set(classes):
         raise DataError(
             f"{folder}: expected held-out images of the classes {', '.join(map(repr, classes))}, got "
             f"{', '.join(map(repr, found))}; name the folders alike"
         )
     known = [at for at, label in enumerate(held.labels) if label in classes]
-    return Labelled(
+    kept = Labelled(
         [held.images[at] for at in known],
         tuple(held.labels[at] for at in known),
         None if held.groups is None else tuple(held.groups[at] for at in known),
         None if held.names is None else tuple(held.names[at] for at in known),
     )
+    return kept, unread
 
 
 def _read(
@@ -289,8 +301,10 @@ def _read(
     limit_per_class: int | None = None,
     min_images: int = 1,
     names: dict[str, str] | None = None,
-) -> tuple[Labelled, list[str]]:
-    dataset, _ = load_class_folders(
+    elsewhere: Sequence[str] = (),
+) -> tuple[Labelled, list[str], tuple[str, ...]]:
+    """Return images, classes, and a sentence for each file that could not be read."""
+    dataset, skipped = load_class_folders(
         folder,
         exclude=() if table is None else table.exclude,
         limit_per_class=limit_per_class,
@@ -301,8 +315,10 @@ def _read(
     true = [(names or {}).get(name, name) for name in dataset.classes]
     of = None
     if table is not None and table.groups is not None and table.group_column is not None:
-        of = tuple(read_groups(table.groups, table.group_column, dataset.files))
-    return Labelled(images, tuple(true[label] for label in dataset.targets), of, tuple(dataset.files)), true
+        name = Path(folder).resolve().name
+        of = tuple(read_groups(table.groups, table.group_column, dataset.files, folder=name, elsewhere=elsewhere))
+    unread = tuple(f"{Path(folder).name}/{error.path} could not be read" for error in skipped)
+    return Labelled(images, tuple(true[label] for label in dataset.targets), of, tuple(dataset.files)), true, unread
 
 
 def _true_names(classes: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ __all__ = ["HELD_OUT", "LEFT_OUT", "notes_on", "verdict_on"]
 
 HELD_OUT = "held-out images"
 LEFT_OUT = "training images, each by its distance to the others"
+_BY_CHANCE = "not more than chance may bring"
 
 
 def verdict_on(
@@ -36,7 +37,10 @@ def verdict_on(
             "that are alike, so nothing is said of the samples",
         )
     limits = ", ".join(f"{_span(list(space.thresholds.values()))} ({space.space})" for space in spaces)
-    return "no copy found", f"no copy found at threshold {limits} among {samples} samples"
+    alike = " and ".join(f"{len(space.copies)} ({space.space})" for space in spaces if space.copies)
+    verb = "looks" if sum(len(space.copies) for space in spaces) == 1 else "look"
+    told = f"; {alike} {verb} like one training image alone, {_BY_CHANCE}" if alike else ""
+    return "no copy found", f"no copy found at threshold {limits} among {samples} samples{told}"
 
 
 def notes_on(
@@ -61,8 +65,8 @@ def notes_on(
         )
     notes += [
         f"{space.space}: {space.near} of {samples} samples lie below the {PERCENT} % threshold ({space.expected:.1%} "
-        "by chance), but not near to one training image alone, or not nearer than training images are to each other; "
-        "smooth or typical samples do, and those that share the colours of the slides"
+        f"by chance); {_of_those(space)}; smooth or typical samples lie there, and those that share the colours of the "
+        "slides"
         for space in spaces
         if not space.flagged and space.p_value <= SIGNIFICANCE / len(spaces)
     ]
@@ -74,13 +78,21 @@ def notes_on(
     return tuple(notes)
 
 
+def _of_those(space: Nearness) -> str:
+    if not space.copies:
+        return "none of them is near to one training image alone, and nearer than training images are to each other"
+    verb = "looks" if len(space.copies) == 1 else "look"
+    return f"{len(space.copies)} of them {verb} like one training image alone, {_BY_CHANCE}, and the others do not"
+
+
 def _copies(spaces: Sequence[Nearness], found: int, repeated: int, samples: int, yardstick: str) -> str:
     parts = []
     if found:
+        others = "training images are to each other" if yardstick == LEFT_OUT else f"the {yardstick} are"
         by = max((space for space in spaces if space.flagged), key=lambda space: len(space.copies))
         parts.append(
-            f"{found} of {samples} samples are nearer to a training image than {100 - PERCENT} % of the {yardstick} "
-            f"are, and to that one alone (at most {by.expected * samples:.1f} expected by chance)"
+            f"{found} of {samples} samples are nearer to a training image than {100 - PERCENT} % of {others}, and to "
+            f"that one alone (at most {by.expected * samples:.1f} expected by chance)"
         )
     if repeated:
         parts.append(

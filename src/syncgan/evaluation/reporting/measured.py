@@ -227,6 +227,7 @@ def metrics_section(subject: Subject, unseen: Unseen, progress: Progress | None 
         masks.append(torch.as_tensor(found.masks).cpu())
     synthetic, labels = torch.cat(images), [name for name in classes for _ in range(SAMPLES_PER_CLASS)]
     if progress is not None:
+        progress("samples", len(labels), len(labels))
         progress("metrics", 0, 1)
     device = augmenter.device_ if augmenter.device_.type == "cuda" else "cpu"
     compared = compare_images(
