@@ -21,7 +21,7 @@ from syncgan.evaluation.statistics import Analysis
 RESULTS = Path(__file__).resolve().parent / "results"
 AGAINST_TRADITIONAL = ("Orig+Trad", "Orig+Trad+Prop", "Oracle+Trad")
 JUDGED = ("helps", "hurts")
-RIVALS = (("Orig+GAN", "Orig+Prop"), ("GAN", "Prop"), ("Orig+Warp", "Orig+Trad+Prop"))
+RIVALS = (("Orig+GAN", "Orig+Prop"), ("GAN", "Prop"), ("Orig+Warp", "Orig+Prop"), ("Orig+Warp", "Orig+Trad+Prop"))
 
 
 def main() -> None:
