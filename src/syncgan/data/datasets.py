@@ -28,7 +28,7 @@ from syncgan.data.rejections import Account, Rejections
 from syncgan.data.sample_store import Render, SampleStore
 from syncgan.data.strategy import Strategy, resolve_strategy
 from syncgan.data.transform_steps import inspect, on_image, require_unset, unset_hooks
-from syncgan.data.views import HOOKS, leaves, locate, name_of, raw_view, spread_indices
+from syncgan.data.views import HOOKS, leaves, locate, name_of, naming, raw_view, spread_indices
 from syncgan.errors import ConfigError, DataError, warn_user
 
 __all__ = [
@@ -340,11 +340,15 @@ def _warn_of_different_items(augmented: AugmentedDataset) -> None:
         return
     checked = spread_indices(real)
     view = raw_view(augmented.dataset)
+    located = locate(augmented.dataset)
     items = [view[index] for index in checked]
     for index, item in zip(checked, items, strict=True):
-        if ItemTemplate.of(item).dress != augmented._template.dress:
+        name = name_of(index, located[index])
+        with naming(name):
+            is_alike = ItemTemplate.of(item).dress == augmented._template.dress
+        if not is_alike:
             warn_user(
-                f"item {index} holds an image of another kind than the first ({kind_of(item)}, not "
+                f"{name} holds an image of another kind than the first ({kind_of(item)}, not "
                 f"{kind_of(view[0])}), and all synthetic items are of the first's; give all items one kind, or a "
                 "classifier may tell real from synthetic by it"
             )
