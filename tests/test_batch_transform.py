@@ -322,3 +322,9 @@ def test_a_transform_for_single_images_is_refused_with_what_to_give():
         ConfigError, match=r"batch of uint8 images \(\d+, 3, 8, 8\) \(TypeError: pic should be.*ToDtype"
     ):
         mix(p=1.0, transform=transform)(*batch(4, dtype=torch.float32))
+
+    def full(images):
+        raise torch.OutOfMemoryError("none left")
+
+    with pytest.raises(torch.OutOfMemoryError):  # batch-size finders look for it
+        mix(p=1.0, transform=full)(*batch(4, dtype=torch.float32))

@@ -540,8 +540,11 @@ def test_synthetic_items_have_the_kind_of_the_real_ones(kind):
 def test_images_of_several_kinds_are_warned_of():
     colour = Image.fromarray(pixels_of(0))
     items = [(colour.convert("L"), 0), (colour, 1), (colour, 0), (colour, 1)]
-    with pytest.warns(UserWarning, match=r"item 1 .*\(a PIL image of mode RGB, not a PIL image of mode L\)"):
+    with pytest.warns(UserWarning, match=r"item 1 is a PIL image of mode RGB, .* are a PIL image of mode L"):
         wrap(items)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrap(items, transform=lambda image: image.convert("RGB"))
 
 
 @pytest.mark.parametrize("mode", ["P", "1"])

@@ -549,8 +549,13 @@ def test_a_function_that_reads_files_is_not_cached_without_a_version(tmp_path, c
     def limited(image):
         return image[..., 0] < np.load(tmp_path / "limit.npy")
 
-    MaskExtractor(limited).extract([field()], cache_dir=tmp_path / "cache")
-    assert "not cached" in caplog.text
+    def using(image):
+        return limited(image)
+
+    for segmenter in (limited, using):
+        caplog.clear()
+        MaskExtractor(segmenter).extract([field()], cache_dir=tmp_path / "cache")
+        assert "not cached" in caplog.text
     limited.version = 1
     MaskExtractor(limited).extract([field()], cache_dir=tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -245,6 +245,24 @@ def test_areas_in_pixels_are_those_of_the_images_that_were_segmented() -> None:
     assert augmenter.extractor_description_["parameters"]["min_nucleus_area"] == 400
 
 
+def test_parameters_of_a_plugin_keep_their_units() -> None:
+    seen = set()
+
+    @SEGMENTERS.register("test-dark")
+    def dark(image: Any, min_nucleus_area: int = 30) -> Any:
+        seen.add(min_nucleus_area)
+        return image.mean(axis=2) < 120
+
+    config = SynCGANConfig.preset("tiny").updated(
+        [*SETTINGS, 'filters.samples=["mask_consistency"]', "extractor.segmenter=test-dark"]
+    )
+    try:
+        SynCGANAugmenter(config.updated(["extractor.min_nucleus_area=60"]), device="cpu").fit(Phantom(4, image_size=64))
+    finally:
+        SEGMENTERS.unregister("test-dark")
+    assert seen == {60}
+
+
 def test_mask_consistency_takes_given_maps_of_many_levels(phantom: Phantom) -> None:
     masks = [mask * np.uint8(4) for mask in MaskExtractor().extract(phantom)]
     masks[0][0, :4] = range(4)

@@ -1,3 +1,4 @@
+import functools
 import sys
 
 import numpy as np
@@ -216,3 +217,9 @@ def test_a_factory_that_asks_for_more_than_is_offered_is_told_so():
 
     with pytest.raises(ContractError, match=r"deep: asks for depth, which nothing gives it \(offered are levels\)"):
         make(deep, levels=2)
+
+    @functools.wraps(deep)
+    def injected(**offered):
+        return deep(depth=4, **offered)
+
+    assert make(injected, levels=2) == (2, 4)

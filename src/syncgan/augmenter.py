@@ -27,7 +27,7 @@ from syncgan.fitting import Fitting, run_identity, run_record
 from syncgan.image_cgan import MaskToImageCGAN, Score, require_score
 from syncgan.mask_gan import MaskGAN
 from syncgan.preparing import divide_nuclei, hold_out_pairs, log_what_limits, prepare
-from syncgan.registry import require_plugins
+from syncgan.registry import SEGMENTERS, require_plugins
 from syncgan.segmentation.stain_classes import StainClasses
 from syncgan.storage import needed_content, read_folder, require_same_kind, write_folder
 from syncgan.synthesis import Synthesis
@@ -330,14 +330,20 @@ class SynCGANAugmenter(Synthesis):
 
 
 def _with_shares(described: dict[str, Any], area: float) -> dict[str, Any]:
-    """Give areas in pixels as shares of the images that they were meant for: filters see images of another size."""
-    own = {
-        key: value / area
-        for key in ("min_nucleus_area", "max_nucleus_area")
-        if isinstance(value := described.get(key), (int, float)) and 1 <= value < area
-    }
-    parameters = described.get("parameters")
-    return described | own | ({"parameters": _with_shares(parameters, area)} if parameters else {})
+    """Give areas in pixels as shares of the images that they were meant for: filters see images of another size.
+
+    A plug-in's own parameters have units of their own, and stay.
+    """
+    shared = described | _shares(described, area)
+    name = described["name"]
+    if name in SEGMENTERS and SEGMENTERS.get(name).__module__.startswith("syncgan."):
+        shared["parameters"] = described["parameters"] | _shares(described["parameters"], area)
+    return shared
+
+
+def _shares(settings: Mapping[str, Any], area: float) -> dict[str, float]:
+    areas = {key: settings.get(key) for key in ("min_nucleus_area", "max_nucleus_area")}
+    return {key: value / area for key, value in areas.items() if isinstance(value, (int, float)) and 1 <= value < area}
 
 
 def _part(tensors: Mapping[str, dict[str, Tensor]], name: str) -> dict[str, dict[str, Tensor]]:

@@ -196,7 +196,7 @@ class MaskExtractor:
             processes use one thread each.
         cache_dir : folder in which masks are remembered by the content of the image and by segmenter, parameters,
             clean-up and levels. A function is known by its code and all that it uses; a callable of which that cannot
-            be known is not cached unless it has an attribute ``version``.
+            be known, and a function that reads files, is not cached unless it has an attribute ``version``.
         progress : called with (done, total) after each image.
 
         Returns

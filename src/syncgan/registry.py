@@ -245,7 +245,7 @@ def make(factory: Callable[..., Any], **offered: Any) -> Any:
     """
     lacking = [
         parameter.name
-        for parameter in inspect.signature(factory).parameters.values()
+        for parameter in inspect.signature(factory, follow_wrapped=False).parameters.values()
         if parameter.default is parameter.empty
         and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         and parameter.name not in offered

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import get_worker_info
 
-from syncgan.errors import ConfigError, DataError
+from syncgan.errors import ConfigError, DataError, SyncganError
 from syncgan.rng import moved, numpy_generator, seed_for
 
 __all__ = ["BatchTransform", "share_of"]
@@ -174,6 +174,8 @@ class BatchTransform(nn.Module):
     def _transformed(self, rendered: Tensor) -> Any:
         try:
             return self.transform(rendered)  # type: ignore[misc]
+        except (SyncganError, torch.OutOfMemoryError):
+            raise
         except Exception as error:
             # The transform is the user's, and most often one that is meant for single PIL images.
             raise ConfigError(

@@ -22,13 +22,13 @@ from torch.utils.data import Dataset
 from syncgan import rng
 from syncgan.arrays import Pixels
 from syncgan.data.batch_transform import BatchTransform
-from syncgan.data.items import ItemTemplate, image_size, kind_of
+from syncgan.data.items import image_size, kind_of, split_item
 from syncgan.data.raw import RawData, class_names, read_dataset, read_targets, require_trainable
 from syncgan.data.rejections import Account, Rejections
 from syncgan.data.sample_store import Render, SampleStore
 from syncgan.data.strategy import Strategy, resolve_strategy
 from syncgan.data.transform_steps import inspect, on_image, require_unset, unset_hooks
-from syncgan.data.views import HOOKS, leaves, locate, name_of, naming, raw_view, spread_indices
+from syncgan.data.views import HOOKS, leaves, locate, name_of, raw_view, spread_indices
 from syncgan.errors import ConfigError, DataError, warn_user
 
 __all__ = [
@@ -340,23 +340,20 @@ def _warn_of_different_items(augmented: AugmentedDataset) -> None:
         return
     checked = spread_indices(real)
     view = raw_view(augmented.dataset)
-    located = locate(augmented.dataset)
     items = [view[index] for index in checked]
-    for index, item in zip(checked, items, strict=True):
-        name = name_of(index, located[index])
-        with naming(name):
-            is_alike = ItemTemplate.of(item).dress == augmented._template.dress
-        if not is_alike:
-            warn_user(
-                f"{name} holds an image of another kind than the first ({kind_of(item)}, not "
-                f"{kind_of(view[0])}), and all synthetic items are of the first's; give all items one kind, or a "
-                "classifier may tell real from synthetic by it"
-            )
-            break
-    if set(map(_size_of, items)) <= {size, None}:
+    has_kinds = len({kind_of(split_item(item)[0]) for item in items}) > 1
+    if not has_kinds and set(map(_size_of, items)) <= {size, None}:
         return
     with _global_random_state_kept():
-        found = {_size_of(augmented[index]) for index in (*checked, real)} - {None}
+        shown_items = [augmented[index] for index in (*checked, real)]
+    kinds = [kind_of(_image_of(item)) for item in shown_items]
+    if has_kinds and len(set(kinds)) > 1:
+        index, other = next((at, kind) for at, kind in zip(checked, kinds, strict=False) if kind != kinds[-1])
+        warn_user(
+            f"{name_of(index, locate(augmented.dataset)[index])} is {other}, and all synthetic items are {kinds[-1]}, "
+            "as the first item: a classifier may tell them apart by that; give all items one kind",
+        )
+    found = {_size_of(item) for item in shown_items} - {None}
     if len(found) > 1:
         shown = ", ".join(sorted(" x ".join(map(str, size)) for size in found if size))
         warn_user(
@@ -366,8 +363,12 @@ def _warn_of_different_items(augmented: AugmentedDataset) -> None:
 
 
 def _size_of(item: Any) -> tuple[int, ...] | None:
+    return image_size(_image_of(item))
+
+
+def _image_of(item: Any) -> Any:
     # A transform of the whole item may rename its image.
-    return image_size(item.get("image") if isinstance(item, Mapping) else item[0])
+    return item.get("image") if isinstance(item, Mapping) else item[0]
 
 
 @contextlib.contextmanager

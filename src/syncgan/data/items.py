@@ -153,12 +153,14 @@ def image_size(image: Any) -> tuple[int, ...] | None:
     return tuple(image.shape[:2]) if isinstance(image, np.ndarray) else None
 
 
-def kind_of(item: Any) -> str:
-    """Say of which kind the image of an item is."""
-    image, _ = split_item(item)
+def kind_of(image: Any) -> str:
+    """Say of which kind an image is, its size aside."""
     if isinstance(image, Image.Image):
         return f"a PIL image of mode {image.mode}"
-    return f"{type(image).__name__} of shape {tuple(image.shape)}"
+    if not isinstance(image, (np.ndarray, torch.Tensor)):
+        return type(image).__name__
+    channels = 1 if image.ndim == 2 else image.shape[0 if isinstance(image, torch.Tensor) else -1]
+    return f"{type(image).__name__} of {image.ndim} dimensions and {channels} channels"
 
 
 @dataclass(frozen=True)

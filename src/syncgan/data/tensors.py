@@ -237,12 +237,12 @@ def unify_masks(
     Warns
     -----
     UserWarning
-        Many of the maps have no nucleus, as labels of single nuclei (1, 2, ...) look.
+        Many of the maps have something but no nucleus, as labels of single nuclei (1, 2, ...) look.
     """
     values = [set(np.unique(array).tolist()) for array in arrays]
     if not (maps and levels > _BINARY) and all(own <= {0, 1} or own <= {0, 255} for own in values):
         return [(array > 0).astype(np.uint8) for array in arrays], 2
-    without = sum(not own & {levels - 1, 255} for own in values)
+    without = sum(bool(own - {0}) and not own & {levels - 1, 255} for own in values)
     if not maps and without > _MANY_WITHOUT * len(arrays):
         warn_user(
             f"masks were read as maps of {levels} levels, in which {levels - 1} is nucleus, and {without} of "

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["digest_of", "digest_of_class"]
+__all__ = ["digest_of", "digest_of_class", "reads_files"]
 
 # What such names return depends on files, which may change while the code does not.
-_FROM_FILES = {"fromfile", "genfromtxt", "imread", "load", "load_file", "loads", "loadtxt", "memmap"}
+_FROM_FILES = {"fromfile", "genfromtxt", "imread", "load", "load_file", "loadtxt", "memmap"}
 _READERS = _FROM_FILES | {"from_pretrained", "open", "read", "read_bytes", "read_text"}
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
 
@@ -35,8 +35,8 @@ def digest_of(value: object) -> str | None:
     """Return a digest that changes when the content of `value` changes, or None if its content cannot be known.
 
     Known are plain constants and containers of them, NumPy arrays, paths, enumerations, functions (with closure,
-    defaults, and the globals they use, so far as these are known) that read no file, installed modules with a version,
-    and what such modules define.
+    defaults, and the globals they use, so far as these are known), installed modules with a version, and what
+    such modules define.
     """
     digest = hashlib.sha256()
     try:
@@ -45,6 +45,27 @@ def digest_of(value: object) -> str | None:
     except (_UnknownContentError, RecursionError):  # a list may hold itself
         return None
     return digest.hexdigest()
+
+
+def reads_files(function: object) -> bool:
+    """Say whether a function, or one that it uses, names what reads files: its digest then does not tell all.
+
+    Functions of installed packages are taken not to.
+    """
+    return _reads_files(function, set())
+
+
+def _reads_files(function: object, seen: set[int]) -> bool:
+    if not isinstance(function, FunctionType) or _is_versioned(function) or id(function) in seen:
+        return False
+    seen.add(id(function))
+    used = [function.__globals__.get(name) for name in _named_by(function.__code__, "LOAD_GLOBAL", "LOAD_NAME")]
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    return not _READERS.isdisjoint(_names_in(function.__code__)) or any(_reads_files(one, seen) for one in used + cells)
+
+
+def _names_in(code: CodeType) -> set[str]:
+    return set(code.co_names).union(*(_names_in(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def digest_of_class(cls: type) -> str | None:
@@ -115,8 +136,6 @@ def _function_parts(function: FunctionType, seen: dict[int, int]) -> Iterator[by
 
 
 def _code_parts(code: CodeType, seen: dict[int, int]) -> Iterator[bytes]:
-    if not _READERS.isdisjoint(code.co_names):
-        raise _UnknownContentError
     yield code.co_code
     yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)).encode()
     for constant in code.co_consts:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from syncgan.config import ConfigSection
 from syncgan.errors import ConfigError
 from syncgan.registry import SEGMENTERS
-from syncgan.segmentation.content import digest_of, digest_of_class
+from syncgan.segmentation.content import digest_of, digest_of_class, reads_files
 from syncgan.segmentation.protocol import declared_levels, segmenter_name
 
 __all__ = ["ResolvedSegmenter", "has_parameter", "resolve"]
@@ -57,7 +57,7 @@ class ResolvedSegmenter:
         target = self.call.func if isinstance(self.call, functools.partial) else self.call
         version = getattr(self.call, "version", getattr(target, "version", None))
         code = digest_of_class(type(target)) if isinstance(target, BaseModel) else digest_of(target)
-        if self.content is None or (code is None and version is None):
+        if self.content is None or (version is None and (code is None or reads_files(target))):
             return None
         parts = [segmenter_name(self.call), self.parameters, self.content, digest_of(version) or repr(version), code]
         return json.dumps(parts, sort_keys=True)

@@ -315,7 +315,8 @@ def _read(
     true = [(names or {}).get(name, name) for name in dataset.classes]
     of = None
     if table is not None and table.groups is not None and table.group_column is not None:
-        name = Path(folder).resolve().name
+        # Rows that name the folder are of held-out images alone, since both folders may have one name.
+        name = Path(folder).resolve().name if elsewhere else ""
         of = tuple(read_groups(table.groups, table.group_column, dataset.files, folder=name, elsewhere=elsewhere))
     unread = tuple(f"{Path(folder).name}/{error.path} could not be read" for error in skipped)
     return Labelled(images, tuple(true[label] for label in dataset.targets), of, tuple(dataset.files)), true, unread
