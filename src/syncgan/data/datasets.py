@@ -334,7 +334,7 @@ def _shown_transforms(leaf: Any) -> str:
 
 
 def _warn_of_different_items(augmented: AugmentedDataset) -> None:
-    """Compare kind and size of a few real images with a synthetic one; run the transforms only where sizes differ."""
+    """Compare kind and size of a few real images with a synthetic one; run the transforms only where these differ."""
     real, size = augmented._n_real, augmented.images.shape[-2:]
     if real == len(augmented):
         return

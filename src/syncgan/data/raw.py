@@ -12,7 +12,7 @@ import torch
 
 from syncgan.arrays import Pixels
 from syncgan.data.items import label_of, rgb_pixels, split_item
-from syncgan.data.safe_names import is_unicode
+from syncgan.data.safe_names import require_unicode
 from syncgan.data.views import (
     HOOKS,
     Location,
@@ -283,14 +283,8 @@ def class_names(dataset: Any) -> dict[int, str] | None:
             f"expected one label for each class name, got several for {', '.join(map(repr, twice))}; rename"
         )
     for name in known.values():
-        _require_unicode(name)
+        require_unicode(name)
     return known or None
-
-
-def _require_unicode(name: str) -> None:
-    if not is_unicode(name):
-        shown = name.encode("utf-8", "backslashreplace").decode()
-        raise DataError(f"class {shown}: expected a name of valid Unicode, which files can hold; rename the class")
 
 
 def _names_from(leaf: Any) -> dict[int, str]:
@@ -321,7 +315,7 @@ def _as_integers(labels: Sequence[Label], known: Mapping[int, str] | None, names
         if isinstance(label, str) != _are_names(labels):
             raise DataError(f"{name}: expected all labels to be {kind}, got {label!r}; use one kind throughout")
         if isinstance(label, str):
-            _require_unicode(label)
+            require_unicode(label)
         if label not in integers:
             raise DataError(f"{name}: {_unfitting(label, known or {})}")
     return [integers[label] for label in labels]

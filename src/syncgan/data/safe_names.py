@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from syncgan.errors import DataError
 
-__all__ = ["csv_cell", "is_unicode", "safe_folder_names", "slug"]
+__all__ = ["csv_cell", "is_unicode", "require_unicode", "safe_folder_names", "slug"]
 
 # Devices of Windows, and what image-folder readers take for a table.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|metadata\..*", re.IGNORECASE)
@@ -19,6 +19,12 @@ _LONGEST_FOLDER_BYTES = 80
 def is_unicode(name: str) -> bool:
     """Say whether a name can be written to a file; a file system may hand out names that cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def require_unicode(name: str) -> None:
+    """Refuse the name of a class that is not Unicode, with `DataError`."""
+    if not is_unicode(name):
+        raise DataError(f"expected class names in valid Unicode, which files can hold, got {name!a}; rename the class")
 
 
 def safe_folder_names(classes: Sequence[str]) -> dict[str, str]:
@@ -65,8 +71,7 @@ def _check_class_names(classes: Sequence[str]) -> None:
     if repeated:
         raise DataError(f"expected different class names, got {repeated[0]!r} more than once; rename one")
     for name in classes:
-        if any("\ud800" <= character <= "\udfff" for character in name):
-            raise DataError(f"expected class names in valid Unicode, got {name!a}; rename the class")
+        require_unicode(name)
 
 
 def _fold(name: str) -> str:

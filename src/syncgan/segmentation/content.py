@@ -59,9 +59,8 @@ def _reads_files(function: object, seen: set[int]) -> bool:
     if not isinstance(function, FunctionType) or _is_versioned(function) or id(function) in seen:
         return False
     seen.add(id(function))
-    used = [function.__globals__.get(name) for name in _named_by(function.__code__, "LOAD_GLOBAL", "LOAD_NAME")]
-    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    return not _READERS.isdisjoint(_names_in(function.__code__)) or any(_reads_files(one, seen) for one in used + cells)
+    used = [*_cells_of(function), *_globals_of(function).values()]
+    return not _READERS.isdisjoint(_names_in(function.__code__)) or any(_reads_files(one, seen) for one in used)
 
 
 def _names_in(code: CodeType) -> set[str]:
@@ -129,10 +128,19 @@ def _function_parts(function: FunctionType, seen: dict[int, int]) -> Iterator[by
     yield from _code_parts(function.__code__, seen)
     for module in sorted(_named_by(function.__code__, "IMPORT_NAME")):
         yield _imported_version_of(module)
-    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    used = sorted(_named_by(function.__code__, "LOAD_GLOBAL", "LOAD_NAME") & set(function.__globals__))
-    carried = [function.__defaults__, function.__kwdefaults__, cells, used]
-    yield from _all_parts(carried + [function.__globals__[name] for name in used], seen)
+    used = _globals_of(function)
+    carried = [function.__defaults__, function.__kwdefaults__, _cells_of(function), list(used)]
+    yield from _all_parts([*carried, *used.values()], seen)
+
+
+def _cells_of(function: FunctionType) -> list[Any]:
+    return [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+
+
+def _globals_of(function: FunctionType) -> dict[str, Any]:
+    """Return the globals that a function uses, by name in order."""
+    names = _named_by(function.__code__, "LOAD_GLOBAL", "LOAD_NAME") & set(function.__globals__)
+    return {name: function.__globals__[name] for name in sorted(names)}
 
 
 def _code_parts(code: CodeType, seen: dict[int, int]) -> Iterator[bytes]:

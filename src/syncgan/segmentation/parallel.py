@@ -23,7 +23,7 @@ from syncgan.errors import ConfigError, WorkerError
 from syncgan.segmentation.recipe import Masks, Recipe
 from syncgan.segmentation.transport import PackedImages, PackedMasks, Pages
 
-__all__ = ["can_be_sent", "map_images", "map_in_groups", "pays_for_processes"]
+__all__ = ["as_sent", "can_be_sent", "map_images", "map_in_groups", "pays_for_processes"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +45,17 @@ def pays_for_processes(images: int) -> bool:
     return images >= _MANY_IMAGES
 
 
-def can_be_sent(recipe: Recipe) -> bool:
-    """Tell whether a recipe reaches other processes; what holds a lock or an open file does not."""
+def as_sent(call: Callable[..., Any]) -> bytes:
+    """Return a callable as joblib sends it to other processes; what cannot be sent raises what its pickler raises."""
     from joblib import wrap_non_picklable_objects
 
+    return pickle.dumps(wrap_non_picklable_objects(call, keep_wrapper=False))
+
+
+def can_be_sent(recipe: Recipe) -> bool:
+    """Tell whether a recipe reaches other processes; what holds a lock or an open file does not."""
     try:
-        pickle.dumps(wrap_non_picklable_objects(recipe.segmenter.call, keep_wrapper=False))
+        as_sent(recipe.segmenter.call)
     except Exception as error:
         # A pickler asks the object itself, which may raise anything.
         _log.info("images are segmented in this process alone: the segmenter cannot be sent to others (%s)", error)

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from joblib import wrap_non_picklable_objects
 from numpy.typing import NDArray
 from torch import Tensor
 
 from syncgan.data.phantom import Phantom
 from syncgan.errors import ContractError
+from syncgan.segmentation.parallel import as_sent
 from syncgan.segmentation.protocol import normalise_output
 from syncgan.segmentation.resolve import ResolvedSegmenter, resolve
 from syncgan.testing.rules import Rule, named, try_all
@@ -260,8 +260,7 @@ def _require_background(resolved: ResolvedSegmenter, case: _Case, levels: NDArra
 def _require_a_working_copy(resolved: ResolvedSegmenter, case: _Case, before: NDArray[np.uint8]) -> None:
     """Require that the segmenter reaches another process, by cloudpickle, as joblib sends it."""
     try:
-        sent = pickle.dumps(wrap_non_picklable_objects(resolved.call, keep_wrapper=False))
-        copy = replace(resolved, call=pickle.loads(sent))  # noqa: S301  our own bytes
+        copy = replace(resolved, call=pickle.loads(as_sent(resolved.call)))  # noqa: S301  our own bytes
     except Exception as error:
         raise ContractError(
             f"segmenter {resolved.name!r} cannot be sent to another process ({type(error).__name__}: {error}), so "
