@@ -19,7 +19,7 @@ from syncgan.training.checkpoint import CheckpointStore
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-    # What torch says of itself when it compiles: parts that it calls deprecated, and that float32 could be less exact, that a graph is empty.
+    # What torch says of itself when it compiles: deprecated parts, float32 that could be faster, empty graphs.
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),
     pytest.mark.filterwarnings("ignore:The CUDA Graph is empty"),
