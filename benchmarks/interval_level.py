@@ -15,7 +15,7 @@ from scipy import special, stats
 
 from syncgan.evaluation.statistics import Resampling, interval_of, score_named
 
-ACCURACY = score_named("accuracy")
+ACCURACY, BALANCED = score_named("accuracy"), score_named("balanced_accuracy")
 CASES = {
     "items only": {"items": 100},
     "items and splits": {"items": 100, "split_sd": 0.2},
@@ -36,13 +36,34 @@ CASES = {
         "arm_sd": 0.3,
         "is_shared": True,
     },
+    "the same, 5 of 60 patients of one class": {
+        "items": 600,
+        "groups": 60,
+        "arm_sd": 0.7,
+        "is_shared": True,
+        "rare": 5,
+    },
 }
 
 
 def simulated(
-    seed, splits, *, items, split_sd=0.0, groups=0, group_sd=0.0, arm_sd=0.0, is_shared=False, gain=0.0, base=0.8
+    seed,
+    splits,
+    *,
+    items,
+    split_sd=0.0,
+    groups=0,
+    group_sd=0.0,
+    arm_sd=0.0,
+    is_shared=False,
+    rare=0,
+    gain=0.0,
+    base=0.8,
 ):
-    """Return the resampling, and the scores of two arms by `interval_of`'s input."""
+    """Return the resampling, and the scores of two arms by `interval_of`'s input.
+
+    With `rare`, all items of so many groups are of one class, those of the others of another, and classes count alike.
+    """
     generator = np.random.default_rng(seed)
     count = groups or items
     own = arm_sd * generator.normal(size=(2, count))
@@ -50,7 +71,7 @@ def simulated(
     labels, tested, predicted = [], [], {"a": [], "b": []}
     for split in range(splits):
         group = generator.integers(0, count, items)
-        label = generator.integers(0, 2, items)
+        label = (group < rare).astype(int) if rare else generator.integers(0, 2, items)
         shared = base + effects[split % len(effects)][group] + 0.5 * generator.normal(size=items)
         for arm, extra in (("a", 0.0), ("b", gain)):
             chance = special.ndtr(shared + extra + split_sd * generator.normal() + own["ab".index(arm)][group])
@@ -59,7 +80,7 @@ def simulated(
         labels.append(label)
         tested.append(group if is_shared else group + count * split)
     resampling = Resampling(labels, tested if groups else None, resamples=200, seed=seed)
-    return resampling, resampling.of(ACCURACY, predicted)
+    return resampling, resampling.of(BALANCED if rare else ACCURACY, predicted)
 
 
 def excludes_zero(means):

@@ -67,6 +67,21 @@ def test_a_split_depends_on_seed_and_number_alone(per_class: int | None) -> None
     assert first != second
 
 
+def test_every_split_by_groups_is_another_one_and_about_three_to_one_to_one() -> None:
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(24), generator.integers(3, 25, 24))  # patients of one class each, of unequal size
+    labels = groups % 2
+    splits = make_splits(labels.tolist(), groups.tolist(), repeats=40, seed=0)
+    tested = [frozenset(groups[split.test].tolist()) for split in splits]
+    assert len(set(tested)) >= 32
+    for group in range(24):
+        in_test = sum(group in members for members in tested)
+        assert 0 < in_test < 30, group
+    shares = np.array([[len(part) / len(labels) for part in (one.train, one.validation, one.test)] for one in splits])
+    assert np.allclose(shares.mean(axis=0), [0.6, 0.2, 0.2], atol=0.05)
+    assert (shares[:, 2] > 0.05).all()
+
+
 def test_a_split_with_a_group_on_two_sides_is_refused() -> None:
     none = np.empty(0, np.int64)
     crossing = Split(1, np.array([0]), np.array([2]), none, np.array([1]))

@@ -158,6 +158,22 @@ def test_whole_groups_are_drawn_and_a_group_of_several_splits_is_drawn_for_all()
     assert (alone.group_draws(0) != alone.group_draws(1)).any()
 
 
+def test_where_classes_count_alike_the_interval_rests_on_the_class_of_fewest_groups():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(24), 10)
+    labels = (groups < 4).astype(int)
+    helped = generator.normal(0, 0.7, 24)[groups]
+    parts = [0.1 + 0.8 * np.eye(2)[np.where(generator.normal(0.8, 1, 240) + helped > 0, labels, 1 - labels)]] * 5
+    resampling = Resampling([labels] * 5, [groups] * 5, resamples=500)
+    assert (resampling.group_count, resampling.fewest_count, resampling.fewest_in_split) == (24, 4, [4] * 5)
+    assert not resampling.of(score_named("brier"), {"a": parts})["a"].by_class
+    alike = resampling.of(score_named("balanced_accuracy"), {"a": parts})["a"]
+    assert all(one.by_class for one in (alike, alike - alike, alike * 2))
+    wide, narrow = (interval_of(Resamples(alike.values, alike.drawn, flag), resampling) for flag in (True, False))
+    factor = stats.t.isf(0.025, 3) / stats.t.isf(0.025, 23) * math.sqrt((4 / 3) / (24 / 23))
+    assert wide.high - wide.estimate == pytest.approx(factor * (narrow.high - narrow.estimate), rel=1e-6)
+
+
 def test_one_seed_gives_one_interval_whatever_other_arms_there_are():
     labels, chances = predictions(60, 2)
     other = predictions(60, 2, seed=5)[1]

@@ -29,6 +29,7 @@ PARTS: Final = ("train", "validation", "held_back", "test")
 
 _FOLDS = 5  # 3:1:1
 _MIN_VALIDATION = 4
+_DRAWS = 20  # of folds of groups, until every class is on every side
 _SEEDS = 2**32  # scikit-learn's
 _HELD_BACK_PARTS = (2, 3, 5, 10, 20)  # at most a half, a third, .. of a class's free groups
 
@@ -136,7 +137,7 @@ def validation_size(per_class: int) -> int:
 
 
 def _three_one_one(number: int, labels: Indices, codes: Indices, seed: int) -> Split:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold
 
     grouped = len(np.unique(codes)) < len(codes)
     for label in np.unique(labels):
@@ -146,20 +147,41 @@ def _three_one_one(number: int, labels: Indices, codes: Indices, seed: int) -> S
                 f"expected at least {_FOLDS} {'groups' if grouped else 'items'} of every class for a split 3:1:1, got "
                 f"{found} of class {label}; add images, or give fewer training images a class (per_class)"
             )
-    splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(_FOLDS, shuffle=True, random_state=seed % _SEEDS)
-    folds = [fold for _, fold in splitter.split(np.zeros(len(labels)), labels, codes if grouped else None)]
-    classes = len(np.unique(labels))
-    # Large groups can leave a fold without a class: such a fold trains.
-    for test, validation in permutations(range(_FOLDS), 2):
-        rest = np.concatenate([fold for at, fold in enumerate(folds) if at not in (test, validation)])
-        sides = (rest, folds[validation], folds[test])
-        if all(len(np.unique(labels[side])) == classes for side in sides):
-            train, chosen, judged = (np.sort(side) for side in sides)
-            return Split(number, train, chosen, np.empty(0, np.int64), judged)
+    generator, classes = rng.numpy_generator(seed, "folds"), len(np.unique(labels))
+    for _ in range(_DRAWS if grouped else 1):
+        if grouped:
+            folds = _folds_of_groups(labels, codes, generator)
+        else:
+            splitter = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed % _SEEDS)
+            folds = [fold for _, fold in splitter.split(labels, labels)]
+        # Large groups can leave a fold without a class: such a fold trains.
+        pairs = list(permutations(range(_FOLDS), 2))
+        for test, validation in [pairs[at] for at in generator.permutation(len(pairs))] if grouped else pairs:
+            rest = np.concatenate([fold for at, fold in enumerate(folds) if at not in (test, validation)])
+            sides = (rest, folds[validation], folds[test])
+            if all(len(np.unique(labels[side])) == classes for side in sides):
+                train, chosen, judged = (np.sort(side) for side in sides)
+                return Split(number, train, chosen, np.empty(0, np.int64), judged)
     raise DataError(
         f"split {number}: no division of the groups 3:1:1 has every class on every side; "
         "use larger sets of groups, or per_class"
     )
+
+
+def _folds_of_groups(labels: Indices, codes: Indices, generator: np.random.Generator) -> list[Indices]:
+    """Deal groups out to folds in random order, each to the fold that leaves the shares of the classes most alike.
+
+    scikit-learn's StratifiedGroupKFold deals them out by size, so that hardly two of its divisions differ.
+    """
+    counts = np.zeros((int(codes.max()) + 1, int(labels.max()) + 1))
+    np.add.at(counts, (codes, labels), 1)
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    held, fold_of = np.zeros((_FOLDS, shares.shape[1])), np.zeros(len(shares), np.int64)
+    for group in generator.permutation(len(shares)):
+        spread = [np.std(held + np.eye(_FOLDS)[fold][:, None] * shares[group], axis=0).mean() for fold in range(_FOLDS)]
+        fold_of[group] = generator.choice(np.flatnonzero(np.isclose(spread, min(spread))))
+        held[fold_of[group]] += shares[group]
+    return [np.flatnonzero(fold_of[codes] == fold) for fold in range(_FOLDS)]
 
 
 # --- n images a class ------------------------------------------------------------------------------------------------

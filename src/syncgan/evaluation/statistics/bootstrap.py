@@ -16,11 +16,12 @@ as `benchmarks/interval_level.py` shows). With
 - ``shared``: what groups add that are tested in several splits, the covariance of splits under the same resamples;
 
 the half-width at level 1 - a is ``sqrt(max(t(a, S-1)^2 between + t(a, G-1)^2 shared, t(a, g)^2 within))`` with G groups
-in all and g their number less one, summed over splits; a side on which the percentile lies farther out than a normal
-one's is longer by that factor. `between` alone would be Student's interval, exact for normal scores of independent
-splits. The rest only widens it: for the same patients tested again and again, which S scores cannot show; for scores
-that agree better than the test items allow, which is luck; and for skewness. So the level is held whatever the
-components are, as far as splits are independent. Splits of one small data set share training images, which no
+in all and g their number less one, summed over splits. Where classes count alike, however few patients one has, these
+are the groups of the class that has fewest: the score hangs on them. A side on which the percentile lies farther out
+than a normal one's is longer by that factor. `between` alone would be Student's interval, exact for normal scores of
+independent splits. The rest only widens it: for the same patients tested again and again, which S scores cannot show;
+for scores that agree better than the test items allow, which is luck; and for skewness. So the level is held whatever
+the components are, as far as splits are independent. Splits of one small data set share training images, which no
 resampling of finished results can undo; see `corrected_t_test`.
 
 References
@@ -117,16 +118,19 @@ class Resamples:
     ----------
     values : (S,) of the splits.
     drawn : (R, S) of the same splits with their groups resampled.
+    by_class : whether every class counts alike in the score.
     """
 
     values: Floats
     drawn: Floats
+    by_class: bool = False
 
     def __sub__(self, other: Resamples) -> Resamples:
-        return Resamples(self.values - other.values, self.drawn - other.drawn)
+        by_class = self.by_class or other.by_class
+        return Resamples(self.values - other.values, self.drawn - other.drawn, by_class)
 
     def __mul__(self, factor: float) -> Resamples:
-        return Resamples(self.values * factor, self.drawn * factor)
+        return Resamples(self.values * factor, self.drawn * factor, self.by_class)
 
 
 class Resampling:
@@ -161,6 +165,10 @@ class Resampling:
         self.resamples, self._seed, self._crossed = resamples, seed, groups is not None
         self.columns, self.group_count = _numbered(self.labels, groups)
         self.groups_in_split = [len(np.unique(part)) for part in self.columns]
+        self.fewest_in_split = [
+            _fewest_of_a_class([part], [columns]) for part, columns in zip(self.labels, self.columns, strict=True)
+        ]
+        self.fewest_count = _fewest_of_a_class(self.labels, self.columns, crossed=self._crossed)
         splits = len(self.labels)
         generator = rng.numpy_generator(seed, "splits")
         self.split_counts: Ints = generator.multinomial(splits, np.full(splits, 1 / splits), size=resamples)
@@ -186,7 +194,7 @@ class Resampling:
                 truth, chances = check_predictions(labels, parts[split])
                 found[arm].append(resampled_scores(score, truth, chances, columns, counts))
         tables = {arm: np.column_stack(parts) for arm, parts in found.items()}
-        return {arm: Resamples(table[0], table[1:]) for arm, table in tables.items()}
+        return {arm: Resamples(table[0], table[1:], score.by_class) for arm, table in tables.items()}
 
     def group_draws(self, split: int) -> Ints:
         """Return (R, G): how often each resample has drawn each group, as the columns of this split number them."""
@@ -214,6 +222,16 @@ def _numbered(labels: Sequence[Any], groups: Sequence[ArrayLike] | None) -> tupl
     names, numbers = np.unique(np.concatenate(given), return_inverse=True)
     ends = np.cumsum([len(part) for part in given])[:-1]
     return np.split(numbers.astype(np.int64), ends), len(names)
+
+
+def _fewest_of_a_class(labels: Sequence[Any], columns: Sequence[Ints], *, crossed: bool = True) -> int:
+    """Return in how many groups the items of a class are, of that class which has fewest."""
+    found: dict[int, set[tuple[int, int]]] = {}
+    for split, (part, of_part) in enumerate(zip(labels, columns, strict=True)):
+        for label in np.unique(part).tolist():
+            groups = np.unique(of_part[part == label]).tolist()
+            found.setdefault(label, set()).update((0 if crossed else split, group) for group in groups)
+    return min(len(groups) for groups in found.values())
 
 
 def interval_of(resamples: Resamples, resampling: Resampling) -> Interval:
@@ -260,14 +278,16 @@ class _Components:
             estimate = float(resamples.values[used].mean()) if splits else math.nan
             return cls(estimate, splits, math.nan, math.nan, math.nan, 0, 0, math.nan, math.nan)
         values, drawn = resamples.values[used], resamples.drawn[:, used]
-        groups = np.array(resampling.groups_in_split)[used]
+        by_class = resamples.by_class
+        groups = np.array(resampling.fewest_in_split if by_class else resampling.groups_in_split)[used]
+        in_all = resampling.fewest_count if by_class else resampling.group_count
         # G draws of G groups find (G - 1) / G of their variance; a single group says nothing about others.
         inflation = np.where(groups > 1, groups / np.maximum(groups - 1, 1), 0)
         each = np.nanvar(drawn, axis=0)
         within = float((each * inflation).sum()) / splits**2
         together = float(np.nanvar(_mean(drawn, np.ones_like(drawn))))
         covariance = max(0.0, together - float(each.sum()) / splits**2) if resampling.group_count > 1 else 0.0
-        shared = covariance * resampling.group_count / max(resampling.group_count - 1, 1) if _recur(resampling) else 0.0
+        shared = covariance * in_all / max(in_all - 1, 1) if _recur(resampling) else 0.0
         below, above = _shape(_mean(drawn, resampling.split_counts[:, used].astype(np.float64)))
         return cls(
             estimate=float(values.mean()),
@@ -276,7 +296,7 @@ class _Components:
             within=within,
             shared=shared,
             within_freedom=max(1, int((groups - 1).sum())),
-            shared_freedom=max(1, resampling.group_count - 1),
+            shared_freedom=max(1, in_all - 1),
             below=below,
             above=above,
         )

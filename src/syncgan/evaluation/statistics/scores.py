@@ -51,6 +51,7 @@ class Score:
     higher_is_better : False for losses.
     percent : whether tables show it times 100, and differences in points.
     span : its smallest and largest possible value; no interval reaches beyond.
+    by_class : whether every class counts alike in it, or one alone does, however few items and groups it has.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Score:
     higher_is_better: bool = True
     percent: bool = True
     span: tuple[float, float] = (-math.inf, math.inf)
+    by_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,11 @@ def score_named(name: str, classes: int | None = None) -> Score:
         if classes is not None and index >= classes:
             raise UnknownNameError(f"expected the number of a class below {classes}, got {name!r}")
         return Score(
-            name, f"recall of class {index}", lambda labels, chances: _recall(labels, chances, index), span=_SHARE
+            name,
+            f"recall of class {index}",
+            lambda labels, chances: _recall(labels, chances, index),
+            span=_SHARE,
+            by_class=True,
         )
     known = ", ".join(SCORES)
     raise UnknownNameError(f"expected a score ({known}, or recall:NUMBER), got {name!r}; choose one of them")
@@ -255,9 +261,9 @@ SCORES: dict[str, Score] = {
     score.name: score
     for score in (
         Score("accuracy", "accuracy", _accuracy, span=_SHARE),
-        Score("balanced_accuracy", "balanced accuracy", _balanced_accuracy, span=_SHARE),
-        Score("macro_f1", "macro-averaged F1", _macro_f1, span=_SHARE),
-        Score("auc", "area under the ROC curve", _auc, span=_SHARE),
+        Score("balanced_accuracy", "balanced accuracy", _balanced_accuracy, span=_SHARE, by_class=True),
+        Score("macro_f1", "macro-averaged F1", _macro_f1, span=_SHARE, by_class=True),
+        Score("auc", "area under the ROC curve", _auc, span=_SHARE, by_class=True),
         Score(
             "calibration_error", "expected calibration error", _calibration_error, higher_is_better=False, span=_SHARE
         ),
