@@ -106,6 +106,10 @@ def commands() -> None:
     syncgan("fit", "data", "--out", "run", "--resume", *trains)
     syncgan("sample", "run", "--per-class", "4", "--out", "synthetic")
     syncgan("audit", "run", "--data", "data", "--held-out", "other", "--no-features", "--out", "audited", codes=(0, 1))
+    rows = [f"{path.relative_to('data')},slide {at // 2}" for at, path in enumerate(sorted(Path("data").glob("*/*")))]
+    Path("groups.csv").write_text("file,slide\n" + "\n".join(rows) + "\n")
+    by_slide = ["--groups", "groups.csv", "--group-column", "slide"]
+    syncgan("audit", "run", "--data", "data", "--leave-one-out", "--no-features", *by_slide, codes=(0, 1))
     quick = ["--repeats", "2", "--per-class", "3", "--classifiers", "small_cnn", "--arms", "Orig,Orig+Prop"]
     syncgan("benchmark", "data", "--out", "results", *quick, "--train", "steps=3", *trains)
     syncgan("report", "run", "--benchmark", "results", "--audit", "audited")

@@ -11,7 +11,7 @@ from scipy import ndimage
 from syncgan import rng
 from syncgan.errors import DataError
 from syncgan.evaluation.audit import audit, require_no_copies
-from syncgan.evaluation.audit.control import jittered, run_control
+from syncgan.evaluation.audit.control import _halves, jittered, run_control
 from syncgan.evaluation.audit.judging import SIGNIFICANCE, Yardstick, copies_among, flags
 from syncgan.evaluation.audit.rates import at_least, chance_of, fewest_at, mann_whitney, thresholds
 from syncgan.evaluation.audit.showing import audit_figures, audit_fragment, write_audit
@@ -129,6 +129,16 @@ def test_where_all_images_are_alike_the_audit_says_that_it_cannot_see_copies():
     assert not found.passed
     with pytest.raises(DataError, match="cannot see copies"):
         require_no_copies(found, most=1.0)
+
+
+def test_honest_images_are_compared_where_each_class_is_of_two_patients():
+    distances = np.linspace(0.4, 0.5, 20)
+    nearest = Nearest(*[np.zeros(20, np.int64)] * 2, np.float32(distances), np.full(20, 0.6, np.float32))
+    labels, groups = np.repeat([0, 1], 10), np.repeat(["a", "b", "c", "d"], 5)
+    for seed in range(10):
+        first, second = _halves(nearest, labels, groups, seed)
+        assert set(labels[first]) == set(labels[second]) == {0, 1}
+        assert not set(groups[first]) & set(groups[second])
 
 
 def test_a_control_that_finds_one_copy_of_many_does_not_see_copies():

@@ -126,6 +126,32 @@ def test_a_split_file_holds_what_statistics_need(whole: Path) -> None:
     assert not (whole / "work").exists()
 
 
+def test_work_that_outlived_its_split_is_dropped(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"arms": ("Orig",), "repeats": 1}
+    run(tmp_path / "out", **asked)
+    left = tmp_path / "out" / "work" / "split-001"
+    left.mkdir(parents=True)
+    run(tmp_path / "out", **asked)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("samples", [[], ["confidence"]])
+def test_filters_of_a_split_leave_whole_groups_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: list[str]
+) -> None:
+    given: list[Any] = []
+    fit = SynCGANAugmenter.fit
+    monkeypatch.setattr(
+        SynCGANAugmenter, "fit", lambda self, *a, **more: (given.append(more.get("groups")), fit(self, *a, **more))[1]
+    )
+    groups = [f"patient {index // 2}" for index in range(48)]
+    config = CONFIG.merged({"filters": {"samples": samples}})
+    run(tmp_path / "out", groups=groups, config=config, repeats=1, arms=("Orig+Prop",), per_class=6)
+    (found,) = given
+    assert (found is None) == (not samples)
+    assert not samples or (len(found) == 12 and set(found) <= set(groups))
+
+
 def test_a_file_with_other_spacing_is_read_alike(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"arms": ("Orig",), "repeats": 1}
     before = run(tmp_path / "out", **asked)

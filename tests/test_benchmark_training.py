@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from syncgan import ARMS, CLASSIFIERS, Phantom
-from syncgan.errors import ContractError
+from syncgan.errors import ContractError, TrainingError
 from syncgan.evaluation.arms import ArmPlan, oversample, traditional
 from syncgan.evaluation.benchmark.data import ImageSet
 from syncgan.evaluation.benchmark.feature_cache import CachedFeatures
@@ -188,6 +188,30 @@ def test_a_network_with_other_outputs_is_refused() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
     with pytest.raises(ContractError, match=r"expected logits \(4, 2\), got \(4, 5\)"):
         train_classifier(network, ArmPlan(REAL), VALIDATION, settings=QUICK, device=CPU, seed=0)
+
+
+class Diverging(Watching):
+    """Gives outputs that are not finite from its first look at the validation set on, or from a later one."""
+
+    def __init__(self, classes: int, finite_looks: int) -> None:
+        super().__init__(classes)
+        self.looks, self.finite_looks = 0, finite_looks
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        if self.training:
+            return logits
+        self.looks += 1
+        return logits if self.looks <= self.finite_looks else logits * torch.nan
+
+
+def test_a_state_whose_outputs_are_not_finite_is_not_kept_and_if_none_is_that_is_said() -> None:
+    found = train_classifier(Diverging(2, 1), ArmPlan(REAL), VALIDATION, settings=QUICK, device=CPU, seed=0)
+    first = QUICK.steps // QUICK.validations
+    assert found.kept_step == first
+    assert np.isfinite(found.validation["loss"])
+    with pytest.raises(TrainingError, match=r"not finite at any look.*lower its step size \(--train learning_rate="):
+        train_classifier(Diverging(2, 0), ArmPlan(REAL), VALIDATION, settings=QUICK, device=CPU, seed=0)
 
 
 def test_oversampling_copies_until_classes_are_equal() -> None:

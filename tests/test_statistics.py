@@ -174,6 +174,33 @@ def test_where_classes_count_alike_the_interval_rests_on_the_class_of_fewest_gro
     assert wide.high - wide.estimate == pytest.approx(factor * (narrow.high - narrow.estimate), rel=1e-6)
 
 
+def test_arms_that_predict_alike_show_nothing_of_what_would_have_been_shown():
+    labels, chances = predictions(60, 2)
+    resampling = Resampling([labels] * 5, resamples=100)
+    same = resampling.of(ACCURACY, {"a": [chances] * 5})["a"]
+    found = interval_of(same - same, resampling)
+    assert (found.low, found.high, found.detectable) == (0, 0, math.inf)
+    assert sentence_of(found, ACCURACY).endswith(
+        "; the arms predicted alike in every split, so nothing is known of what would have been shown"
+    )
+
+
+@pytest.mark.parametrize("name", ["accuracy", "recall:1"])
+def test_a_score_of_ones_own_is_computed_whatever_its_name(name):
+    labels, chances = predictions(60, 3)
+    own = Score(name, "share of items of class 0", lambda truth, given: float((truth == 0).mean()))
+    found = Resampling([labels] * 3, resamples=20).of(own, {"a": [chances] * 3})["a"]
+    assert found.values == pytest.approx([(labels == 0).mean()] * 3)
+
+
+def test_f1_leaves_out_a_class_without_items_though_it_is_predicted():
+    labels = np.zeros(4, int)
+    chances = 0.1 + 0.8 * np.eye(2)[[0, 0, 0, 1]]
+    assert scores_of(labels, chances)["macro_f1"] == pytest.approx(6 / 7)
+    found = Resampling([labels] * 3, resamples=20).of(score_named("macro_f1"), {"a": [chances] * 3})["a"]
+    assert found.values == pytest.approx([6 / 7] * 3)
+
+
 def test_one_seed_gives_one_interval_whatever_other_arms_there_are():
     labels, chances = predictions(60, 2)
     other = predictions(60, 2, seed=5)[1]

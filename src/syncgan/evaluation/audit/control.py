@@ -103,7 +103,14 @@ def _halves(
             chosen[draws.permutation(own)[: len(own) // 2]] = True
     else:
         names, of = np.unique(list(map(str, groups)), return_inverse=True)
-        chosen = np.isin(of, draws.permutation(len(names))[: len(names) // 2])
+        side = np.full(len(names), -1)
+        for label in np.unique(labels):  # half of the groups of every class; one of several classes stays where it is
+            own = draws.permutation(np.unique(of[labels == label]))
+            free = own[side[own] < 0]
+            wanted = max(0, len(own) // 2 - int((side[own] == 1).sum()))
+            side[free] = 0
+            side[free[:wanted]] = 1
+        chosen = side[of] == 1
     usable = found.distance > 1 - NEAR_COPY
     first = np.flatnonzero(usable & chosen)
     second = np.flatnonzero(usable & ~chosen)

@@ -147,6 +147,8 @@ def run_benchmark(
     )
     own = splits[shard[0] - 1 :: shard[1]]
     missing = [split for split in own if not store.finished(split.number)]
+    for number in {split.number for split in own} - {split.number for split in missing}:
+        store.drop_work(number)  # of a process that ended between the result and this
     trainings = len(arms) * len(classifiers) + settings.tuning_folds * len(RATIOS)
     clock = _Clock(len(missing), trainings, progress)
     with _warning_once_of(DOUBTFUL):

@@ -105,9 +105,13 @@ class SplitSources:
     def _fit(self, config: SynCGANConfig, name: str) -> SynCGANAugmenter:
         chosen = config.image_gan.selection != "last"
         validation = self._data.watched(self._split.validation.tolist(), self.guard) if chosen else None
+        train, groups = self._split.train.tolist(), self._data.groups
+        # What is held out for a filter is whole patients then, as where users give groups to `fit`.
+        held_out_by = [groups[index] for index in train] if groups and config.filters.samples else None
         fitted = SynCGANAugmenter(config, device=self._device, seed=rng.seed_for(self._seed, name)).fit(
-            self._data.watched(self._split.train.tolist(), self.guard),
+            self._data.watched(train, self.guard),
             validation=validation,
+            groups=held_out_by,
             run_dir=None if self._work is None else self._work / name,
             callbacks=self._callbacks,
             score=score_for(config, self._device),

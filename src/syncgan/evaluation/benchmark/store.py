@@ -122,6 +122,10 @@ class BenchmarkStore:
     def finish(self, number: int, result: Mapping[str, Any]) -> None:
         """Write the result of a split, and drop the work on it."""
         self._write(self.split_path(number), "split", result)
+        self.drop_work(number)
+
+    def drop_work(self, number: int) -> None:
+        """Remove what a split needs only until it is finished."""
         shutil.rmtree(self.work(number), ignore_errors=True)
         with contextlib.suppress(OSError):  # the work of other splits is still there
             self.work(number).parent.rmdir()

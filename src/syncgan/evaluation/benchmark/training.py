@@ -6,6 +6,7 @@ set is kept. A classifier that fits itself gets all images of the arm at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from syncgan import rng
 from syncgan.data.items import label_of, rgb_pixels, split_item
 from syncgan.data.tensors import fit_image
-from syncgan.errors import ContractError
+from syncgan.errors import ContractError, TrainingError
 from syncgan.evaluation.arms import ArmPlan
 from syncgan.evaluation.benchmark.data import ImageSet
 from syncgan.evaluation.benchmark.settings import BenchmarkConfig
@@ -130,6 +131,11 @@ def _fit_at_once(classifier: Any, plan: ArmPlan, validation: ImageSet, settings:
     targets = torch.tensor(validation.targets)
     classifier.fit(images, shares, validation.images, targets)
     scores = _scores(classifier.predict_proba(validation.images), validation.targets)
+    if scores["loss"] == math.inf:
+        raise ContractError(
+            f"{type(classifier).__name__}: expected class probabilities, got some that are not finite from "
+            "predict_proba"
+        )
     return Trained(classifier.predict_proba, None, None, scores)
 
 
@@ -256,6 +262,11 @@ class _Keeper:
         if self._best is None:
             raise ContractError("the validation set was never looked at")
         _, step, scores, state = self._best
+        if scores["loss"] == math.inf:
+            raise TrainingError(
+                "a classifier's outputs were not finite at any look at the validation set; lower its step size "
+                "(--train learning_rate=, or fine_tuning_rate= from pretrained weights)"
+            )
         self._network.load_state_dict(state)
         return step, scores
 
@@ -291,6 +302,8 @@ def _require_logits(logits: Any, shares: Shares) -> None:
 def _scores(probabilities: NDArray[np.float64], targets: Sequence[int]) -> dict[str, float]:
     from sklearn.metrics import balanced_accuracy_score, log_loss
 
+    if not np.isfinite(probabilities).all():
+        return {"loss": math.inf, "balanced_accuracy": 0.0}
     classes = np.arange(probabilities.shape[1])
     return {
         "loss": float(log_loss(targets, probabilities, labels=classes)),

@@ -85,7 +85,7 @@ class Interval:
     p_value : two-sided, for an estimate of zero: below 0.05 exactly where the interval excludes zero.
     detectable : smallest true distance from zero that data like these would have shown with a chance of 80 %: the
         half-width plus the 80 % quantile of Student's t times the standard error. Infinite where that is more than the
-        score can differ by.
+        score can differ by, and where nothing varies.
     splits : number of splits in which the score is defined.
     """
 
@@ -239,7 +239,9 @@ def interval_of(resamples: Resamples, resampling: Resampling) -> Interval:
     found = _Components.of(resamples, resampling)
     if found.splits < LEAST_SPLITS:
         return Interval(found.estimate, math.nan, math.nan, math.nan, math.nan, math.nan, found.splits)
-    detectable = found.half_width(1 - LEVEL) + _student(1 - POWER, found.splits - 1) * found.standard_error
+    width = found.half_width(1 - LEVEL)
+    # Arms that predict alike in every split and draw say nothing of what a difference would have looked like.
+    detectable = width + _student(1 - POWER, found.splits - 1) * found.standard_error if width else math.inf
     return Interval(
         found.estimate,
         *found.limits(),

@@ -109,6 +109,8 @@ def sentence_of(difference: Interval, score: Score) -> str:
         least = shown(difference.detectable, score)
         chance = round(100 * POWER)
         text += f"; these {difference.splits} splits would have shown {least}{unit} in {chance} of 100 cases"
+    elif difference.low == difference.high == 0:
+        text += "; the arms predicted alike in every split, so nothing is known of what would have been shown"
     elif verdict == "no evidence":
         text += f"; these {difference.splits} splits could hardly have shown any difference"
     return text

@@ -17,6 +17,7 @@ from syncgan.evaluation.statistics.scores import (
     Score,
     auc_classes,
     confidence_bins,
+    is_built_in,
     require_class,
 )
 
@@ -35,15 +36,16 @@ def resampled_scores(score: Score, labels: Ints, probabilities: Floats, groups: 
     groups : (n,) the group of each item, as a column of `counts`.
     counts : (R, G) how often each resampling has drawn each group.
     """
+    if not is_built_in(score):
+        return _one_by_one(score, labels, probabilities, groups, counts)
     if score.name == "auc":
         return _in_blocks(lambda part: _auc(labels, probabilities, part), counts, groups)
     if score.name.startswith("recall:"):
         index = int(score.name.removeprefix("recall:"))
         require_class(index, probabilities.shape[1])
         return _recalls(_confusion(labels, probabilities, groups, counts))[:, index]
-    finish = _FROM_CONFUSION.get(score.name)
-    if finish is not None:
-        return finish(_confusion(labels, probabilities, groups, counts))
+    if score.name in _FROM_CONFUSION:
+        return _FROM_CONFUSION[score.name](_confusion(labels, probabilities, groups, counts))
     if score.name in _ITEM_LOSSES:
         return _mean_loss(_ITEM_LOSSES[score.name](labels, probabilities), groups, counts)
     if score.name == "calibration_error":
@@ -90,7 +92,8 @@ def _balanced_accuracy(confusion: Floats) -> Floats:
 
 def _macro_f1(confusion: Floats) -> Floats:
     hits = np.diagonal(confusion, axis1=1, axis2=2)
-    return _mean_of_defined(_ratio(2 * hits, confusion.sum(axis=1) + confusion.sum(axis=2)))
+    scores = _ratio(2 * hits, confusion.sum(axis=1) + confusion.sum(axis=2))
+    return _mean_of_defined(np.where(confusion.sum(axis=2) > 0, scores, np.nan))
 
 
 _FROM_CONFUSION: dict[str, Callable[[Floats], Floats]] = {

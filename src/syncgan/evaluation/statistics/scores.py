@@ -5,6 +5,7 @@ Class ``c`` is column ``c`` of the probabilities, so labels are 0..C-1 here what
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -26,6 +27,7 @@ __all__ = [
     "Score",
     "calibration_of",
     "check_predictions",
+    "is_built_in",
     "require_class",
     "score_named",
     "scores_of",
@@ -101,15 +103,25 @@ def score_named(name: str, classes: int | None = None) -> Score:
         index = int(number)
         if classes is not None and index >= classes:
             raise UnknownNameError(f"expected the number of a class below {classes}, got {name!r}")
-        return Score(
-            name,
-            f"recall of class {index}",
-            lambda labels, chances: _recall(labels, chances, index),
-            span=_SHARE,
-            by_class=True,
-        )
+        return _recall_score(index)
     known = ", ".join(SCORES)
     raise UnknownNameError(f"expected a score ({known}, or recall:NUMBER), got {name!r}; choose one of them")
+
+
+@functools.cache
+def _recall_score(index: int) -> Score:
+    def compute(labels: Ints, chances: Floats) -> float:
+        return _recall(labels, chances, index)
+
+    return Score(f"{_RECALL}{index}", f"recall of class {index}", compute, span=_SHARE, by_class=True)
+
+
+def is_built_in(score: Score) -> bool:
+    """Tell whether a score is one of `SCORES` or a recall, and not another one of that name."""
+    try:
+        return score_named(score.name) is score
+    except UnknownNameError:
+        return False
 
 
 def scores_of(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
@@ -203,10 +215,8 @@ def _balanced_accuracy(labels: Ints, chances: Floats) -> float:
 def _macro_f1(labels: Ints, chances: Floats) -> float:
     from sklearn.metrics import f1_score
 
-    classes = range(chances.shape[1])
-    predicted = chances.argmax(axis=1)
-    # A class that neither occurs nor is predicted has no F1, and is left out of the mean.
-    return float(f1_score(labels, predicted, labels=list(classes), average="macro", zero_division=np.nan))
+    # A class that does not occur is left out of the mean, predicted or not.
+    return float(f1_score(labels, chances.argmax(axis=1), labels=np.unique(labels).tolist(), average="macro"))
 
 
 def _auc(labels: Ints, chances: Floats) -> float:
