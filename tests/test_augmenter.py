@@ -469,6 +469,8 @@ def test_known_masks_are_used_instead_of_extracted_ones(phantom: Phantom) -> Non
     kept = augmenter.pairs_
     expected = masks[kept.indices[0]]
     assert abs(float((kept.maps[0] == 2).float().mean()) - expected.mean()) < 0.02
+    with pytest.raises(DataError, match=r"a sequence of masks, got generator; pass list\(masks\)"):
+        SynCGANAugmenter(config(), device="cpu").fit(phantom, masks=(mask for mask in masks))
     with pytest.raises(DataError, match="one mask an item, got 3 masks and 12 items"):
         SynCGANAugmenter(config(), device="cpu").fit(phantom, masks=masks[:3])
 

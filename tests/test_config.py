@@ -248,3 +248,17 @@ def test_mask_resolution_image_means_the_image_size():
 def test_a_section_alone_refuses_unknown_keys_too():
     with pytest.raises(ConfigError, match="unknown key 'width_'"):
         ImageGANConfig.from_mapping({"width_": 3})
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.checkpoint_seconds=inf",
+        "image_gan.perceptual_weight=nan",
+        "filters.parameters.not-black.above=-inf",
+        "image_gan.betas=[0.5, 1.0]",
+    ],
+)
+def test_numbers_that_no_file_or_optimiser_could_hold_are_refused(setting):
+    with pytest.raises(ConfigError, match=r"finite|less than 1"):
+        SynCGANConfig().updated([setting])

@@ -284,6 +284,17 @@ def test_class_to_idx_names_labels_that_start_at_3():
     assert read_dataset(dataset).class_names == {3: "a", 4: "b"}
 
 
+def test_a_mapping_of_labels_to_names_is_refused_with_what_to_do():
+    dataset = Arrays()
+    dataset.class_to_idx = {0: "a", 1: "b"}
+    with pytest.raises(DataError, match=r"class_to_idx of name -> label, got 0 -> 'a'; swap them"):
+        read_dataset(dataset)
+
+
+def test_class_names_may_be_an_array_as_label_encoders_have_them():
+    assert read_dataset(Named(np.array(["a", "b"]))).classes == ("a", "b")
+
+
 def test_parts_that_disagree_about_a_label_are_refused():
     with pytest.raises(DataError, match=r"one name for label 1, got 'b' and 'c'"):
         read_dataset(ConcatDataset([Named(["a", "b"]), Named(["a", "c"])]))

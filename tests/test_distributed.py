@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from syncgan.errors import ConfigError
 from syncgan.training.distributed import Ranks
+from syncgan.training.launch import is_main_process
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,12 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(done: Path) -> None:
     with pytest.raises(ConfigError, match="multiple of 3"):
         Ranks(rank=1, world=3).slice_of(16)
     assert [Ranks(rank, 4).slice_of(16) for rank in range(4)] == [(0, 4), (4, 8), (8, 12), (12, 16)]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_group_that_is_there_says_which_process_writes(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+    assert is_main_process() is (rank == 0)

@@ -283,6 +283,33 @@ def test_a_filter_that_breaks_its_contract_is_refused_before_training(filter_nam
     assert "step" not in events
 
 
+@pytest.mark.parametrize("learned", [float("inf"), np.float32(1)])
+def test_what_no_model_could_be_saved_with_is_refused_before_training(
+    filter_name: str, phantom: Phantom, learned: Any
+) -> None:
+    class Odd:
+        def fit(self, *pairs: Tensor, groups: object = None) -> Any:
+            return self
+
+        def state(self) -> Any:
+            return {}, {"limit": learned}
+
+        def load_state(self, *state: Any) -> None: ...
+
+        def score(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+            return torch.ones(len(images))
+
+        def keep(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+            return torch.ones(len(images), dtype=torch.bool)
+
+    SAMPLE_FILTERS.register(filter_name)(Odd)
+    config = SynCGANConfig.preset("tiny").updated([*SETTINGS, f'filters.samples=["{filter_name}"]'])
+    events: list[str] = []
+    with pytest.raises(ContractError, match=r"state\(\): expected a description that JSON can hold"):
+        SynCGANAugmenter(config, device="cpu").fit(phantom, callbacks=[lambda event: events.append(event.kind)])
+    assert "step" not in events
+
+
 def test_a_class_that_asks_for_what_nothing_gives_is_refused(filter_name: str) -> None:
     class Needs:
         def __init__(self, limit: float) -> None: ...

@@ -146,6 +146,11 @@ def test_an_image_depends_on_its_own_map_label_seed_and_position_alone(image_gan
     assert not torch.equal(image_gan.generate(maps(6), LABELS[::-1], seed=2), whole)
 
 
+def test_a_seed_of_numpy_is_an_ordinary_one() -> None:
+    for model in (MaskGAN(seed=np.int64(3)), MaskToImageCGAN(seed=np.int64(3))):
+        assert type(model.seed) is int
+
+
 def test_the_same_seed_trains_the_same_model(mask_gan: MaskGAN) -> None:
     again = MaskGAN(config(), seed=1, device="cpu").fit(maps())
     assert torch.equal(again.sample(4), mask_gan.sample(4))

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from syncgan.config import ImageGANConfig, TrainingConfig
+from syncgan.errors import ConfigError
 from syncgan.networks import upsampling
-from syncgan.training.precision import Precision, compile_networks, resolve_precision
+from syncgan.training.precision import Precision, as_written, compile_networks, resolve_device, resolve_precision
 from syncgan.training.state import TrainingState
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -71,3 +72,32 @@ def test_the_commuted_form_in_bfloat16_gives_gradients_of_its_weights_near_those
     for exact, rounded in zip(*gradients, strict=True):
         assert rounded.dtype is torch.float32
         assert (rounded - exact).abs().max() <= 0.03 * exact.abs().max()
+
+
+@pytest.mark.parametrize(("seen", "expected"), [(1, "cuda:0"), (4, "cuda:3")])
+def test_a_process_takes_its_own_gpu_or_the_only_one_that_it_is_shown(monkeypatch, seen, expected):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.setattr(torch, "empty", lambda *_, device: None)
+    assert resolve_device("auto") == torch.device(expected)
+
+
+def test_a_process_without_a_gpu_of_its_number_is_refused(monkeypatch):
+    def empty(*_, device):
+        raise RuntimeError("CUDA error: invalid device ordinal")
+
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "empty", empty)
+    with pytest.raises(ConfigError, match=r"'cuda:3' cannot be used here \(CUDA error: invalid device ordinal\)"):
+        resolve_device("auto")
+
+
+def test_compiled_code_is_set_aside_and_put_back():
+    network = torch.nn.Linear(1, 1)
+    network._compiled_call_impl = compiled = lambda *_: None
+    with as_written(network) as plain:
+        assert plain(torch.ones(1, 1)) is not None
+    assert network._compiled_call_impl is compiled

@@ -223,12 +223,42 @@ def test_networks_that_cannot_be_compiled_run_as_they_are(monkeypatch: pytest.Mo
     assert torch.equal(weights(expected), weights(state))
 
 
+def test_a_trained_network_is_left_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(self: nn.Module, **_: Any) -> None:
+        self._compiled_call_impl = self._call_impl
+
+    monkeypatch.setattr(nn.Module, "compile", compiled)
+    game, config = objective("image")
+    run(game, config, steps=2, training={"compile": True})
+    assert game.generator._compiled_call_impl is None
+    assert game.discriminator._compiled_call_impl is None
+
+
+@pytest.mark.parametrize("kind", ["mask", "image"])
+def test_what_is_frozen_in_a_discriminator_stays_as_it_is(kind: str) -> None:
+    game, config = objective(kind)
+    first = next(game.discriminator.parameters()).requires_grad_(False)
+    before = first.detach().clone()
+    run(game, config, steps=3)
+    assert torch.equal(first, before)
+    assert not first.requires_grad
+    assert all(part.requires_grad for part in list(game.discriminator.parameters())[1:])
+
+
 def test_cuda_graphs_elsewhere_have_no_effect_and_say_so() -> None:
     with pytest.warns(UserWarning, match="no effect on cpu"):
         run(*objective("mask"), steps=1, training={"cuda_graphs": True})
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_handler_that_python_did_not_install_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: found.append(number))
+    run(*objective("mask"), steps=1)
+    assert not found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

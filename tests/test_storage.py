@@ -1,7 +1,9 @@
 import contextlib
+import errno
 import os
 import random
 import shutil
+import stat
 import threading
 
 import pytest
@@ -288,3 +290,17 @@ def test_versions_name_python_and_torch():
     versions = storage.library_versions()
     assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert "python" in versions
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_folder_that_cannot_be_synchronised_is_used_all_the_same(tmp_path, monkeypatch, number, passes):
+    synchronise = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        synchronise(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with contextlib.nullcontext() if passes else pytest.raises(ArtefactError, match=os.strerror(number)):
+        storage.write_text(tmp_path / "a.txt", "a")

@@ -169,6 +169,8 @@ class SynCGANAugmenter(Synthesis):
             self._class_indices(training.labels),
             groups=None if groups is None else [groups[index] for index in training.indices],
         )
+        names = raw.names
+        del raw  # images of any size, which nothing needs any more
         identity = run_identity(
             self.config_,
             seed=self.seed,
@@ -178,8 +180,8 @@ class SynCGANAugmenter(Synthesis):
             validation=None if validation is None or held_out is None else held_out.fingerprint(),
         )
         with process_group(self.device_, self.config_.training.distributed_timeout_seconds) as ranks:
-            for section in (self.config_.mask_gan, self.config_.image_gan):
-                ranks.slice_of(section.batch_size)
+            for name in ("mask_gan", "image_gan"):
+                ranks.slice_of(getattr(self.config_, name).batch_size, f"{name}.batch_size")
             if ranks.share(self.fingerprint_) != self.fingerprint_:
                 raise DataError(f"process {ranks.rank} reads other training data than process 0; give all the same")
             with (
@@ -190,7 +192,7 @@ class SynCGANAugmenter(Synthesis):
                     self.config_,
                     resume=resume == "auto",
                     record=run_record(self.device_),
-                    items=self.pairs_.digests(raw.names),
+                    items=self.pairs_.digests(names),
                 )
             ):
                 nuclear = 1 if self.stain_classes_ is None else self.stain_classes_.nuclear_levels

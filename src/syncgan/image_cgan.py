@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -78,7 +79,7 @@ class MaskToImageCGAN(StoredModel):
         if isinstance(config, ImageGANConfig):
             config = SynCGANConfig(image_gan=config)
         self.config = checked(config)
-        self.seed = seed
+        self.seed = operator.index(seed)
         self.device = device
 
     def fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
@@ -76,7 +77,7 @@ class MaskGAN(StoredModel):
         if isinstance(config, MaskGANConfig):
             config = SynCGANConfig(mask_gan=config)
         self.config = checked(config)
-        self.seed = seed
+        self.seed = operator.index(seed)
         self.device = device
 
     def fit(

@@ -244,6 +244,8 @@ def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[
 
     Also returned are L, and whether the further levels were derived so.
     """
+    if not hasattr(masks, "__len__"):
+        raise DataError(f"expected a sequence of masks, got {type(masks).__name__}; pass list(masks)")
     if len(masks) != len(raw):
         raise DataError(f"expected one mask an item, got {len(masks)} masks and {len(raw)} items")
     arrays: list[NDArray[Any]] = [check_mask(mask, name, levels) for name, mask in zip(raw.names, masks, strict=True)]

@@ -8,6 +8,7 @@ itself loads a flipped bit without a word. Nothing here is ever pickled.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -49,6 +50,7 @@ _MANIFEST = "manifest.json"
 _TENSOR_FILE = re.compile(r".+-[0-9a-f]{12}\.safetensors")
 _TEMPORARY_PREFIX = ".syncgan-"
 _TEMPORARY_SUFFIX = ".tmp"
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 def make_folder(folder: Path) -> None:
@@ -396,5 +398,8 @@ def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:  # some shared folders have none for folders
+            raise
     finally:
         os.close(descriptor)

@@ -160,4 +160,5 @@ def _for_people() -> Iterator[None]:
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            if previous is not None:  # None: a handler that Python did not install, and cannot put back
+                signal.signal(signal.SIGTERM, previous)

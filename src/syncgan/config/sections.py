@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from syncgan.config.messages import readable
-from syncgan.config.text import overlay, parse_assignment
+from syncgan.config.text import is_finite, overlay, parse_assignment
 from syncgan.errors import ConfigError
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
 
 Section = TypeVar("Section", bound="ConfigSection")
 Probability = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _no_switch(value: object) -> object:
@@ -41,7 +42,7 @@ LabelRange = tuple[Probability, Probability]
 class ConfigSection(BaseModel):
     """A frozen section; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @classmethod
     def from_mapping(cls: type[Section], values: Mapping[str, Any]) -> Section:
@@ -72,14 +73,12 @@ class CleaningConfig(ConfigSection):
     min_nucleus_area: Amount = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
         description="Smaller nuclei are removed; below 1 a share of the image area, from 1 on pixels. "
         "0 leaves it to the segmenter.",
     )
     max_nucleus_area: Amount = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
         description="Larger nuclei are removed; a share or pixels alike. 0: no limit.",
     )
     max_hole_share: Amount = Field(
@@ -159,7 +158,7 @@ class GANConfig(ConfigSection):
     max_steps: int = Field(2000, ge=1, description="At most so many updates when steps is 'auto'.")
     learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for the generator.")
     discriminator_learning_rate: float = Field(2e-4, gt=0, le=0.1, description="Adam's step size for D.")
-    betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's moment decays (pix2pix).")
+    betas: tuple[Decay, Decay] = Field((0.5, 0.999), description="Adam's moment decays (pix2pix).")
     ema_half_life_images: float = Field(
         2000.0, ge=0, description="Half-life of the generator's moving average, in images; 0 turns it off (paper)."
     )
@@ -340,6 +339,15 @@ class FiltersConfig(ConfigSection):
     parameters: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Sample filter -> its own parameters."
     )
+
+    @field_validator("parameters")
+    @classmethod
+    def _finite(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, own in value.items():
+            for key, given in own.items():
+                if not is_finite(given):  # no file of a model could hold it
+                    raise ValueError(f"expected finite numbers, got {given!r} for {key!r} of {name!r}")
+        return value
 
 
 class TrainingConfig(ConfigSection):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,3 +70,12 @@ def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in values.items()
         if value is not None
     }
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether no number in nested values is infinite or NaN, which no file of a model could hold."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(is_finite, value.values()))
+    return all(map(is_finite, value)) if isinstance(value, (list, tuple)) else True

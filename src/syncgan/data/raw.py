@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -293,9 +294,13 @@ def _names_from(leaf: Any) -> dict[int, str]:
         names: dict[int, str] = {}
         for name, label in class_to_idx.items():
             # Several names of one label (ImageNet's synonyms, merged classes) are joined.
+            if not isinstance(label, numbers.Integral) and isinstance(name, numbers.Integral):
+                raise DataError(f"expected class_to_idx of name -> label, got {name!r} -> {label!r}; swap them")
             names[int(label)] = f"{names[int(label)]}+{name}" if int(label) in names else str(name)
         return names
-    classes = getattr(leaf, "classes", None)
+    classes: Any = getattr(leaf, "classes", None)
+    if hasattr(classes, "tolist"):  # an array, or an index of pandas
+        classes = classes.tolist()
     if isinstance(classes, (tuple, list)) and all(isinstance(name, str) for name in classes):
         return dict(enumerate(classes))
     features = getattr(leaf, "features", None)  # of a Hugging Face dataset; its `ClassLabel` has names

@@ -12,7 +12,6 @@ import difflib
 import functools
 import inspect
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -21,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from syncgan.config import ConfigSection
+from syncgan.config.text import is_finite
 from syncgan.errors import ConfigError
 from syncgan.registry import SEGMENTERS
 from syncgan.segmentation.content import digest_of, digest_of_class, reads_files
@@ -93,7 +93,7 @@ def resolve(segmenter: str | Callable[..., Any], parameters: Mapping[str, Any]) 
             f"got {type(segmenter).__name__}"
         )
     for key, value in parameters.items():
-        if not _is_finite(value):
+        if not is_finite(value):
             raise ConfigError(f"segmenter {name!r}, parameter {key!r}: expected finite numbers, got {value!r}")
     call = _build(plugin, parameters, name) if inspect.isclass(plugin) else _bind(plugin, parameters, name)
     known = call.model_dump(mode="json") if isinstance(call, BaseModel) else _jsonable(parameters)
@@ -160,14 +160,6 @@ def _unbound(call: Callable[..., Any]) -> Callable[..., Any]:
 def _jsonable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(dict(parameters), default=_described))
     return plain
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    return all(map(_is_finite, value)) if isinstance(value, (list, tuple)) else True
 
 
 def _described(value: object) -> str:

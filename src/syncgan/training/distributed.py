@@ -46,8 +46,13 @@ class Ranks:
         self._control = control
         self._timeout = timeout
 
-    def slice_of(self, items: int) -> tuple[int, int]:
+    def slice_of(self, items: int, setting: str = "batch_size") -> tuple[int, int]:
         """Return the positions of the global batch that are this process's.
+
+        Parameters
+        ----------
+        items : of the global batch.
+        setting : what an error says is to be set.
 
         Raises
         ------
@@ -56,8 +61,8 @@ class Ranks:
         """
         if items % self.world:
             raise ConfigError(
-                f"expected a batch_size that {self.world} processes can share evenly, got {items}; "
-                f"set batch_size to a multiple of {self.world}, or start another number of processes"
+                f"expected a {setting} that {self.world} processes can share evenly, got {items}; "
+                f"set {setting} to a multiple of {self.world}, or start another number of processes"
             )
         share = items // self.world
         return self.rank * share, (self.rank + 1) * share

@@ -27,6 +27,8 @@ class Signals:
         """Take over SIGINT and SIGTERM; only the main thread may."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is None:  # a handler of the program that embeds Python cannot be put back
+                    continue
                 self._previous[number] = signal.signal(number, self.remember)  # type: ignore[assignment]
 
     def restore(self) -> None:

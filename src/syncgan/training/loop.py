@@ -6,6 +6,7 @@ stopped and resumed takes the same path as one that was not.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from syncgan.training.checkpoint import CheckpointStore
 from syncgan.training.clock import Clock, Progress
 from syncgan.training.distributed import process_group
 from syncgan.training.interrupt import deferred_signals
-from syncgan.training.precision import Precision, resolve_device, resolve_precision
+from syncgan.training.precision import Precision, as_written, resolve_device, resolve_precision, undo_compilation
 from syncgan.training.recovery import Keeper
 from syncgan.training.state import TrainingState
 from syncgan.training.step import Stepper
@@ -103,7 +104,13 @@ def train(
     """
     precision = Precision(training.precision, device)
     validate_every = steps_per_epoch if training.validate_every == "epoch" else training.validate_every
-    with process_group(device, training.distributed_timeout_seconds) as ranks, deferred_signals() as signals:
+    with (
+        process_group(device, training.distributed_timeout_seconds) as ranks,
+        deferred_signals() as signals,
+        contextlib.ExitStack() as after,
+    ):
+        # What samples later is the network as it is written: as loaded from a file, and in any thread.
+        after.callback(undo_compilation, objective.generator, objective.discriminator)
         state = TrainingState.start(objective, gan, precision.scaler, training.accumulation)
         keeper = Keeper(state, stage=stage, checkpoints=checkpoints, ranks=ranks, training=training)
         keeper.resume()
@@ -134,7 +141,8 @@ def train(
                 state.history.append(means["generator"])
                 _notify(observe if ranks.main else None, clock.progress(stage, state.step, means))
             if last or state.step % validate_every == 0:
-                values = objective.validate(state.sampling_generator()) if ranks.main else {}
+                with as_written(state.sampling_generator()) as sampling:
+                    values = objective.validate(sampling) if ranks.main else {}
                 keeper.validated(ranks.share(values), by=select_by)
             if last:
                 state.stop_reason = "all steps done"
@@ -143,7 +151,8 @@ def train(
             if state.stop_reason and select_by is not None and state.best_step is None:
                 state.stop_reason += f", but no {select_by} score was finite"
             if training.preview_every and (state.stop_reason or state.step % training.preview_every == 0):
-                _notify(preview if ranks.main else None, state.sampling_generator(), state.step)
+                with as_written(state.sampling_generator()) as sampling:
+                    _notify(preview if ranks.main else None, sampling, state.step)
             signal = ranks.agree(signals.received or 0)
             keeper.close_step(stopping=bool(signal))
             signals.act_on(signal)

@@ -5,8 +5,10 @@ Autocast covers the networks' layers alone. Losses, softmax, tanh and gradient p
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import torch
@@ -17,6 +19,7 @@ from syncgan.errors import ConfigError, warn_user
 
 __all__ = [
     "Precision",
+    "as_written",
     "compile_networks",
     "full_precision",
     "memory_format",
@@ -72,7 +75,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[None]:
 def resolve_device(name: str | torch.device) -> torch.device:
     """Return the device for ``"auto"`` (CUDA, else Apple's MPS, else CPU) or for an explicit name.
 
-    Under ``torchrun``, "auto" and "cuda" are the GPU of this process (``LOCAL_RANK``).
+    Under ``torchrun``, "auto" and "cuda" are the GPU of this process (``LOCAL_RANK``), or the only one that it sees.
 
     Raises
     ------
@@ -80,9 +83,11 @@ def resolve_device(name: str | torch.device) -> torch.device:
         No such device here.
     """
     if str(name) in ("auto", "cuda") and torch.cuda.is_available():
-        return (
-            torch.device("cuda", int(os.environ["LOCAL_RANK"])) if "LOCAL_RANK" in os.environ else torch.device("cuda")
-        )
+        if "LOCAL_RANK" not in os.environ:
+            return torch.device("cuda")
+        # Where a launcher shows each process its own GPU alone, that is number 0 whatever the process's own number.
+        seen = torch.cuda.device_count()
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) if seen > 1 else 0}"
     if str(name) == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -143,6 +148,16 @@ def compile_networks(
     for network in (generator,) if penalised else (generator, discriminator):
         network.compile(mode="reduce-overhead" if graphs else None)
     return True
+
+
+@contextlib.contextmanager
+def as_written(network: nn.Module) -> Iterator[nn.Module]:
+    """Run a network without its compiled code inside the block, where nothing catches a compiler that fails."""
+    compiled, network._compiled_call_impl = network._compiled_call_impl, None
+    try:
+        yield network
+    finally:
+        network._compiled_call_impl = compiled
 
 
 def undo_compilation(*networks: nn.Module) -> None:

@@ -71,12 +71,13 @@ class Stepper:
         self._compiled = compile_networks(*self._plain, gan=gan, training=training, device=device)
         self._wrapped = ranks.wrap(objective.generator), ranks.wrap(objective.discriminator)
         self._optimisers = state.generator_optimiser, state.discriminator_optimiser
+        self._trained = [part for part in objective.discriminator.parameters() if part.requires_grad]
         self._fake: Tensor | None = None
 
     def step(self) -> None:
         """Update D `discriminator_steps` times and G once, and count the step."""
         state, device = self._state, self._device
-        buffers = [buffer.clone() for buffer in self._buffers()] if device.type != "cuda" else []
+        buffers = [buffer.clone() for buffer in self._buffers()]
         failed = skipped = torch.zeros((), dtype=torch.bool, device=device)
         number = state.attempt * _ATTEMPT + state.step * self._discriminator_steps
         if self._compiled:
@@ -92,9 +93,10 @@ class Stepper:
             losses["generator"] = torch.stack(list(terms.values())).sum()
             failed, skipped = self._update(_G, losses["generator"], failed, skipped)
             losses |= {f"generator_{name}": value for name, value in terms.items()}
-        if buffers and bool(skipped):  # running statistics have seen what was not finite
+        # Running statistics have seen what was not finite. To ask CUDA whether they have is to wait for it.
+        if device.type == "cuda" or (buffers and bool(skipped)):
             for buffer, before in zip(self._buffers(), buffers, strict=True):
-                buffer.copy_(before)
+                buffer.copy_(torch.where(skipped, before, buffer))
         state.advance(skipped)
         state.add_losses(losses, skipped)
         state.count_skips(failed)
@@ -192,12 +194,16 @@ class Stepper:
         objective, discriminator = self._objective, self._plain[1]
         objective.generator = self._wrapped[0]
         objective.discriminator = self._wrapped[1] if which == _D else discriminator
-        discriminator.requires_grad_(which == _D)  # G's step needs no gradient for D's weights
+        self._require_gradients(which == _D)  # G's step needs no gradient for D's weights
         try:
             yield
         finally:
             objective.generator, objective.discriminator = self._plain
-            discriminator.requires_grad_(True)
+            self._require_gradients(True)
+
+    def _require_gradients(self, wanted: bool) -> None:
+        for part in self._trained:  # what its author froze in D stays frozen
+            part.requires_grad_(wanted)
 
     def _exchanging(self, which: int, last: bool) -> AbstractContextManager[None]:
         """Exchange gradients with other processes only after the last part."""

@@ -49,9 +49,7 @@ class BenchmarkConfig(ConfigSection):
     50
     """
 
-    ratio: float = Field(
-        2.0, gt=0, le=100, allow_inf_nan=False, description="Synthetic : real images of an arm (Table 1)."
-    )
+    ratio: float = Field(2.0, gt=0, le=100, description="Synthetic : real images of an arm (Table 1).")
     lots: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = Field(
         "auto",
         description="Lots of so many synthetic images, of which each pass over the training set shows another; 1: the "
