@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from syncgan import MaskGAN, SynCGANConfig
-from syncgan.data.mask_priors import mosaic
 from syncgan.data.mask_priors.outlines import OutlineModel, canonical_axes, distance_map, draw_outline
 from syncgan.data.mask_priors.regions import fits, nuclei_of, objects_of, place, remove
 from syncgan.registry import MASK_GENERATORS
@@ -317,16 +316,3 @@ def test_a_mosaic_of_crops_around_a_nucleus_keeps_one_in_the_middle_with_its_cel
     drawn = prior.sample(40, seed=1)
     middle = (drawn[:, 20:28, 20:28] == 2).any(axis=(1, 2)).mean()
     assert bool(middle >= 0.9) is around_the_middle
-
-
-@pytest.mark.parametrize("around_the_middle", [True, False])
-def test_crops_around_a_nucleus_are_put_together_of_three_masks(monkeypatch, around_the_middle):
-    used = []
-    original = mosaic.MosaicMasks._surroundings
-    monkeypatch.setattr(
-        mosaic.MosaicMasks,
-        "_surroundings",
-        lambda self, sources, *rest: (used.append(len(set(sources))), original(self, sources, *rest))[1],
-    )
-    fitted("mosaic", crops(around_the_middle), 3).sample(5, seed=1)
-    assert used == [3] * 5 if around_the_middle else min(used) > 5

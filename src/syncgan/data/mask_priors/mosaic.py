@@ -31,7 +31,7 @@ from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
 
-_FEWEST_PARTS, _MOST_PARTS = 3, 8  # where images are about their middle, and where nuclei lie everywhere
+_FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and where they lie everywhere
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
@@ -50,8 +50,8 @@ _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
 class MosaicMasks(StoredMasks):
     """Put together parts of several real masks of the class.
 
-    The image is divided into parts with rough borders, three where images are about their middle and up to eight where
-    nuclei lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
+    The image is divided into parts with rough borders, three where nuclei lie in the middle and up to eight where
+    they lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
     objects whose centres lie in it; objects that touch are parted before. Nuclei are
     turned by any angle together with what of their object lies within a radius around them, made a little smaller or
     larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Those that the border
@@ -59,8 +59,8 @@ class MosaicMasks(StoredMasks):
 
     Where the nuclei of the set lie in the middle, parts would give an image no cell or two. There the nuclei come from
     one mask, the parts from others, and nothing is warped: maps of many levels lose by it what is one pixel wide, and
-    classifiers feel that. Where nuclei lie everywhere but every image was cut out around one, the first of three parts
-    is the middle: the nucleus that the label is of keeps its cell. More parts would be small beside what images are of.
+    classifiers feel that. Where nuclei lie everywhere but every image was cut out around one, the first part is the
+    middle: the nucleus that the label is of keeps its cell.
 
     Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
     stores and saves the real masks: a model with this generator gives away the masks (not the pixels) of its
@@ -75,12 +75,10 @@ class MosaicMasks(StoredMasks):
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
         order = generator.permutation(members).tolist()
+        wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE))
         alone = self._shows_single_cells
-        middle = not alone and self._is_about_the_middle
-        everywhere = 0.0 if middle else min(1.0, spread / _EVERYWHERE)
-        wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * everywhere)
         sources = (order[1 : wanted + 1] if alone else order[:wanted]) or order
-        parts = _parts(self._masks.shape[-1], len(sources), generator, middle=middle)
+        parts = _parts(self._masks.shape[-1], len(sources), generator, middle=not alone and self._is_about_the_middle)
         symmetries = generator.integers(8, size=len(sources)).tolist()
         drawn = self._surroundings(sources, symmetries, parts)
         if alone:
