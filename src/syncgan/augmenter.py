@@ -180,8 +180,12 @@ class SynCGANAugmenter(Synthesis):
             validation=None if validation is None or held_out is None else held_out.fingerprint(),
         )
         with process_group(self.device_, self.config_.training.distributed_timeout_seconds) as ranks:
-            for name in ("mask_gan", "image_gan"):
-                ranks.slice_of(getattr(self.config_, name).batch_size, f"{name}.batch_size")
+            nuclear = 1 if self.stain_classes_ is None else self.stain_classes_.nuclear_levels
+            levels = self.levels_ + nuclear - 1
+            if ranks.world > 1 and MaskGAN(self.config_).is_network(levels):
+                ranks.slice_of(self.config_.mask_gan.batch_size, "mask_gan.batch_size")
+            if ranks.world > 1 and MaskToImageCGAN(self.config_).is_network(levels):
+                ranks.slice_of(self.config_.image_gan.batch_size, "image_gan.batch_size")
             if ranks.share(self.fingerprint_) != self.fingerprint_:
                 raise DataError(f"process {ranks.rank} reads other training data than process 0; give all the same")
             with (
@@ -195,8 +199,6 @@ class SynCGANAugmenter(Synthesis):
                     items=self.pairs_.digests(names),
                 )
             ):
-                nuclear = 1 if self.stain_classes_ is None else self.stain_classes_.nuclear_levels
-                levels = self.levels_ + nuclear - 1
                 fitting = Fitting(
                     self.config_, levels, nuclear, self.classes_, self.label_values_, self.seed, self.device_
                 )
