@@ -61,8 +61,8 @@ class Ranks:
         """
         if items % self.world:
             raise ConfigError(
-                f"expected a {setting} that {self.world} processes can share evenly, got {items}; "
-                f"set {setting} to a multiple of {self.world}, or start another number of processes"
+                f"expected {setting} to be one that {self.world} processes can share evenly, got {items}; "
+                f"set it to a multiple of {self.world}, or start another number of processes"
             )
         share = items // self.world
         return self.rank * share, (self.rank + 1) * share
