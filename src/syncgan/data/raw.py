@@ -293,9 +293,9 @@ def _names_from(leaf: Any) -> dict[int, str]:
     if isinstance(class_to_idx, Mapping):
         names: dict[int, str] = {}
         for name, label in class_to_idx.items():
-            # Several names of one label (ImageNet's synonyms, merged classes) are joined.
             if not isinstance(label, numbers.Integral) and isinstance(name, numbers.Integral):
                 raise DataError(f"expected class_to_idx of name -> label, got {name!r} -> {label!r}; swap them")
+            # Several names of one label (ImageNet's synonyms, merged classes) are joined.
             names[int(label)] = f"{names[int(label)]}+{name}" if int(label) in names else str(name)
         return names
     classes: Any = getattr(leaf, "classes", None)

@@ -105,7 +105,10 @@ def train_classifier(
     Raises
     ------
     ContractError
-        A network whose output is not one logit a class; a plan with a first stage for a classifier that fits itself.
+        A network whose output is not one logit a class; a plan with a first stage for a classifier that fits itself,
+        or probabilities of one that are not finite.
+    TrainingError
+        A network's outputs were not finite whenever they were looked at.
     """
     if isinstance(classifier, nn.Module):
         return _train_network(classifier, plan, validation, settings, device, seed)
