@@ -170,6 +170,9 @@ def test_where_classes_count_alike_the_interval_rests_on_the_class_of_fewest_gro
     alike = resampling.of(score_named("balanced_accuracy"), {"a": parts})["a"]
     assert all(one.by_class for one in (alike, alike - alike, alike * 2))
     wide, narrow = (interval_of(Resamples(alike.values, alike.drawn, flag), resampling) for flag in (True, False))
+    lone = Resampling([np.r_[labels, 2]] * 5, [np.r_[groups, 99]] * 5, resamples=500)
+    assert lone.fewest_in_split == [1] * 5
+    assert interval_of(alike, lone).high >= wide.high
     factor = stats.t.isf(0.025, 3) / stats.t.isf(0.025, 23) * math.sqrt((4 / 3) / (24 / 23))
     assert wide.high - wide.estimate == pytest.approx(factor * (narrow.high - narrow.estimate), rel=1e-6)
 

@@ -280,8 +280,9 @@ class _Components:
             estimate = float(resamples.values[used].mean()) if splits else math.nan
             return cls(estimate, splits, math.nan, math.nan, math.nan, 0, 0, math.nan, math.nan)
         values, drawn = resamples.values[used], resamples.drawn[:, used]
-        by_class = resamples.by_class
-        groups = np.array(resampling.fewest_in_split if by_class else resampling.groups_in_split)[used]
+        by_class, groups = resamples.by_class, np.array(resampling.groups_in_split)[used]
+        if by_class:  # a class of one group has no variance of its own here, and must not make that of others vanish
+            groups = np.minimum(groups, np.maximum(2, np.array(resampling.fewest_in_split)[used]))
         in_all = resampling.fewest_count if by_class else resampling.group_count
         # G draws of G groups find (G - 1) / G of their variance; a single group says nothing about others.
         inflation = np.where(groups > 1, groups / np.maximum(groups - 1, 1), 0)
