@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncgan import rng
+from syncgan import MaskGAN, rng
+from syncgan.errors import ConfigError
 
 addresses = st.lists(st.one_of(st.text(max_size=8), st.integers(-(2**40), 2**40)), max_size=4)
 
@@ -77,3 +78,18 @@ def test_build_restores_the_global_state_when_the_factory_fails():
     with pytest.raises(ZeroDivisionError):
         rng.build(lambda: torch.randn(3) / (1 // 0), 0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_another_default_device_or_type_of_torch_is_refused_with_what_to_do():
+    masks = np.eye(8, dtype=np.uint8)[None].repeat(4, axis=0)
+    model = MaskGAN(device="cpu")
+    with torch.device("meta"), pytest.raises(ConfigError, match=r"got meta; put `with torch\.device\('cpu'\):` around"):
+        model.fit(masks)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(ConfigError, match=r"got torch\.float64; call torch\.set_default_dtype"):
+            model.fit(masks)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"), torch.device("cpu"):
+        assert model.fit(masks).sample(2).shape == (2, 1, 128, 128)

@@ -11,13 +11,15 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
+from syncgan.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
     import torch
 
-__all__ = ["build", "moved", "numpy_generator", "seed_for", "seeded", "torch_generator"]
+__all__ = ["build", "moved", "numpy_generator", "require_plain_defaults", "seed_for", "seeded", "torch_generator"]
 
 T = TypeVar("T")
 
@@ -57,10 +59,41 @@ def torch_generator(seed: int, *address: str | int) -> torch.Generator:
     """Return torch's CPU generator of one random stream (see `seed_for`).
 
     Noise is always drawn on the CPU and then moved, so that one seed gives the same noise on every device.
+
+    Raises
+    ------
+    ConfigError
+        torch's default device or type is another one than the CPU and float32 (see `require_plain_defaults`).
     """
     import torch
 
+    require_plain_defaults()
     return torch.Generator().manual_seed(seed_for(seed, *address))
+
+
+def require_plain_defaults() -> None:
+    """Refuse to draw or build where torch makes tensors on another device than the CPU, or others than float32.
+
+    Networks and noise would be of two kinds then, and the first operation on both would fail.
+
+    Raises
+    ------
+    ConfigError
+        Says which default it is, and what to put around the call.
+    """
+    import torch
+
+    device, kind = torch.get_default_device(), torch.get_default_dtype()
+    if device.type != "cpu":
+        raise ConfigError(
+            f"expected torch's default device to be the CPU, got {device}; put `with torch.device('cpu'):` around this "
+            "call: syncgan takes a device of its own (device=)"
+        )
+    if kind is not torch.float32:
+        raise ConfigError(
+            f"expected torch's default type to be float32, got {kind}; "
+            "call torch.set_default_dtype(torch.float32) before"
+        )
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -91,5 +124,6 @@ def build(factory: Callable[[], T], seed: int, *address: str | int) -> T:
     """Call `factory`, which makes a network or its lazy layers, with the initial weights that the address names."""
     import torch
 
+    require_plain_defaults()
     with seeded(torch.device("cpu"), seed, *address):
         return factory()
