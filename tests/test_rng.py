@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncgan import MaskGAN, rng
+from syncgan import MaskGAN, SynCGANConfig, rng
 from syncgan.errors import ConfigError
 
 addresses = st.lists(st.one_of(st.text(max_size=8), st.integers(-(2**40), 2**40)), max_size=4)
@@ -91,5 +91,8 @@ def test_another_default_device_or_type_of_torch_is_refused_with_what_to_do():
             model.fit(masks)
     finally:
         torch.set_default_dtype(torch.float32)
+    fitted = MaskGAN(SynCGANConfig.preset("tiny").updated(["mask_gan.generator=warp"]), device="cpu").fit(masks)
+    with torch.device("meta"), pytest.raises(ConfigError, match="default device to be the CPU"):
+        fitted.sample(1)
     with torch.device("meta"), torch.device("cpu"):
         assert model.fit(masks).sample(2).shape == (2, 1, 128, 128)

@@ -212,8 +212,20 @@ class MaskToImageCGAN(StoredModel):
         maps, classes : (n, S, S) uint8 and (n,) int64.
         item_seeds : the seed of each image's noise.
         stain_seeds : seeds of the stain's colours alone; None takes `item_seeds`.
+
+        Returns
+        -------
+        (n, 3, S, S) uint8 tensor on the model's device.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        ConfigError
+            torch's default device or type is not the CPU or float32.
         """
         self._require_fitted()
+        rng.require_plain_defaults()
         chunk = self.config_.sampling.chunk_size
         seeds = list(zip(item_seeds, stain_seeds or item_seeds, strict=True))
         parts = [

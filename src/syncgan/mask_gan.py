@@ -175,8 +175,16 @@ class MaskGAN(StoredModel):
         Returns
         -------
         (n, S, S) uint8 tensor on the model's device.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `load`.
+        ConfigError
+            torch's default device or type is not the CPU or float32.
         """
         self._require_fitted()
+        rng.require_plain_defaults()
         size = self.config_.image_size
         chunk = self.config_.sampling.chunk_size
         parts = [torch.zeros((0, size, size), dtype=torch.uint8, device=self.device_)]
