@@ -6,7 +6,6 @@ the package of a filter is missing, and says so only when the filter is needed.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -14,8 +13,8 @@ from typing import Any, Self
 from torch import Tensor
 
 from syncgan.config import FiltersConfig
-from syncgan.data.sample_filters import Filter, FittedFilter, judge, make_filter, parameters_key
-from syncgan.errors import ConfigError, ContractError, DataError, NotFittedError, PluginError, UnknownNameError
+from syncgan.data.sample_filters import Filter, FittedFilter, judge, make_filter, parameters_key, storable_state
+from syncgan.errors import ConfigError, DataError, NotFittedError, PluginError, UnknownNameError
 
 __all__ = ["FilterBank"]
 
@@ -73,7 +72,7 @@ class FilterBank:
         for name, one in made.items():
             if isinstance(one, FittedFilter):
                 one.fit(images, masks, labels, groups=groups)
-                self._states[name] = _storable(name, one.state())
+                self._states[name] = storable_state(name, one)
                 self._ready[name, parameters_key(section.parameters.get(name, {}))] = one
         # Each judges a few real images: what breaks its contract is said now, and not after the networks' training.
         device = self._offered["device"]
@@ -134,19 +133,3 @@ class FilterBank:
 
     def _made(self, name: str, section: FiltersConfig) -> Filter:
         return make_filter(name, section.parameters.get(name), **self._offered)
-
-
-def _storable(name: str, state: tuple[Mapping[str, Tensor], Mapping[str, Any]]) -> tuple[Any, Any]:
-    """Refuse what a filter learned if no model could be saved with it: hours of training would follow."""
-    tensors, described = state
-    wrong = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise ContractError(f"sample filter {name!r}, state(): expected tensors, got others for {', '.join(wrong)}")
-    try:
-        json.dumps(described, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ContractError(
-            f"sample filter {name!r}, state(): expected a description that JSON can hold, of finite numbers, got one "
-            f"that it cannot ({error}); convert numbers of NumPy by float() or int()"
-        ) from None
-    return tensors, described

@@ -20,7 +20,7 @@ from torch import Tensor
 from syncgan.errors import ConfigError, ContractError
 from syncgan.registry import SAMPLE_FILTERS, make
 
-__all__ = ["Filter", "FittedFilter", "SampleFilter", "Verdict", "judge", "make_filter"]
+__all__ = ["Filter", "FittedFilter", "SampleFilter", "Verdict", "judge", "make_filter", "storable_state"]
 
 SampleFilter = Callable[[Tensor, Tensor, int], Tensor]
 """``(images (n, 3, S, S) uint8, masks (n, S, S) uint8, levels) -> (n,) bool``, True for the samples to keep."""
@@ -174,6 +174,28 @@ _METHODS = ("fit", "score", "keep", "state", "load_state")
 def parameters_key(parameters: Mapping[str, Any]) -> str:
     """Return a text that is the same for the same parameters."""
     return json.dumps(parameters, sort_keys=True, default=repr)
+
+
+def storable_state(name: str, fitted: FittedFilter) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what a filter learned, unless no model could be saved with it: hours of training would follow.
+
+    Raises
+    ------
+    ContractError
+        `state` returned other things than tensors under names and a description that JSON can hold.
+    """
+    tensors, description = fitted.state()
+    wrong = [key for key, value in tensors.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    if wrong:
+        raise ContractError(f"sample filter {name!r}: expected tensors under names from state, got {wrong}")
+    try:
+        json.dumps(description, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ContractError(
+            f"sample filter {name!r}: its description is not JSON-compatible ({error}); convert NumPy's numbers by "
+            "float() or int(), and leave out what is not finite"
+        ) from error
+    return dict(tensors), dict(description)
 
 
 def _is_factory(plugin: Callable[..., Any], offered: Mapping[str, Any]) -> bool:

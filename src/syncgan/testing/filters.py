@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syncgan.data.sample_filters import Filter, FittedFilter, Verdict, judge, make_filter
+from syncgan.data.sample_filters import Filter, FittedFilter, Verdict, judge, make_filter, storable_state
 from syncgan.errors import ContractError
 from syncgan.extractor import MaskExtractor
 from syncgan.registry import SAMPLE_FILTERS
@@ -154,17 +154,10 @@ def _unchanged(name: str, samples: Pairs) -> Iterator[None]:
 
 def _restored(name: str, own: FittedFilter, fresh: Filter) -> FittedFilter:
     """Return a second filter with the state of the first, as if it had been saved and loaded."""
-    tensors, description = own.state()
-    wrong = [key for key, value in tensors.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
-    if wrong:
-        raise ContractError(f"sample filter {name!r}: expected tensors under names from state, got {wrong}")
-    try:
-        text = json.dumps(description)
-    except (TypeError, ValueError) as error:
-        raise ContractError(f"sample filter {name!r}: its description is not JSON-compatible ({error})") from error
+    tensors, description = storable_state(name, own)
     if not isinstance(fresh, FittedFilter):
         raise ContractError(f"sample filter {name!r}: its factory makes now one kind of filter, now another")
-    return fresh.load_state({key: value.clone() for key, value in tensors.items()}, json.loads(text))
+    return fresh.load_state({key: value.clone() for key, value in tensors.items()}, json.loads(json.dumps(description)))
 
 
 def _same(first: Verdict, other: Verdict, name: str, positions: Tensor | slice = slice(None)) -> bool:
