@@ -309,6 +309,40 @@ def test_a_nucleus_that_the_border_cuts_goes_on_beyond_it_and_is_cut_anew():
     assert all(np.concatenate([one[0], one[-1], one[:, 0], one[:, -1]]).any() for one in drawn)
 
 
+def dense_crops() -> np.ndarray:
+    """Return 12 maps: a nucleus in the middle, one larger right beside it, and others anywhere else."""
+    generator = np.random.default_rng(0)
+    maps = np.zeros((12, 64, 64), np.uint8)
+    for levels_map in maps:
+        angle = generator.uniform(0, 2 * np.pi)
+        places = generator.uniform(0, 63, (30, 2))
+        beside = 32 + 18 * np.array([np.cos(angle), np.sin(angle)])
+        for column, row, radius in [(32, 32, 6), (*beside, 10), *((*at, 5) for at in places)]:
+            disc = discs((round(row), round(column), radius), size=64)
+            if not (cv2.dilate(disc, np.ones((3, 3), np.uint8)) & levels_map).any():
+                levels_map |= disc
+    return maps
+
+
+def test_a_mosaic_of_dense_crops_has_the_nucleus_in_the_middle_and_not_all_that_lies_beside_it():
+    masks = dense_crops()
+    prior = fitted("mosaic", masks, 2)
+    assert prior._is_about_the_middle
+    drawn = prior.sample(60, seed=1)
+    assert drawn[:, 30:34, 30:34].all(axis=(1, 2)).mean() > 0.75
+    assert drawn.mean() > 0.7 * masks.mean()
+    sizes = [sum(nucleus.area_px > 200 for nucleus in nuclei_of(one, 2)) for one in drawn]
+    assert 0.1 < np.mean(np.array(sizes) == 0) < 0.9
+
+
+def test_a_mosaic_takes_the_middle_from_a_mask_that_has_a_nucleus_there():
+    masks = dense_crops()
+    masks[2:, 18:46, 18:46] = 0
+    prior = fitted("mosaic", masks, 2)
+    vars(prior)["_is_about_the_middle"] = True  # as other classes of the set may be
+    assert prior.sample(20, seed=1)[:, 30:34, 30:34].mean() > 0.8
+
+
 @pytest.mark.parametrize("around_the_middle", [True, False])
 def test_a_mosaic_of_crops_around_a_nucleus_keeps_one_in_the_middle_with_its_cell(around_the_middle):
     prior = fitted("mosaic", crops(around_the_middle), 3)

@@ -4,7 +4,7 @@ The image is divided at random; each part takes the nuclei and the stained objec
 another mask, whole, so that nothing is cut but what is larger than a cell. Every nucleus is turned by any angle, with
 what of its cell lies around it; one that the border cuts goes on beyond it as its own mirror image. In images of single
 cells, the cell comes from one mask and what is around from others. In images that are about what lies in their middle,
-that comes from one mask too: it is what has the label.
+that comes from one mask too, and is put there first: it is what has the label.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
 
-_FEWEST_PARTS, _MOST_PARTS = 3, 8  # where all nuclei lie in the middle, and where they lie everywhere
+_FEWEST_PARTS, _MOST_PARTS = 3, 8  # where images are about their middle, and where nuclei lie everywhere
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
@@ -50,8 +50,8 @@ _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
 class MosaicMasks(StoredMasks):
     """Put together parts of several real masks of the class.
 
-    The image is divided into parts with rough borders, three where nuclei lie in the middle and up to eight where
-    they lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
+    The image is divided into parts with rough borders, three where images are about their middle and up to eight where
+    nuclei lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
     objects whose centres lie in it; objects that touch are parted before. Nuclei are
     turned by any angle together with what of their object lies within a radius around them, made a little smaller or
     larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Those that the border
@@ -60,7 +60,8 @@ class MosaicMasks(StoredMasks):
     Where the nuclei of the set lie in the middle, parts would give an image no cell or two. There the nuclei come from
     one mask, the parts from others, and nothing is warped: maps of many levels lose by it what is one pixel wide, and
     classifiers feel that. Where nuclei lie everywhere but every image was cut out around one, the first part is the
-    middle: the nucleus that the label is of keeps its cell.
+    middle, and the nucleus that covers it, which the label is of, is put there before all others. In such sets, nuclei
+    that lie near each other are moved one by one: in a dense smear most are near others.
 
     Neither the arrangement of a training mask nor the outline of one of its nuclei as it lies there is repeated, but it
     stores and saves the real masks: a model with this generator gives away the masks (not the pixels) of its
@@ -75,16 +76,22 @@ class MosaicMasks(StoredMasks):
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
         order = generator.permutation(members).tolist()
-        wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE))
-        alone = self._shows_single_cells
+        alone, about_the_middle = self._shows_single_cells, self._is_about_the_middle
+        everywhere = 0.0 if about_the_middle else min(1.0, spread / _EVERYWHERE)
+        wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * everywhere)
+        if about_the_middle:
+            order.sort(key=lambda mask: self._subject_of(mask) is None)
         sources = (order[1 : wanted + 1] if alone else order[:wanted]) or order
-        parts = _parts(self._masks.shape[-1], len(sources), generator, middle=not alone and self._is_about_the_middle)
+        parts = _parts(self._masks.shape[-1], len(sources), generator, middle=about_the_middle)
         symmetries = generator.integers(8, size=len(sources)).tolist()
         drawn = self._surroundings(sources, symmetries, parts)
+        subject = self._subject_of(sources[0]) if about_the_middle else None
+        if subject is not None:
+            drawn = _put_in_the_middle(drawn, _carried(subject, symmetries[0], len(drawn)), spread, generator)
         if alone:
             cells = self._cells(order[0], int(generator.integers(8)))
         else:
-            cells = self._cells_by_part(sources, symmetries, parts)
+            cells = self._cells_by_part(sources, symmetries, parts, but=subject)
         for cell in sorted(cells, key=lambda one: len(one.seen(len(drawn))), reverse=True):  # these need most room
             drawn = self._put(drawn, cell, spread, generator)
         return drawn if alone else warped(drawn, spread, generator)
@@ -96,7 +103,9 @@ class MosaicMasks(StoredMasks):
 
     @functools.cached_property
     def _is_about_the_middle(self) -> bool:
-        """Whether images were cut out around a nucleus; the same for all classes."""
+        """Whether images of many cells were cut out around a nucleus; the same for all classes."""
+        if self._shows_single_cells:
+            return False
         nuclear = self._masks >= self._levels - 1
         core = float(nuclear[:, _from_middle(nuclear.shape[-1]) <= _CORE * nuclear.shape[-1]].mean())
         return core >= max(_FILLED, _RICHER * float(nuclear.mean()))
@@ -111,21 +120,24 @@ class MosaicMasks(StoredMasks):
             drawn = np.where(taken, bare, drawn)
         return drawn
 
-    def _cells(self, source: int, symmetry: int) -> list[Nucleus]:
-        """Return the nuclei of a mask with what goes with them, where they lie after it was turned or flipped."""
-        return [_carried(nucleus, symmetry, self._masks.shape[-1]) for nucleus in self._whole_nuclei_of(source)]
+    def _cells(self, source: int, symmetry: int, *, but: Nucleus | None = None) -> list[Nucleus]:
+        """Return the nuclei of a mask, or all but one, with what goes with them, where they lie once it is turned."""
+        nuclei = [nucleus for nucleus in self._whole_nuclei_of(source) if nucleus is not but]
+        return [_carried(nucleus, symmetry, self._masks.shape[-1]) for nucleus in nuclei]
 
-    def _cells_by_part(self, sources: list[int], symmetries: list[int], parts: NDArray[np.int64]) -> list[Nucleus]:
-        """Return of each mask the nuclei in its part."""
+    def _cells_by_part(
+        self, sources: list[int], symmetries: list[int], parts: NDArray[np.int64], *, but: Nucleus | None
+    ) -> list[Nucleus]:
+        """Return of each mask the nuclei in its part, but one that is there already."""
         cells = [
             (cell, number)
             for number, (source, symmetry) in enumerate(zip(sources, symmetries, strict=True))
-            for cell in self._cells(source, symmetry)
+            for cell in self._cells(source, symmetry, but=but)
         ]
         # Where each mask has its nuclei in another's part there would be none.
         centres = [cell.seen(len(parts)).mean(axis=0) for cell, _ in cells]
         lying = [cell for (cell, number), at in zip(cells, centres, strict=True) if _lies_in(at, parts == number)]
-        return lying or [cell for cell, _ in cells[:1]]
+        return lying if lying or but is not None else [cell for cell, _ in cells[:1]]
 
     def _whole_nuclei_of(self, mask: int) -> list[Nucleus]:
         """Return the nuclei of a mask, of which those that the border cuts go on beyond it, mirrored by it."""
@@ -137,6 +149,16 @@ class MosaicMasks(StoredMasks):
             self._whole[mask] = whole
         return self._whole[mask]
 
+    def _subject_of(self, mask: int) -> Nucleus | None:
+        """Return the nucleus of a mask that covers most of the middle, None where none does."""
+        if mask not in self._subjects:
+            side = self._masks.shape[-1]
+            core = _from_middle(side) <= _CORE * side
+            nuclei = self._whole_nuclei_of(mask)
+            covered = [np.count_nonzero(core[tuple(nucleus.seen(side).T)]) for nucleus in nuclei]
+            self._subjects[mask] = nuclei[int(np.argmax(covered))] if any(covered) else None
+        return self._subjects[mask]
+
     def _objects_of(self, mask: int) -> NDArray[np.int32]:
         """Return the numbers of the objects of a mask without its nuclei."""
         if mask not in self._objects:
@@ -144,8 +166,9 @@ class MosaicMasks(StoredMasks):
         return self._objects[mask]
 
     def _cut(self, levels_map: Map) -> list[Nucleus]:
+        joined = 0.0 if self._is_about_the_middle else _JOINED
         return nuclei_of(
-            levels_map, self._levels, joined=_JOINED, rim=_BODY, objects=objects_of(levels_map > self._empty)
+            levels_map, self._levels, joined=joined, rim=_BODY, objects=objects_of(levels_map > self._empty)
         )
 
     def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
@@ -157,6 +180,15 @@ class MosaicMasks(StoredMasks):
                 return place(drawn, moved, whole=True)
         as_it_is = not nucleus.inside or fits(drawn, nucleus, self._levels)
         return place(drawn, nucleus, whole=True) if as_it_is else drawn
+
+
+def _put_in_the_middle(drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
+    """Return the map with the nucleus that its label is of, reshaped, and turned about the middle of the map."""
+    matrix = _linear_map(generator)
+    offset = (nucleus.centre - (len(drawn) - 1) / 2)[::-1]
+    step = generator.normal(0, _STEP * spread * len(drawn), 2)
+    columns, rows = np.rint(matrix @ offset - offset + step).astype(int)
+    return place(drawn, nucleus.reshaped(matrix).moved(int(rows), int(columns)), whole=True)
 
 
 def _completed(nuclei: list[Nucleus], known: list[Nucleus], side: int) -> list[Nucleus]:

@@ -45,6 +45,7 @@ class StoredMasks(ABC):
         # What a mask holds is found once, not for every draw.
         self._nuclei: dict[int, list[Nucleus]] = {}
         self._whole: dict[int, list[Nucleus]] = {}
+        self._subjects: dict[int, Nucleus | None] = {}
         self._bare: dict[int, Map] = {}
         self._objects: dict[int, NDArray[np.int32]] = {}
         self._spreads: dict[int | None, float] = {}
@@ -55,6 +56,7 @@ class StoredMasks(ABC):
         self._labels = np.zeros(len(masks), np.int64) if labels is None else np.array(labels, dtype=np.int64)
         self._nuclei.clear()
         self._whole.clear()
+        self._subjects.clear()
         self._bare.clear()
         self._objects.clear()
         self._spreads.clear()
