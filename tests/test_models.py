@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from syncgan import IMAGE_GENERATORS, MASK_GENERATORS, MaskGAN, MaskToImageCGAN, SynCGANConfig
+from syncgan import DISCRIMINATORS, IMAGE_GENERATORS, MASK_GENERATORS, MaskGAN, MaskToImageCGAN, SynCGANConfig
 from syncgan.data.tensors import collect_masks
 from syncgan.errors import (
     ArtefactError,
@@ -22,6 +22,7 @@ from syncgan.errors import (
     RunExistsError,
     UnknownNameError,
 )
+from syncgan.testing import check_discriminator
 
 SMALL = ["mask_gan.steps=3", "image_gan.steps=3", "mask_gan.width=4", "image_gan.width=4", "sampling.chunk_size=4"]
 
@@ -245,6 +246,12 @@ def image_name() -> Iterator[str]:
     IMAGE_GENERATORS.unregister("test-image-generator")
 
 
+@pytest.fixture
+def discriminator_name() -> Iterator[str]:
+    yield "test-discriminator"
+    DISCRIMINATORS.unregister("test-discriminator")
+
+
 def test_a_network_of_ones_own_is_trained_by_our_loop(mask_name: str, image_name: str) -> None:
     class Masks(nn.Module):
         def __init__(self, levels: int) -> None:
@@ -460,7 +467,29 @@ def test_of_several_images_of_a_renderer_the_wrong_one_is_told(image_name: str) 
         model.generate(maps(2))
 
 
-def test_lazy_layers_get_the_weights_that_the_seed_names(mask_name: str, image_name: str) -> None:
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (lambda in_channels: nn.Conv2d(in_channels, 2, 4), r"expected logits \(2, 1, h, w\), got \(2, 2, 29, 29\)"),
+        (lambda: torch.tanh, "expected an nn.Module"),
+    ],
+)
+def test_what_is_no_discriminator_is_refused_before_training(factory: Any, said: str, discriminator_name: str) -> None:
+    DISCRIMINATORS.register(discriminator_name)(factory)
+    own = config(
+        *(f"{game}.discriminator={discriminator_name}" for game in ("mask_gan", "image_gan")),
+        "image_gan.feature_matching_weight=0",
+        "mask_gan.resolution=32",
+    )
+    with pytest.raises(ContractError, match=said):
+        MaskGAN(own, device="cpu").fit(maps())
+    with pytest.raises(ContractError, match=said):
+        MaskToImageCGAN(own, device="cpu").fit(IMAGES, maps())
+
+
+def test_lazy_layers_get_the_weights_that_the_seed_names(
+    mask_name: str, image_name: str, discriminator_name: str
+) -> None:
     class LazyMasks(nn.Module):
         def __init__(self, levels: int) -> None:
             super().__init__()
@@ -477,12 +506,28 @@ def test_lazy_layers_get_the_weights_that_the_seed_names(mask_name: str, image_n
         def forward(self, onehot: Tensor, noise: Tensor | None = None, label: Tensor | None = None) -> Tensor:
             return self.layers(onehot)
 
+    class LazyDiscriminator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.LazyConv2d(1, 4, stride=4)
+
+        def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+            return self.layers(x)
+
     MASK_GENERATORS.register(mask_name)(LazyMasks)
     IMAGE_GENERATORS.register(image_name)(LazyImages)
+    DISCRIMINATORS.register(discriminator_name)(LazyDiscriminator)
+    check_discriminator(discriminator_name)
     drawn = []
     for state in (1, 2):
         torch.manual_seed(state)
-        own = config(f"mask_gan.generator={mask_name}", f"image_gan.generator={image_name}", "mask_gan.resolution=32")
+        own = config(
+            f"mask_gan.generator={mask_name}",
+            f"image_gan.generator={image_name}",
+            *(f"{game}.discriminator={discriminator_name}" for game in ("mask_gan", "image_gan")),
+            "image_gan.feature_matching_weight=0",
+            "mask_gan.resolution=32",
+        )
         masks = MaskGAN(own, seed=3, device="cpu").fit(maps()).sample(2)
         images = MaskToImageCGAN(own, seed=3, device="cpu").fit(IMAGES, maps()).generate(maps(2))
         drawn.append((masks, images))

@@ -23,10 +23,10 @@ from syncgan.data.tensors import one_hot, to_model, to_uint8
 from syncgan.errors import ContractError, warn_user
 from syncgan.networks.perceptual import PerceptualDistance
 from syncgan.networks.pretrained import installed
-from syncgan.registry import DISCRIMINATORS, make
 from syncgan.training.augmentation import dihedral, draw_dihedral
 from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
+from syncgan.training.discriminators import build_discriminator
 from syncgan.training.draws import with_draws
 from syncgan.training.loop import Progress, train
 from syncgan.training.objectives import ImageBatch, ImageObjective
@@ -123,17 +123,13 @@ def _discriminator(
 ) -> tuple[nn.Module, ImageGANConfig]:
     """Return the network, and the settings without what it cannot be asked for."""
     gan = config.image_gan
-    discriminator: nn.Module = rng.build(
-        lambda: make(
-            DISCRIMINATORS.get(gan.discriminator),
-            config=gan,
-            in_channels=in_channels,
-            classes=classes,
-            image_size=config.image_size,
-        ),
-        seed,
-        "image_gan",
-        "discriminator",
+    discriminator = build_discriminator(
+        gan,
+        in_channels=in_channels,
+        classes=classes,
+        image_size=config.image_size,
+        seed=seed,
+        address=("image_gan", "discriminator"),
     )
     if gan.feature_matching_weight and not hasattr(discriminator, "features_and_logits"):
         warn_user(

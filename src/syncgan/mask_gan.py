@@ -16,11 +16,12 @@ from syncgan.config import MaskGANConfig, SynCGANConfig, checked
 from syncgan.data.tensors import as_array, binarise, collect_masks, index_labels, level_shares
 from syncgan.errors import ConfigError, ContractError, NotFittedError, UnknownNameError
 from syncgan.networks.folding import FoldedCopy
-from syncgan.registry import DISCRIMINATORS, MASK_GENERATORS, accepted, make, require_methods
+from syncgan.registry import MASK_GENERATORS, accepted, make, require_methods
 from syncgan.storage import StoredModel
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
 from syncgan.training.batches import batch_indices, stay_on_host
 from syncgan.training.checkpoint import CheckpointStore
+from syncgan.training.discriminators import build_discriminator
 from syncgan.training.loop import Progress, resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
 from syncgan.training.precision import memory_format
@@ -276,17 +277,13 @@ class MaskGAN(StoredModel):
         gan, training, device = self.config.mask_gan, self.config.training, self.device_
         # The first call is when lazy layers get their weights.
         resolution = rng.build(self._output_resolution, self.seed, stage, "generator", "first call")
-        discriminator = rng.build(
-            lambda: make(
-                DISCRIMINATORS.get(gan.discriminator),
-                config=gan,
-                in_channels=self.levels_,
-                classes=len(self.label_values_),
-                image_size=resolution,
-            ),
-            self.seed,
-            stage,
-            "discriminator",
+        discriminator = build_discriminator(
+            gan,
+            in_channels=self.levels_,
+            classes=len(self.label_values_),
+            image_size=resolution,
+            seed=self.seed,
+            address=(stage, "discriminator"),
         )
         if start is not None:
             self.generator_.load_state_dict(start.generator_.state_dict())
@@ -295,7 +292,7 @@ class MaskGAN(StoredModel):
             maps = maps.to(device)
         objective = MaskObjective(
             self.generator_.to(device, memory_format=memory_format(training)),
-            discriminator.to(device, memory_format=memory_format(training)),
+            discriminator.to(device).to(memory_format=memory_format(training)),
             config=gan,
             batches=self._batches(maps, classes, resolution, stage),
             seed=self.seed,

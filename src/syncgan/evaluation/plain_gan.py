@@ -19,9 +19,9 @@ from syncgan.config import ImageGANConfig, MaskGANConfig, TrainingConfig
 from syncgan.data.tensors import to_model, to_uint8
 from syncgan.errors import ConfigError
 from syncgan.networks.mask_generators import LatentDecoder
-from syncgan.registry import DISCRIMINATORS, make
 from syncgan.training.augmentation import dihedral, draw_augmentation, draw_dihedral
 from syncgan.training.batches import batch_indices, stay_on_host
+from syncgan.training.discriminators import build_discriminator
 from syncgan.training.loop import resolve_device, train
 from syncgan.training.objectives import MaskBatch, MaskObjective
 from syncgan.training.precision import memory_format
@@ -79,17 +79,13 @@ class PlainGAN:
     ) -> PlainGAN:
         """Learn from images (N, 3, S, S) uint8 of class indices `labels`; `maps` are not looked at."""
         gan, training = self.config, training or TrainingConfig()
-        discriminator: Any = rng.build(
-            lambda: make(
-                DISCRIMINATORS.get(gan.discriminator),
-                config=gan,
-                in_channels=3,
-                classes=self.classes,
-                image_size=self.image_size,
-            ),
-            seed,
-            _STAGE,
-            "plain discriminator",
+        discriminator = build_discriminator(
+            gan,
+            in_channels=3,
+            classes=self.classes,
+            image_size=self.image_size,
+            seed=seed,
+            address=(_STAGE, "plain discriminator"),
         )
         pixels, told = torch.from_numpy(images), torch.from_numpy(labels)
         if not stay_on_host([pixels], self.device, training.data_device):
@@ -97,7 +93,7 @@ class PlainGAN:
         state = train(
             _PlainObjective(
                 self.generator.to(self.device, memory_format=memory_format(training)),
-                discriminator.to(self.device, memory_format=memory_format(training)),
+                discriminator.to(self.device).to(memory_format=memory_format(training)),
                 config=_game(gan),
                 batches=lambda step: self._batch(pixels, told, step, seed),
                 seed=seed,

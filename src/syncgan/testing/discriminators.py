@@ -14,7 +14,7 @@ from syncgan.config import GANConfig
 from syncgan.errors import ContractError
 from syncgan.image_cgan import MaskToImageCGAN
 from syncgan.mask_gan import MaskGAN
-from syncgan.registry import DISCRIMINATORS, make
+from syncgan.registry import DISCRIMINATORS
 from syncgan.testing.rules import (
     IMAGE_SIZE,
     Plugin,
@@ -24,6 +24,7 @@ from syncgan.testing.rules import (
     try_all,
     under_a_name,
 )
+from syncgan.training.discriminators import build_discriminator, require_logits
 
 __all__ = ["check_discriminator", "discriminator_rules"]
 
@@ -50,7 +51,7 @@ def check_discriminator(factory: Plugin, *, levels: int = 2) -> None:
     >>> check_discriminator(lambda in_channels: nn.Conv2d(in_channels, 2, 4))
     Traceback (most recent call last):
     ...
-    syncgan.errors.ContractError: discriminator ...: expected logits (3, 1, h, w), got (3, 2, 29, 29)...(rule: ...
+    syncgan.errors.ContractError: discriminator ...: expected logits (2, 1, h, w), got (2, 2, 29, 29)...(rule: ...
     """
     try_all(discriminator_rules(factory, levels=levels))
 
@@ -184,28 +185,18 @@ class _Discriminator:
             yield name, [(self._made(name, place), place) for place in places]
 
     def _made(self, name: str, place: _Place, seed: int = 0) -> nn.Module:
-        def factory() -> object:
-            return make(
-                DISCRIMINATORS.get(name),
-                config=place.config,
-                in_channels=place.in_channels,
-                classes=place.classes,
-                image_size=IMAGE_SIZE,
-            )
-
-        made = rng.build(factory, seed, "discriminator")
-        if not isinstance(made, nn.Module):
-            raise ContractError(f"discriminator {name!r}: expected an nn.Module, got {type(made).__name__}")
-        return made
+        return build_discriminator(
+            place.config.model_copy(update={"discriminator": name}),
+            in_channels=place.in_channels,
+            classes=place.classes,
+            image_size=IMAGE_SIZE,
+            seed=seed,
+            address=("discriminator",),
+        )
 
 
 def _require_logits(name: str, logits: object) -> Tensor:
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[:2]) != (_ITEMS, 1):
-        raise ContractError(
-            f"discriminator {name!r}: expected logits ({_ITEMS}, 1, h, w), got {shape}; "
-            "one channel, one logit for each patch or for the whole"
-        )
-    if not torch.isfinite(logits).all():
+    checked = require_logits(name, logits, _ITEMS)
+    if not torch.isfinite(checked).all():
         raise ContractError(f"discriminator {name!r}: expected finite logits, got NaN or infinite ones")
-    return logits
+    return checked
