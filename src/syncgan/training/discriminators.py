@@ -15,8 +15,6 @@ from syncgan.training.previews import evaluating
 
 __all__ = ["build_discriminator", "require_logits"]
 
-_ITEMS = 2
-
 
 def build_discriminator(
     gan: GANConfig, *, in_channels: int, classes: int, image_size: int, seed: int, address: tuple[str, ...]
@@ -48,11 +46,11 @@ def build_discriminator(
     network = rng.build(made, seed, *address)
     if not isinstance(network, nn.Module):
         raise ContractError(f"discriminator {gan.discriminator!r}: expected an nn.Module, got {type(network).__name__}")
-    x = torch.zeros(_ITEMS, in_channels, image_size, image_size)
-    told = {"label": torch.zeros(_ITEMS, dtype=torch.int64)} if classes else {}
+    x = torch.zeros(1, in_channels, image_size, image_size)
+    told = {"label": torch.zeros(1, dtype=torch.int64)} if classes else {}
     with evaluating(network):
         # The first call is when lazy layers get their weights.
-        require_logits(gan.discriminator, rng.build(partial(network, x, **told), seed, *address, "first call"), _ITEMS)
+        require_logits(gan.discriminator, rng.build(partial(network, x, **told), seed, *address, "first call"), 1)
     return network
 
 
@@ -61,7 +59,7 @@ def require_logits(name: str, logits: object, items: int) -> Tensor:
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[:2]) != (items, 1):
         raise ContractError(
-            f"discriminator {name!r}: expected logits ({items}, 1, h, w), got {shape}; "
+            f"discriminator {name!r}: expected logits (N, 1, h, w), got {shape} of {items}; "
             "one channel, one logit for each patch or for the whole"
         )
     return logits
