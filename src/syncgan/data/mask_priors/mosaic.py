@@ -10,6 +10,7 @@ that comes from one mask too, and is put there first: it is what has the label.
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -80,8 +81,9 @@ class MosaicMasks(StoredMasks):
         everywhere = 0.0 if about_the_middle else min(1.0, spread / _EVERYWHERE)
         wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * everywhere)
         if about_the_middle:
-            order.sort(key=lambda mask: self._subject_of(mask) is None)
-        sources = (order[1 : wanted + 1] if alone else order[:wanted]) or order
+            sources = self._first_with_subject(order, wanted)
+        else:
+            sources = (order[1 : wanted + 1] if alone else order[:wanted]) or order
         parts = _parts(self._masks.shape[-1], len(sources), generator, middle=about_the_middle)
         symmetries = generator.integers(8, size=len(sources)).tolist()
         drawn = self._surroundings(sources, symmetries, parts)
@@ -148,6 +150,12 @@ class MosaicMasks(StoredMasks):
                 whole += _completed(self._cut(np.pad(self._masks[mask], side, mode="symmetric")), whole, side)
             self._whole[mask] = whole
         return self._whole[mask]
+
+    def _first_with_subject(self, order: list[int], wanted: int) -> list[int]:
+        """Return the first masks that have a nucleus in the middle, and others where there are not enough of them."""
+        having = list(itertools.islice((mask for mask in order if self._subject_of(mask) is not None), wanted))
+        others = (mask for mask in order if mask not in having)
+        return [*having, *itertools.islice(others, wanted - len(having))]
 
     def _subject_of(self, mask: int) -> Nucleus | None:
         """Return the nucleus of a mask that covers most of the middle, None where none does."""
