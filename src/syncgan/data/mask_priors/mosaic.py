@@ -21,18 +21,19 @@ from scipy import ndimage
 from syncgan.data.mask_priors.regions import (
     Map,
     Nucleus,
+    clear_share,
     dihedral,
     fits,
     nuclei_of,
     objects_of,
-    place,
+    place_behind,
     place_spread,
 )
 from syncgan.data.mask_priors.stored import StoredMasks, warped
 
 __all__ = ["MosaicMasks"]
 
-_FEWEST_PARTS, _MOST_PARTS = 3, 8  # where images are about their middle, and where nuclei lie everywhere
+_FEWEST_PARTS, _MOST_PARTS = 3, 8  # where nuclei lie in one place, and where they lie everywhere
 _EVERYWHERE = 1 / np.sqrt(12)  # the spread of nuclei that lie everywhere, in sides of the image
 _ROUGHNESS, _ROUGHNESS_CELLS = 0.06, 5  # of the lines between parts, in sides of the image; nodes of the grid
 _WHOLE_AREA = 0.15  # stained objects up to this share of the image are not cut
@@ -51,12 +52,13 @@ _SCALE, _STRETCH = 0.05, 0.05  # standard deviations of the logarithms
 class MosaicMasks(StoredMasks):
     """Put together parts of several real masks of the class.
 
-    The image is divided into parts with rough borders, three where images are about their middle and up to eight where
-    nuclei lie everywhere. Each takes from another mask, which is turned or flipped first, the nuclei and the stained
-    objects whose centres lie in it; objects that touch are parted before. Nuclei are
-    turned by any angle together with what of their object lies within a radius around them, made a little smaller or
-    larger or longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Those that the border
-    cuts are completed by their mirror images before, and cut again. Then the whole map is warped as by `WarpedMasks`.
+    The image is divided into parts with rough borders: three where images were cut out around a nucleus, elsewhere the
+    more the farther nuclei lie apart, up to eight. Each takes from another mask, which is turned or flipped first, the
+    nuclei and the stained objects whose centres lie in it; objects that touch are parted before. Nuclei are turned by
+    any angle together with what of their object lies within a radius around them, made a little smaller or larger or
+    longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Those that the border cuts are
+    completed by their mirror images before, and cut again; where there is no room they go on behind others. Then the
+    whole map is warped as by `WarpedMasks`.
 
     Where the nuclei of the set lie in the middle, parts would give an image no cell or two. There the nuclei come from
     one mask, the parts from others, and nothing is warped: maps of many levels lose by it what is one pixel wide, and
@@ -77,26 +79,27 @@ class MosaicMasks(StoredMasks):
 
     def _draw(self, members: NDArray[np.int64], spread: float, generator: np.random.Generator) -> Map:
         order = generator.permutation(members).tolist()
-        alone, about_the_middle = self._shows_single_cells, self._is_about_the_middle
-        everywhere = 0.0 if about_the_middle else min(1.0, spread / _EVERYWHERE)
-        wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * everywhere)
-        if about_the_middle:
-            sources = self._first_with_subject(order, wanted)
-        else:
-            sources = (order[1 : wanted + 1] if alone else order[:wanted]) or order
-        parts = _parts(self._masks.shape[-1], len(sources), generator, middle=about_the_middle)
+        sources = self._sources(order, spread)
+        parts = _parts(self._masks.shape[-1], len(sources), generator, middle=self._is_about_the_middle)
         symmetries = generator.integers(8, size=len(sources)).tolist()
         drawn = self._surroundings(sources, symmetries, parts)
-        subject = self._subject_of(sources[0]) if about_the_middle else None
+        if self._shows_single_cells:
+            return self._put_all(drawn, self._cells(order[0], int(generator.integers(8))), spread, generator)
+        subject = self._subject_of(sources[0]) if self._is_about_the_middle else None
         if subject is not None:
-            drawn = _put_in_the_middle(drawn, _carried(subject, symmetries[0], len(drawn)), spread, generator)
-        if alone:
-            cells = self._cells(order[0], int(generator.integers(8)))
-        else:
-            cells = self._cells_by_part(sources, symmetries, parts, but=subject)
-        for cell in sorted(cells, key=lambda one: len(one.seen(len(drawn))), reverse=True):  # these need most room
-            drawn = self._put(drawn, cell, spread, generator)
-        return drawn if alone else warped(drawn, spread, generator)
+            turned = _turned_about_the_middle(
+                _carried(subject, symmetries[0], len(drawn)), len(drawn), spread, generator
+            )
+            drawn = place_behind(drawn, turned, self._levels)
+        cells = self._cells_by_part(sources, symmetries, parts, but=subject)
+        return warped(self._put_all(drawn, cells, spread, generator), spread, generator)
+
+    def _sources(self, order: list[int], spread: float) -> list[int]:
+        """Return the masks that the parts are of; in images of single cells, the cell is of another, the first."""
+        if self._is_about_the_middle:
+            return self._first_with_subject(order, _FEWEST_PARTS)
+        wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE))
+        return order[self._shows_single_cells :][:wanted] or order
 
     @functools.cached_property
     def _shows_single_cells(self) -> bool:
@@ -158,7 +161,7 @@ class MosaicMasks(StoredMasks):
         return [*having, *itertools.islice(others, wanted - len(having))]
 
     def _subject_of(self, mask: int) -> Nucleus | None:
-        """Return the nucleus of a mask that covers most of the middle, None where none does."""
+        """Return the nucleus of a mask that covers more of the middle than others do, None where none reaches it."""
         if mask not in self._subjects:
             side = self._masks.shape[-1]
             core = _from_middle(side) <= _CORE * side
@@ -174,29 +177,39 @@ class MosaicMasks(StoredMasks):
         return self._objects[mask]
 
     def _cut(self, levels_map: Map) -> list[Nucleus]:
-        joined = 0.0 if self._is_about_the_middle else _JOINED
-        return nuclei_of(
-            levels_map, self._levels, joined=joined, rim=_BODY, objects=objects_of(levels_map > self._empty)
-        )
+        joined, side = 0.0 if self._is_about_the_middle else _JOINED, self._masks.shape[-1]
+        objects = objects_of(levels_map > self._empty, side=side)
+        return nuclei_of(levels_map, self._levels, joined=joined, rim=_BODY, objects=objects, side=side)
+
+    def _put_all(self, drawn: Map, cells: list[Nucleus], spread: float, generator: np.random.Generator) -> Map:
+        """Return the map with nuclei near their places, those that need most room first."""
+        for cell in sorted(cells, key=lambda one: len(one.seen(len(drawn))), reverse=True):
+            drawn = self._put(drawn, cell, spread, generator)
+        return drawn
 
     def _put(self, drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
-        """Return the map with a nucleus near its place, reshaped, or as it is when there is no room."""
+        """Return the map with a nucleus near its place, reshaped; as it is, or without it, when there is no room.
+
+        One that goes on beyond the border may go on behind others as well, as long as half of it is seen.
+        """
         for _ in range(_TRIES):
             rows, columns = np.rint(generator.normal(0, _STEP * spread * len(drawn), 2)).astype(int)
             moved = nucleus.reshaped(_linear_map(generator)).moved(int(rows), int(columns))
             if _shows_enough(moved, nucleus, len(drawn)) and fits(drawn, moved, self._levels):
-                return place(drawn, moved, whole=True)
-        as_it_is = not nucleus.inside or fits(drawn, nucleus, self._levels)
-        return place(drawn, nucleus, whole=True) if as_it_is else drawn
+                return place_behind(drawn, moved, self._levels)
+        if nucleus.inside:
+            as_it_is = fits(drawn, nucleus, self._levels)
+        else:
+            as_it_is = clear_share(drawn, nucleus, self._levels) >= _LEAST_SEEN
+        return place_behind(drawn, nucleus, self._levels) if as_it_is else drawn
 
 
-def _put_in_the_middle(drawn: Map, nucleus: Nucleus, spread: float, generator: np.random.Generator) -> Map:
-    """Return the map with the nucleus that its label is of, reshaped, and turned about the middle of the map."""
+def _turned_about_the_middle(nucleus: Nucleus, side: int, spread: float, generator: np.random.Generator) -> Nucleus:
+    """Return a nucleus reshaped, and turned about the middle of its map rather than its own."""
     matrix = _linear_map(generator)
-    offset = (nucleus.centre - (len(drawn) - 1) / 2)[::-1]
-    step = generator.normal(0, _STEP * spread * len(drawn), 2)
-    columns, rows = np.rint(matrix @ offset - offset + step).astype(int)
-    return place(drawn, nucleus.reshaped(matrix).moved(int(rows), int(columns)), whole=True)
+    offset = (nucleus.centre - (side - 1) / 2)[::-1]
+    columns, rows = np.rint(matrix @ offset - offset + generator.normal(0, _STEP * spread * side, 2)).astype(int)
+    return nucleus.reshaped(matrix).moved(int(rows), int(columns))
 
 
 def _completed(nuclei: list[Nucleus], known: list[Nucleus], side: int) -> list[Nucleus]:

@@ -13,12 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Nucleus", "dihedral", "disc", "fits", "nuclei_of", "objects_of", "place", "place_spread", "remove"]
+__all__ = [
+    "Nucleus",
+    "clear_share",
+    "dihedral",
+    "disc",
+    "fits",
+    "nuclei_of",
+    "objects_of",
+    "place",
+    "place_behind",
+    "place_spread",
+    "remove",
+]
 
 Map = NDArray[np.uint8]
 Generator = np.random.Generator
 
-_APART = 0.05  # in sides of the map: summits of depth that are nearer to each other are of one object
+_APART = 0.05  # in sides of the image: summits of depth that are nearer to each other are of one object
 _REACH = 6  # standard deviations
 _RIM = 0.5  # of the nucleus' radius: how far the stained surroundings go with it
 
@@ -109,19 +121,26 @@ def dihedral(array: NDArray[Any], symmetry: int) -> NDArray[Any]:
 
 
 def nuclei_of(
-    levels_map: Map, levels: int, *, joined: float = 0.0, rim: float = _RIM, objects: NDArray[np.int32] | None = None
+    levels_map: Map,
+    levels: int,
+    *,
+    joined: float = 0.0,
+    rim: float = _RIM,
+    objects: NDArray[np.int32] | None = None,
+    side: int | None = None,
 ) -> list[Nucleus]:
     """Cut an (H, W) map into its nuclei; each pixel of a rim belongs to the nucleus that is nearest.
 
     Parameters
     ----------
-    joined : parts with a gap of less than twice this, in sides of the map, count as one nucleus, as lobes of one do.
+    joined : parts with a gap of less than twice this, in sides of the image, count as one nucleus, as lobes of one do.
     rim : how far what surrounds a nucleus goes with it, in radii of the nucleus.
     objects : (H, W) numbers of objects, 0 for none, as of `objects_of`: what lies in another object than the nucleus
         does not go with it.
+    side : of the image in pixels, where the map shows more than it.
     """
     nuclear = levels_map >= levels - 1
-    reach_px = round(joined * len(levels_map))
+    reach_px = round(joined * (side or len(levels_map)))
     grown = cv2.dilate(nuclear.astype(np.uint8), disc(reach_px)) if reach_px else nuclear.astype(np.uint8)
     count, labels = cv2.connectedComponents(grown, connectivity=8)
     if count == 1:
@@ -149,10 +168,11 @@ def nuclei_of(
     return found
 
 
-def objects_of(stained: NDArray[np.bool_]) -> NDArray[np.int32]:
+def objects_of(stained: NDArray[np.bool_], *, side: int | None = None) -> NDArray[np.int32]:
     """Return the number of the object of each pixel (H, W), 0 where nothing is stained.
 
-    Objects that touch are parted between the places that lie deepest in them.
+    Objects that touch are parted between the places that lie deepest in them. `side` is that of the image in pixels,
+    where `stained` shows more than it.
     """
     from skimage.feature import peak_local_max
     from skimage.segmentation import watershed
@@ -161,7 +181,7 @@ def objects_of(stained: NDArray[np.bool_]) -> NDArray[np.int32]:
     wide = np.pad(ndimage.binary_fill_holes(stained), 1, mode="edge")
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(wide)[1:-1, 1:-1], 1.0)
     components = ndimage.label(stained)[0]
-    apart_px = max(2, round(_APART * len(stained)))
+    apart_px = max(2, round(_APART * (side or len(stained))))
     summits = peak_local_max(  # type: ignore[no-untyped-call]
         depth, min_distance=apart_px, labels=components, exclude_border=False
     )
@@ -203,24 +223,47 @@ def fits(levels_map: Map, nucleus: Nucleus, levels: int) -> bool:
     seen, side = nucleus.seen(len(levels_map)), len(levels_map)
     if nucleus.inside and (len(seen) < nucleus.area_px or seen.min() < 1 or seen.max() >= side - 1):
         return False
-    taken = cv2.dilate((levels_map >= levels - 1).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return not taken[seen[:, 0], seen[:, 1]].any()
+    return clear_share(levels_map, nucleus, levels) == 1
 
 
-def place(levels_map: Map, nucleus: Nucleus, *, whole: bool = False) -> Map:
-    """Return the map with a nucleus and its rim laid over it; nothing that is stained already is lowered.
+def clear_share(levels_map: Map, nucleus: Nucleus, levels: int) -> float:
+    """Return the share of what is seen of a nucleus that lies clear of every nucleus of the map."""
+    rows, columns = nucleus.seen(len(levels_map)).T
+    return float(np.mean(~_near_nuclei(levels_map, levels)[rows, columns])) if len(rows) else 1.0
 
-    With `whole`, all that lay within reach of the nucleus in its own map goes with it, stained or not.
+
+def place(levels_map: Map, nucleus: Nucleus) -> Map:
+    """Return the map with a nucleus and its rim laid over it; nothing that is stained already is lowered."""
+    placed = levels_map.copy()
+    rows, columns, values = _lying_in(levels_map, nucleus, nucleus.levels > 0)
+    placed[rows, columns] = np.maximum(placed[rows, columns], values)
+    return placed
+
+
+def place_behind(levels_map: Map, nucleus: Nucleus, levels: int) -> Map:
+    """Return the map with a nucleus and all that lay within reach of it in its own map, stained or not.
+
+    Nuclei of the map, and the pixels right beside them, stay as they are.
     """
     placed = levels_map.copy()
+    rows, columns, values = _lying_in(levels_map, nucleus, nucleus.reach)
+    clear = ~_near_nuclei(levels_map, levels)[rows, columns]
+    placed[rows[clear], columns[clear]] = values[clear]
+    return placed
+
+
+def _near_nuclei(levels_map: Map, levels: int) -> NDArray[np.bool_]:
+    return np.asarray(cv2.dilate((levels_map >= levels - 1).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+
+
+def _lying_in(levels_map: Map, nucleus: Nucleus, part: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
+    """Return rows, columns and levels of those pixels of a part of a nucleus' crop that lie in the map."""
     height, width = levels_map.shape
-    rows, columns = np.nonzero(nucleus.reach if whole else nucleus.levels)
+    rows, columns = np.nonzero(part)
     values = nucleus.levels[rows, columns]
     rows, columns = rows + nucleus.top, columns + nucleus.left
     seen = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
-    rows, columns, values = rows[seen], columns[seen], values[seen]
-    placed[rows, columns] = values if whole else np.maximum(placed[rows, columns], values)
-    return placed
+    return rows[seen], columns[seen], values[seen]
 
 
 def place_spread(maps: Map, levels: int) -> float:
