@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from syncgan import MaskGAN, SynCGANConfig
+from syncgan.data.mask_priors.mosaic import _turned_about_the_middle
 from syncgan.data.mask_priors.outlines import OutlineModel, canonical_axes, distance_map, draw_outline
-from syncgan.data.mask_priors.regions import fits, nuclei_of, objects_of, place, remove
+from syncgan.data.mask_priors.regions import disc, fits, nuclei_of, objects_of, place, place_behind, remove
 from syncgan.registry import MASK_GENERATORS
 from syncgan.testing import check_mask_generator
 
@@ -333,6 +334,54 @@ def test_a_mosaic_of_dense_crops_has_the_nucleus_in_the_middle_and_not_all_that_
     assert drawn.mean() > 0.7 * masks.mean()
     sizes = [sum(nucleus.area_px > 200 for nucleus in nuclei_of(one, 2)) for one in drawn]
     assert 0.1 < np.mean(np.array(sizes) == 0) < 0.9
+
+
+def test_the_nucleus_in_the_middle_is_drawn_once_and_all_of_it_stays():
+    masks = np.stack([cv2.dilate(mask, disc(2)) + mask for mask in dense_crops()])
+    prior = fitted("mosaic", masks, 3)
+    for seed in range(20):
+        subject = prior._subject_of(seed % len(masks))
+        cells = prior._cells_by_part([seed % len(masks)], [0], np.zeros((64, 64), np.int64), but=subject)
+        assert not any(np.hypot(*(cell.centre - subject.centre)) < 1 for cell in cells)
+        drawn = place_behind(np.zeros((64, 64), np.uint8), subject, 3)
+        rows, columns = subject.seen(64).T
+        crowded = prior._put_all(drawn, cells, 0.29, np.random.default_rng(seed))
+        assert (crowded[rows, columns] == 2).all()
+        assert (crowded == 2).sum() > len(rows)
+
+
+def test_a_nucleus_beside_the_middle_still_covers_it_when_it_is_turned():
+    masks = np.zeros((6, 64, 64), np.uint8)
+    for index, mask in enumerate(masks):
+        cv2.ellipse(mask, (42, 32), (13, 5), 0, 0, 360, 1, -1)  # the middle is near one of its ends
+        for row, column in [(6, 6), (58, 8), (57, 57), (6, 56)]:
+            cv2.circle(mask, (column + index % 3, row), 4, 1, -1)
+    prior = fitted("mosaic", masks, 2)
+    subject = prior._subject_of(0)
+    turned = [_turned_about_the_middle(subject, 64, 0.0, np.random.default_rng(seed)) for seed in range(20)]
+    covered = [place_behind(np.zeros((64, 64), np.uint8), one, 2)[31:33, 31:33].mean() for one in turned]
+    assert np.mean(covered) > 0.95
+    assert np.ptp([one.centre[0] for one in turned]) > 10
+
+
+def test_what_a_mask_shows_beyond_its_border_is_parted_as_within_it():
+    masks = np.zeros((1, 64, 64), np.uint8)
+    cv2.circle(masks[0], (22, 4), 8, 1, -1)
+    cv2.circle(masks[0], (22, 24), 5, 1, -1)  # a gap of six pixels: more than lobes of a nucleus have
+    prior = fitted("mosaic", np.concatenate([masks, fields(8, 64)]), 2)
+    cut, clear = sorted(prior._cells(0, 0), key=lambda one: one.inside)
+    assert (cut.inside, clear.inside) == (False, True)
+    assert cut.area_px < 400
+
+
+def test_a_nucleus_that_the_border_cuts_goes_on_behind_another_or_is_left_out():
+    prior = fitted("mosaic", discs((24, 4, 9))[None], 2)
+    (cut,) = prior._cells(0, 0)
+    for radius, kept in [(3, True), (8, False)]:  # less than half of it is hidden, or more
+        there = discs((24, 6, radius))
+        drawn = prior._put(there, cut, 0.0, np.random.default_rng(0))
+        assert (drawn >= there).all()
+        assert bool((drawn > there).any()) is kept
 
 
 def test_a_mosaic_takes_the_middle_from_a_mask_that_has_a_nucleus_there():

@@ -59,7 +59,7 @@ def require_logits(name: str, logits: object, items: int) -> Tensor:
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[:2]) != (items, 1):
         raise ContractError(
-            f"discriminator {name!r}: expected logits (N, 1, h, w), got {shape} of {items}; "
+            f"discriminator {name!r}: expected logits (N, 1, h, w), got {shape} for {items}; "
             "one channel, one logit for each patch or for the whole"
         )
     return logits
