@@ -87,19 +87,19 @@ class MosaicMasks(StoredMasks):
             return self._put_all(drawn, self._cells(order[0], int(generator.integers(8))), spread, generator)
         subject = self._subject_of(sources[0]) if self._is_about_the_middle else None
         if subject is not None:
-            turned = _turned_about_the_middle(
-                _carried(subject, symmetries[0], len(drawn)), len(drawn), spread, generator
-            )
+            carried = _carried(subject, symmetries[0], len(drawn))
+            turned = _turned_about_the_middle(carried, len(drawn), spread, generator)
             drawn = place_behind(drawn, turned, self._levels)
         cells = self._cells_by_part(sources, symmetries, parts, but=subject)
         return warped(self._put_all(drawn, cells, spread, generator), spread, generator)
 
     def _sources(self, order: list[int], spread: float) -> list[int]:
-        """Return the masks that the parts are of; in images of single cells, the cell is of another, the first."""
+        """Return the masks that the parts are of; in images of single cells, the first one gives the cell alone."""
         if self._is_about_the_middle:
             return self._first_with_subject(order, _FEWEST_PARTS)
         wanted = round(_FEWEST_PARTS + (_MOST_PARTS - _FEWEST_PARTS) * min(1.0, spread / _EVERYWHERE))
-        return order[self._shows_single_cells :][:wanted] or order
+        around = order[1:] if self._shows_single_cells else order
+        return around[:wanted] or order
 
     @functools.cached_property
     def _shows_single_cells(self) -> bool:
