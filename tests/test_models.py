@@ -472,7 +472,7 @@ def test_of_several_images_of_a_renderer_the_wrong_one_is_told(image_name: str) 
     [
         (
             lambda in_channels: nn.Conv2d(in_channels, 2, 4),
-            r"expected logits \(N, 1, h, w\), got \(1, 2, 29, 29\) for 1",
+            r"expected logits \(N, 1, h, w\), got \(1, 2, 29, 29\) for N = 1",
         ),
         (lambda: torch.tanh, "expected an nn.Module"),
     ],

@@ -434,7 +434,7 @@ def test_discriminators_that_keep_the_contract_pass(factory):
     ("factory", "message"),
     [
         (lambda: object(), "expected an nn.Module, got object"),
-        (Whole, r"expected logits \(N, 1, h, w\), got \(1,\) for 1.*rule: it gives finite logits"),
+        (Whole, r"expected logits \(N, 1, h, w\), got \(1,\) for N = 1.*rule: it gives finite logits"),
         (Infinite, "expected finite logits"),
         (NoLabel, "raised TypeError.*label"),
         (Detached, "expected a finite gradient.*rule: a generator can learn"),

@@ -45,7 +45,10 @@ def build_discriminator(
 
     network = rng.build(made, seed, *address)
     if not isinstance(network, nn.Module):
-        raise ContractError(f"discriminator {gan.discriminator!r}: expected an nn.Module, got {type(network).__name__}")
+        raise ContractError(
+            f"discriminator {gan.discriminator!r}: expected an nn.Module, got {type(network).__name__}; "
+            "let its factory return a network"
+        )
     x = torch.zeros(1, in_channels, image_size, image_size)
     told = {"label": torch.zeros(1, dtype=torch.int64)} if classes else {}
     with evaluating(network):
@@ -55,11 +58,17 @@ def build_discriminator(
 
 
 def require_logits(name: str, logits: object, items: int) -> Tensor:
-    """Return the logits of a discriminator, (items, 1, h, w), and refuse whatever else it returned."""
+    """Return the logits (items, 1, h, w) of a discriminator of that name.
+
+    Raises
+    ------
+    ContractError
+        It returned something else.
+    """
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[:2]) != (items, 1):
         raise ContractError(
-            f"discriminator {name!r}: expected logits (N, 1, h, w), got {shape} for {items}; "
+            f"discriminator {name!r}: expected logits (N, 1, h, w), got {shape} for N = {items}; "
             "one channel, one logit for each patch or for the whole"
         )
     return logits

@@ -57,8 +57,8 @@ class MosaicMasks(StoredMasks):
     nuclei and the stained objects whose centres lie in it; objects that touch are parted before. Nuclei are turned by
     any angle together with what of their object lies within a radius around them, made a little smaller or larger or
     longer, and moved, never onto another nucleus; lobes of one nucleus stay together. Those that the border cuts are
-    completed by their mirror images before, and cut again; where there is no room they go on behind others. Then the
-    whole map is warped as by `WarpedMasks`.
+    completed by their mirror images before, and cut again; where there is no room these go on behind others, and the
+    rest is left out. Then the whole map is warped as by `WarpedMasks`.
 
     Where the nuclei of the set lie in the middle, parts would give an image no cell or two. There the nuclei come from
     one mask, the parts from others, and nothing is warped: maps of many levels lose by it what is one pixel wide, and
