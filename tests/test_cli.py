@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -332,6 +333,21 @@ BAD_INPUT = {
     "no command": ("paint data", "paint"),
     "no output": ("fit data", "--out"),
 }
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["mask_gan.steps=2000", "mask_gan.width=8", "image_gan.steps=9"], "mask_gan.steps, mask_gan.width: no effect"),
+        (["mask_gan.steps=2000", "mask_gan.generator=decoder"], None),
+        (["mask_gan.generator=warp", "mask_gan.resolution=32", "image_gan.steps=9"], None),
+    ],
+)
+def test_settings_of_mask_gans_warn_where_no_mask_gan_is_trained(settings, told):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        outcome = syncgan("doctor", "--no-timing", *(f"--set={setting}" for setting in settings))
+    assert told in outcome.err if told else "no effect" not in outcome.err
 
 
 @pytest.fixture(scope="module")

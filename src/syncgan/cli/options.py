@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncgan.errors import ConfigError
+from syncgan.errors import ConfigError, warn_user
 
 if TYPE_CHECKING:
     from syncgan.config import SynCGANConfig
@@ -40,7 +40,7 @@ Preset = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. mask_gan.steps=2000; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. image_gan.steps=3000; may be repeated."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Names everything random: one seed, one result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
@@ -92,7 +92,28 @@ def configuration(file: Path | None, preset: str | None, settings: list[str] | N
 
     base = preset or "default"
     tree = SynCGANConfig.preset(base) if file is None else SynCGANConfig.load(file, preset=base)
-    return tree.updated(settings or [])
+    tree = tree.updated(settings or [])
+    _warn_of_no_effect(tree, settings or [])
+    return tree
+
+
+def _warn_of_no_effect(tree: SynCGANConfig, settings: list[str]) -> None:
+    """Say which settings of mask GANs change nothing, where masks come from a prior that is not told them."""
+    asked = [setting.partition("=")[0].strip() for setting in settings]
+    asked = [key for key in asked if key.startswith("mask_gan.") and key not in _OF_EVERY_PRIOR]
+    if not asked:
+        return
+    from syncgan.registry import MASK_GENERATORS, accepted
+
+    name = tree.mask_gan.generator
+    if not accepted(MASK_GENERATORS.get(name), {"config": tree.mask_gan}):
+        warn_user(
+            f"{', '.join(asked)}: no effect, for mask_gan.generator={name} trains no network; the renderer's settings "
+            "begin with image_gan, and mask_gan.generator=decoder trains mask GANs"
+        )
+
+
+_OF_EVERY_PRIOR = frozenset(f"mask_gan.{key}" for key in ("generator", "resolution", "shared_below", "sharing"))
 
 
 def part_of(shard: str) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
     """Return nested settings of ``"section.key=value"``; the value is read as TOML, else it is text."""
     key, separator, text = assignment.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"expected KEY=VALUE, got {assignment!r}; for example mask_gan.steps=2000")
+        raise ConfigError(f"expected KEY=VALUE, got {assignment!r}; for example image_gan.steps=3000")
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):

@@ -32,8 +32,8 @@ class SynCGANConfig(ConfigSection):
     --------
     >>> SynCGANConfig.preset("paper").image_size
     256
-    >>> SynCGANConfig().updated(["mask_gan.steps=2000"]).mask_gan.steps
-    2000
+    >>> SynCGANConfig().updated(["image_gan.steps=3000"]).image_gan.steps
+    3000
     """
 
     image_size: int = Field(128, ge=16, le=2048, description="Side S of the square images and masks, in pixels.")
