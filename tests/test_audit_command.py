@@ -328,3 +328,17 @@ def test_options_of_a_check_that_make_no_sense_are_refused(tmp_path, options, me
     code, _, error = run("run", "--out", tmp_path / "out", "--per-class", 2, *options, command="sample")
     assert code == 2
     assert message in error
+
+
+def test_held_out_images_are_read_with_the_depth_of_the_training_images(folders, tmp_path):
+    import tifffile
+
+    for part, factor in (("training", 12), ("held_out", 3)):
+        for name in CLASSES:
+            (tmp_path / part / name).mkdir(parents=True)
+            for file in sorted((folders[part] / name).iterdir()):
+                deep = np.asarray(Image.open(file)).astype(np.uint16) * factor
+                tifffile.imwrite(tmp_path / part / name / f"{file.stem}.tif", deep, photometric="rgb")
+    found = folder_images(folders["new"], Sources(data=tmp_path / "training", held_out=tmp_path / "held_out"))
+    training, held_out = found.real.training.images, found.real.held_out.images
+    assert np.mean(training) == pytest.approx(4 * np.mean(held_out), rel=0.1)

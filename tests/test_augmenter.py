@@ -488,6 +488,38 @@ def test_any_number_of_levels_goes_all_the_way(levels: int, phantom: Phantom) ->
     assert int(augmenter.sample(0, 2).masks.max()) < levels
 
 
+def test_more_levels_than_a_fit_can_take_are_refused_before_anything_is_extracted(phantom: Phantom) -> None:
+    seen: list[int] = []
+
+    def segment(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        seen.append(1)
+        return np.zeros(image.shape[:2], np.uint8)
+
+    segment.levels = 9  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"segmenter .*segment.*: 9 levels are not .* join some of them"):
+        SynCGANAugmenter(config(), extractor=segment, device="cpu").fit(phantom)
+    assert not seen
+
+
+def test_class_names_of_numpy_make_a_model_that_is_loaded_as_it_was(phantom: Phantom, tmp_path: Path) -> None:
+    class Named(torch.utils.data.Dataset[Any]):
+        def __init__(self) -> None:
+            self.classes = list(np.unique(["benign", "malignant"]))
+
+        def __len__(self) -> int:
+            return len(phantom)
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            return phantom.image(index), phantom.targets[index]
+
+    fitted = SynCGANAugmenter(config(), device="cpu").fit(Named())
+    assert [type(name) for name in fitted.classes_] == [str, str]
+    fitted.save(tmp_path / "model")
+    loaded = SynCGANAugmenter.load(tmp_path / "model", device="cpu")
+    assert torch.equal(loaded.sample("benign", 3, seed=1).images, fitted.sample("benign", 3, seed=1).images)
+    assert loaded.digest() == fitted.digest()
+
+
 def test_images_whose_mask_fails_are_left_out_and_counted(phantom: Phantom) -> None:
     items = [(phantom.image(index), phantom.targets[index]) for index in range(len(phantom))]
     items.append((np.full((48, 48, 3), 240, np.uint8), 0))

@@ -371,6 +371,22 @@ def test_one_depth_is_read_for_all_files_so_that_brightness_can_be_compared(root
     assert "10 bits in 1 file, 12 bits in 2 files" in note
 
 
+def test_images_to_be_compared_with_others_are_read_with_their_depth(root: Path):
+    import tifffile
+
+    for file, peak in {"a/dim.tif": 1000, "b/bright.tif": 4000}.items():
+        tifffile.imwrite(root / file, np.full((4, 4), peak, np.uint16))
+    dataset, skipped = load_class_folders(root, bit_depth=14)
+    seen = {file: int(dataset.image(index).max()) for index, file in enumerate(dataset.files)}
+    assert (seen["a/dim.tif"], seen["b/bright.tif"]) == (round(1000 * 255 / 16383), round(4000 * 255 / 16383))
+    assert (dataset.bit_depth, skipped) == (14, [])
+    (note,) = [note for note in dataset.notes if "16-bit" in note]
+    assert note.endswith("read as 14-bit")
+    dataset, (left_out,) = load_class_folders(root, bit_depth=10)
+    assert "b/bright.tif" not in dataset.files
+    assert "12 bits" in left_out.reason
+
+
 def test_files_that_use_all_of_16_bits_need_no_note(root: Path):
     import tifffile
 

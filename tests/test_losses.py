@@ -286,6 +286,15 @@ def test_validation_is_the_mean_loss_in_eval_mode_without_a_graph_and_restores_t
     assert objective.discriminator.training
 
 
+def test_validation_passes_in_parts_where_memory_ran_out():
+    objective, _ = image_objective(texture_weight=0.0)
+    seen = []
+    objective.generator.register_forward_hook(lambda network, inputs, out: seen.append(len(inputs[0])))
+    whole, parts = (objective.validate(objective.generator, parts=parts)["generator"] for parts in (1, 3))
+    assert seen == [4, 4, 1, 1, 2, 1, 1, 2]
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
 # --- batches and symmetries ------------------------------------------------------------------------------------------
 
 

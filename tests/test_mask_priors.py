@@ -1,5 +1,8 @@
 """The mask generators that are no GANs: real masks warped and recombined, and shape statistics."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -323,6 +326,21 @@ def dense_crops() -> np.ndarray:
             if not (cv2.dilate(disc, np.ones((3, 3), np.uint8)) & levels_map).any():
                 levels_map |= disc
     return maps
+
+
+def test_threads_agree_on_the_nuclei_of_a_mask():
+    prior = fitted("mosaic", dense_crops(), 2)
+    prior._whole.clear()
+    both, cut = threading.Barrier(2), prior._nuclei_of
+
+    def nuclei_of_a_mask(mask):
+        both.wait(10)  # each has found none yet
+        return cut(mask)
+
+    prior._nuclei_of = nuclei_of_a_mask
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(prior._whole_nuclei_of, (0, 0))
+    assert one is other
 
 
 def test_a_mosaic_of_dense_crops_has_the_nucleus_in_the_middle_and_not_all_that_lies_beside_it():

@@ -147,6 +147,23 @@ def test_an_image_depends_on_its_own_map_label_seed_and_position_alone(image_gan
     assert not torch.equal(image_gan.generate(maps(6), LABELS[::-1], seed=2), whole)
 
 
+def test_neither_depends_on_what_the_caller_computes_in(mask_gan: MaskGAN, image_gan: MaskToImageCGAN) -> None:
+    masks, images = mask_gan.sample(6, seed=2), image_gan.generate(maps(6), LABELS, seed=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mask_gan.sample(6, seed=2), masks)
+        assert torch.equal(image_gan.generate(maps(6), LABELS, seed=2), images)
+
+
+def test_to_ask_what_a_generator_is_leaves_the_fitted_one(mask_gan: MaskGAN, image_gan: MaskToImageCGAN) -> None:
+    masks, images = mask_gan.sample(3, seed=2), image_gan.generate(maps(3), LABELS[:3], seed=2)
+    assert mask_gan.is_network(2)
+    assert image_gan.is_network(2)
+    assert not mask_gan.learns_all_classes(2)
+    assert mask_gan.knows_nuclear_levels()
+    assert torch.equal(mask_gan.sample(3, seed=2), masks)
+    assert torch.equal(image_gan.generate(maps(3), LABELS[:3], seed=2), images)
+
+
 def test_a_seed_of_numpy_is_an_ordinary_one() -> None:
     for model in (MaskGAN(seed=np.int64(3)), MaskToImageCGAN(seed=np.int64(3))):
         assert type(model.seed) is int

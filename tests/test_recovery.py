@@ -355,7 +355,7 @@ def test_the_best_weights_outlive_the_checkpoints_of_their_step(tmp_path: Path) 
     scores = iter([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
     kept: list[dict[str, Tensor]] = []
 
-    def validate(generator: nn.Module) -> dict[str, float]:
+    def validate(generator: nn.Module, parts: int) -> dict[str, float]:
         kept.append({name: value.clone() for name, value in generator.state_dict().items()})
         return {"generator": 0.0, "utility": next(scores)}
 
@@ -382,7 +382,7 @@ def test_the_best_weights_outlive_the_checkpoints_of_their_step(tmp_path: Path) 
 
 def test_without_a_score_to_select_by_the_last_weights_are_kept() -> None:
     game, config = objective("image")
-    game.validate = lambda generator: {"generator": 1.0}
+    game.validate = lambda generator, parts: {"generator": 1.0}
     state = run(game, config)
     assert state.best is None
     last = state.sampling_generator().state_dict()

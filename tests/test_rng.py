@@ -73,6 +73,20 @@ def test_build_depends_on_the_address_alone_and_leaves_the_global_state():
     assert not torch.equal(first, other)
 
 
+def test_a_seed_of_numpys_strings_is_that_of_the_text():
+    assert rng.seed_for(1, np.str_("HSIL")) == rng.seed_for(1, "HSIL")
+
+
+def test_the_generator_of_apples_gpus_is_seeded_and_restored(monkeypatch):
+    state = ["before"]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: state[0])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda value: state.__setitem__(0, value))
+    monkeypatch.setattr(torch.mps, "manual_seed", lambda seed: state.__setitem__(0, seed))
+    with rng.seeded(torch.device("mps"), 3, "dropout"):
+        assert state == [rng.seed_for(3, "dropout")]
+    assert state == ["before"]
+
+
 def test_build_restores_the_global_state_when_the_factory_fails():
     before = torch.get_rng_state()
     with pytest.raises(ZeroDivisionError):

@@ -215,6 +215,16 @@ def test_a_store_that_is_refreshed_has_one_owner(tmp_path):
     assert shown(wrap(refresh=0.5, store=tmp_path / "store")) == FIRST
 
 
+@pytest.mark.parametrize(("kept", "other"), [(0.5, 0.0), (0.0, 0.5), (0.5, 1.0)])
+def test_a_store_with_another_refresh_is_left_alone(kept, other, tmp_path):
+    first = wrap(refresh=kept, store=tmp_path / "store")
+    first.set_epoch(3)
+    before = shown(first)
+    with pytest.raises(RunExistsError, match="different refresh"):
+        wrap(refresh=other, store=tmp_path / "store")
+    assert shown(first) == before
+
+
 def test_a_file_in_place_of_a_store_is_refused(tmp_path):
     (tmp_path / "store").write_text("mine")
     with pytest.raises(RunExistsError, match="is a file"):

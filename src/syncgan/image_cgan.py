@@ -200,7 +200,9 @@ class MaskToImageCGAN(StoredModel):
         unified, _ = unify_masks(given, self.levels_, maps=True)
         maps = torch.from_numpy(np.stack([fit_mask(mask, size, self.config_.geometry) for mask in unified]))
         classes = self._class_indices(labels, len(maps))
-        return self.render(maps, classes, [rng.seed_for(seed, "render", index) for index in range(len(maps))])
+        seeds = [rng.seed_for(seed, "render", index) for index in range(len(maps))]
+        with torch.autocast(self.device_.type, enabled=False):  # whatever the caller computes in
+            return self.render(maps, classes, seeds)
 
     def render(
         self, maps: Tensor, classes: Tensor, item_seeds: Sequence[int], *, stain_seeds: Sequence[int] | None = None
@@ -305,8 +307,13 @@ class MaskToImageCGAN(StoredModel):
 
     def is_network(self, levels: int) -> bool:
         """Tell whether the generator for so many `levels` is a network for our loop, not an object that fits itself."""
-        self._start(levels, ())
-        return isinstance(self.generator_, nn.Module)
+        return isinstance(self._unfitted(levels).generator_, nn.Module)
+
+    def _unfitted(self, levels: int) -> Self:
+        """Return another one that has a generator, untrained, so that to ask about it changes nothing here."""
+        asked = type(self)(self.config, seed=self.seed, device=self.device)
+        asked._start(levels, ())
+        return asked
 
     def _start(self, levels: int, label_values: tuple[int, ...]) -> None:
         """Make the generator and set the fitted attributes that do not come from training."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -200,21 +200,13 @@ def _batch(
 
 def _validation_batches(
     held_out: ImagePairs | None, batch_size: int, conditions: Conditions, *, seed: int, device: torch.device
-) -> list[ImageBatch]:
-    """Return the held-out pairs in batches, with the same noise every time."""
-    if held_out is None:
-        return []
-    return [
-        _image_batch(
-            start,
-            held_out.take(torch.arange(start, min(start + batch_size, len(held_out)))).each(
-                partial(rng.moved, device=device)
-            ),
-            conditions,
-            rng.torch_generator(seed, "validation noise", start),
-        )
-        for start in range(0, len(held_out), batch_size)
-    ]
+) -> Iterator[ImageBatch]:
+    """Yield the held-out pairs in batches, with the same noise every time."""
+    for start in range(0, 0 if held_out is None else len(held_out), batch_size):
+        assert held_out is not None  # noqa: S101 - the range is empty without
+        chosen = held_out.take(torch.arange(start, min(start + batch_size, len(held_out))))
+        noise = rng.torch_generator(seed, "validation noise", start)
+        yield _image_batch(start, chosen.each(partial(rng.moved, device=device)), conditions, noise)
 
 
 def _image_batch(step: int, pairs: ImagePairs, conditions: Conditions, generator: torch.Generator) -> ImageBatch:

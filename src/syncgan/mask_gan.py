@@ -163,7 +163,8 @@ class MaskGAN(StoredModel):
             count = len(self.label_values_)
             chosen = [index % count if label is None else self.label_values_.index(label) for index in range(n)]
         seeds = [rng.seed_for(seed, "mask", index) for index in range(n)]
-        return self.draw(seeds, chosen)[:, None]
+        with torch.autocast(self.device_.type, enabled=False):  # whatever the caller computes in
+            return self.draw(seeds, chosen)[:, None]
 
     def draw(self, item_seeds: Sequence[int], classes: Sequence[int] | None = None) -> Tensor:
         """Draw one mask per seed; each depends on its own seed (and class index) alone.
@@ -230,18 +231,22 @@ class MaskGAN(StoredModel):
 
     def is_network(self, levels: int) -> bool:
         """Tell whether the generator for so many `levels` is a network for our loop, not an object that fits itself."""
-        self._start(levels, ())
-        return isinstance(self.generator_, nn.Module)
+        return isinstance(self._unfitted(levels).generator_, nn.Module)
 
     def learns_all_classes(self, levels: int) -> bool:
         """Tell whether the generator for so many `levels` is an object that is to be fitted once, on all classes."""
-        self._start(levels, ())
-        return bool(getattr(self.generator_, "learns_all_classes", False))
+        return bool(getattr(self._unfitted(levels).generator_, "learns_all_classes", False))
 
     def knows_nuclear_levels(self) -> bool:
         """Tell whether the generator can draw nuclei of several levels: a network, or what takes `nuclear_levels`."""
         factory = MASK_GENERATORS.get(self.config.mask_gan.generator)
         return bool(accepted(factory, {"nuclear_levels": 1})) or self.is_network(self.config.levels)
+
+    def _unfitted(self, levels: int) -> Self:
+        """Return another one that has a generator, untrained, so that to ask about it changes nothing here."""
+        asked = type(self)(self.config, seed=self.seed, device=self.device)
+        asked._start(levels, ())
+        return asked
 
     def _start(self, levels: int, label_values: tuple[int, ...], stage: str = _KIND, nuclear_levels: int = 1) -> None:
         """Make the generator and set the fitted attributes that do not come from training."""

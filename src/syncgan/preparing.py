@@ -16,7 +16,7 @@ from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import TrainingPairs, collect_pairs, require_usable, split_by_class, split_by_group
 from syncgan.data.raw import RawData
 from syncgan.data.tensors import check_mask, unify_masks
-from syncgan.errors import DataError, warn_user
+from syncgan.errors import ConfigError, DataError, warn_user
 from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.mask_gan import MaskGAN
@@ -85,6 +85,7 @@ def prepare(
     if masks is None:
         chosen = _extractor(extractor, config)
         levels, description, derived = chosen.levels, chosen.describe(), not chosen.declares_levels
+        _require_levels(config, levels, str(description["name"]))
         is_shared = pays_for_processes(len(raw)) and can_be_sent(chosen.recipe)
         maps = _maps(chosen.extract(raw.images, n_jobs=-1 if is_shared else None, progress=progress))
         diagnoses = _diagnosed(raw, maps, levels)
@@ -219,6 +220,16 @@ def _extractor(given: MaskExtractor | Callable[..., Any] | str | None, config: S
     if extractor.declares_levels or config.levels == extractor.levels:
         return extractor
     return MaskExtractor.from_config(config.extractor, segmenter=given, levels=config.levels)
+
+
+def _require_levels(config: SynCGANConfig, levels: int, segmenter: str) -> None:
+    """Refuse more levels than a configuration can have, before anything is extracted."""
+    try:
+        config.merged({"levels": levels})
+    except ConfigError as error:
+        raise ConfigError(
+            f"segmenter {segmenter!r}: {levels} levels are not what a fit can take ({error}); join some of them"
+        ) from None
 
 
 def _warn_of_unused(settings: Iterable[str], given: str) -> None:

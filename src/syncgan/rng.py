@@ -44,7 +44,7 @@ def seed_for(seed: int, *address: str | int) -> int:
     False
     """
     # repr separates 3 from "3" and quotes separators inside names, so two addresses never share a text.
-    text = repr((int(seed), *(part if isinstance(part, str) else int(part) for part in address)))
+    text = repr((int(seed), *(str(part) if isinstance(part, str) else int(part) for part in address)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -99,7 +99,7 @@ def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @contextlib.contextmanager
 def seeded(device: torch.device, seed: int, *address: str | int) -> Iterator[None]:
-    """Seed torch's global generators (CPU and `device`) from the address inside the block, and restore them after.
+    """Seed torch's global generators (CPU and `device`: CUDA or MPS) from the address in the block; restore them after.
 
     For what can draw from nowhere else: the initialisers of ``nn.Module``, and dropout.
     """
@@ -111,7 +111,15 @@ def seeded(device: torch.device, seed: int, *address: str | int) -> Iterator[Non
         for own in devices:
             with torch.cuda.device(own):
                 torch.cuda.manual_seed(seed_for(seed, *address))
-        yield
+        if device.type != "mps":
+            yield
+            return
+        before = torch.mps.get_rng_state()
+        torch.mps.manual_seed(seed_for(seed, *address))
+        try:
+            yield
+        finally:
+            torch.mps.set_rng_state(before)
 
 
 def build(factory: Callable[[], T], seed: int, *address: str | int) -> T:

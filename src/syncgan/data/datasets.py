@@ -256,7 +256,7 @@ def wrap_dataset(
             labels,
             render,
             folder=store,
-            request={**(request or {}), "seed": seed},
+            request={**(request or {}), "seed": seed, "refresh": float(refresh)},
             exclusive=store is not None and refresh > 0,
         ),
         class_names=names,

@@ -118,16 +118,18 @@ def load_class_folders(
     limit_per_class: int | None = None,
     min_classes: int = 2,
     min_images_per_class: int = 2,
+    bit_depth: int | None = None,
     n_jobs: int = 2,
 ) -> tuple[ImageFolderDataset, list[ImageReadError]]:
     """Scan class folders and check that every image can be decoded.
 
-    All files of 16 bits a sample are read with one depth, the largest that one of them needs.
+    All files of 16 bits a sample are read with one depth: `bit_depth`, or the largest that one of them needs.
 
     Parameters
     ----------
     root, exclude, min_classes, min_images_per_class : see `scan_class_folders`.
     limit_per_class : only the first so many files of each class are looked at.
+    bit_depth : of images that these are to be compared with; files that need more are skipped.
     n_jobs : threads that decode.
 
     Returns
@@ -151,14 +153,15 @@ def load_class_folders(
     warn_of_segmentations(folders.root, folders.files)
     if limit_per_class is not None:
         folders = _limited(folders, limit_per_class)
-    outcomes = _decode_all(folders, n_jobs)
+    outcomes = {file: _within(bit_depth, file, outcome) for file, outcome in _decode_all(folders, n_jobs).items()}
     skipped = {file: outcome for file, outcome in outcomes.items() if isinstance(outcome, ImageReadError)}
     readable = folders.keep(lambda file: file not in skipped)
     decisions = {file: outcome for file, outcome in outcomes.items() if not isinstance(outcome, ImageReadError)}
     bits = {file: decision.bits for file, decision in decisions.items() if decision.bits is not None}
     _check_readable(readable, list(skipped.values()), min_images_per_class)
-    notes = (*readable.notes, *_summary_of_decisions(decisions), *depth_notes(bits))
-    dataset = ImageFolderDataset(replace(readable, notes=notes), bit_depth=max(bits.values(), default=None))
+    notes = (*readable.notes, *_summary_of_decisions(decisions), *depth_notes(bits, bit_depth))
+    depth = (bit_depth or max(bits.values())) if bits else None
+    dataset = ImageFolderDataset(replace(readable, notes=notes), bit_depth=depth)
     return dataset, list(skipped.values())
 
 
@@ -197,6 +200,16 @@ def _decisions(root: Path, file: str) -> _Decisions | ImageReadError:
     return _Decisions(tuple(note for note in decoded.notes if not note.startswith(DEPTH_GUESSED)), decoded.bits)
 
 
+def _within(bit_depth: int | None, file: str, outcome: _Decisions | ImageReadError) -> _Decisions | ImageReadError:
+    """Refuse a file that needs more bits than it is to be read with."""
+    if bit_depth is None or isinstance(outcome, ImageReadError) or (outcome.bits or 0) <= bit_depth:
+        return outcome
+    return ImageReadError(
+        file,
+        f"has values of {outcome.bits} bits, the images that it is compared with of {bit_depth}; scale both to 8 bits",
+    )
+
+
 def _check_readable(folders: ClassFolders, skipped: Sequence[ImageReadError], minimum: int) -> None:
     per_label = Counter(folders.labels)
     counts = {name: per_label[label] for label, name in enumerate(folders.classes)}
@@ -212,13 +225,16 @@ def _summary_of_decisions(decisions: Mapping[str, _Decisions]) -> tuple[str, ...
     return tuple(f"{some(files)}: {note}" for note, files in sorted(files_of.items()))
 
 
-def depth_notes(bits: Mapping[str, int]) -> tuple[str, ...]:
+def depth_notes(bits: Mapping[str, int], bit_depth: int | None = None) -> tuple[str, ...]:
     """Say with which depth the files of 16 bits a sample are read, where that had to be decided.
 
     Parameters
     ----------
     bits : file -> bits that its largest value takes.
+    bit_depth : the depth that was given; None where it is the most that a file needs.
     """
+    if bit_depth is not None:
+        return (f"{some(sorted(bits))}: 16-bit samples, read as {bit_depth}-bit",) if bits and bit_depth < 16 else ()
     counts = sorted(Counter(bits.values()).items())
     if not counts or counts == [(16, len(bits))]:
         return ()

@@ -302,10 +302,10 @@ def _names_from(leaf: Any) -> dict[int, str]:
     if hasattr(classes, "tolist"):  # an array, or an index of pandas
         classes = classes.tolist()
     if isinstance(classes, (tuple, list)) and all(isinstance(name, str) for name in classes):
-        return dict(enumerate(classes))
+        return dict(enumerate(map(str, classes)))  # NumPy's own strings are another text in a seed's address
     features = getattr(leaf, "features", None)  # of a Hugging Face dataset; its `ClassLabel` has names
     names_of_label = getattr(features.get("label"), "names", None) if isinstance(features, Mapping) else None
-    return dict(enumerate(names_of_label or ()))
+    return dict(enumerate(map(str, names_of_label or ())))
 
 
 def _are_names(labels: Sequence[Label]) -> bool:

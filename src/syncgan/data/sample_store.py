@@ -265,7 +265,7 @@ class SampleStore:
         except Timeout:
             raise RunExistsError(
                 f"{folder}: another dataset refreshes the synthetic items in it; choose another folder for this "
-                "one, or wrap without refresh"
+                "one, or delete that dataset first (`del`) if it is no longer wanted"
             ) from None
 
 

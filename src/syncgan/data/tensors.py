@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from syncgan.errors import DataError, warn_user
+from syncgan.resizing import resized
 
 __all__ = [
     "Samples",
@@ -41,6 +42,7 @@ Geometry = Literal["resize", "pad", "crop"]
 
 _BINARY = 2  # levels: nucleus or not
 _MANY_WITHOUT = 0.1  # share of maps without a nucleus
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,12 @@ def as_sampled(maps: Tensor, levels: int, resolution: int) -> Tensor:
     outline that it has not seen.
     """
     size = maps.shape[-1]
-    return maps if resolution >= size else highest_level(level_shares(maps, levels, resolution), size)
+    if resolution >= size or not len(maps):
+        return maps
+    # Shares take many times the memory of a map, so not of all at once.
+    return torch.cat(
+        [highest_level(level_shares(some, levels, resolution), size) for some in torch.split(maps, _AT_ONCE)]
+    )
 
 
 def level_shares(maps: Tensor, levels: int, resolution: int) -> Tensor:
@@ -116,7 +123,7 @@ def level_shares(maps: Tensor, levels: int, resolution: int) -> Tensor:
     shares = one_hot(maps, levels)
     if shares.shape[-1] == resolution:
         return shares
-    return F.interpolate(shares, size=(resolution, resolution), mode="area")
+    return resized(shares, (resolution, resolution), "area")
 
 
 def highest_level(shares: Tensor, size: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from syncgan.config import GANConfig
 from syncgan.networks.layers import ConditionalNorm, init_weights
 from syncgan.networks.winograd import Conv4x4
+from syncgan.resizing import resized
 
 __all__ = ["PatchGAN", "patchgan"]
 
@@ -62,7 +63,7 @@ class PatchGAN(nn.Module):
         logits: Tensor = self.out(x)
         if self.embedding is not None and label is not None:
             projection = (x * self.embedding(label)[:, :, None, None]).mean(dim=1, keepdim=True)
-            logits = logits + F.adaptive_avg_pool2d(projection, (logits.shape[-2], logits.shape[-1]))
+            logits = logits + resized(projection, (logits.shape[-2], logits.shape[-1]), "area")
         return features, logits
 
 

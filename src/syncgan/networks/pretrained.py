@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from syncgan.errors import ConfigError
+from syncgan.resizing import resized
 
 __all__ = ["FEATURES", "ImageNetFeatures", "installed"]
 
@@ -87,8 +87,7 @@ class ImageNetFeatures(nn.Module):
 
     def _input(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
-        resized = F.interpolate(images, size=(self._side, self._side), mode="bilinear", antialias=True)
-        return (resized - self.mean) / self.std
+        return (resized(images, (self._side, self._side), "bilinear") - self.mean) / self.std
 
 
 def _lighten(network: Any) -> None:

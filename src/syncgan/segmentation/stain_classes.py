@@ -55,9 +55,12 @@ class StainClasses:
         count : K. Fewer are found where the set has fewer colours.
         nuclear : M, likewise; 1 does not divide nuclei.
         """
-        densities = [_densities(image) for image in images]
-        outside = [seen[~nucleus] for seen, nucleus in zip(densities, nuclei, strict=True)]
-        inside = [seen[nucleus] for seen, nucleus in zip(densities, nuclei, strict=True)]
+        outside, inside = [], []
+        draws_outside, draws_inside = np.random.default_rng(0), np.random.default_rng(0)
+        for image, nucleus in zip(images, nuclei, strict=True):
+            seen = _densities(image)
+            outside.append(_some_of(seen[~nucleus], draws_outside))
+            inside.append(_some_of(seen[nucleus], draws_inside))
         within = _clusters(inside, nuclear) if nuclear > 1 else ()
         return cls(_clusters(outside, count) or ((0.0, 0.0, 0.0),), within if len(within) > 1 else ())
 
@@ -97,13 +100,17 @@ class StainClasses:
         return np.where(nucleus, levels_map + _nearest(_densities(image), self.nuclear), levels_map)
 
 
+def _some_of(points: NDArray[np.float32], draws: np.random.Generator) -> NDArray[np.float32]:
+    """Return as many of the points (n, 3) of an image as it may contribute."""
+    return points[draws.permutation(len(points))[:_PIXELS]]
+
+
 def _clusters(points: Sequence[NDArray[np.float32]], count: int) -> tuple[Density, ...]:
     """Return the middles of the clusters of what images contribute (n, 3) each, from the palest; none for no points."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    draws = np.random.default_rng(0)
-    seen = np.concatenate([some[draws.permutation(len(some))[:_PIXELS]] for some in points])
+    seen = np.concatenate(points)
     if not len(seen):
         return ()
     count = min(count, len(np.unique(seen.round(_DECIMALS), axis=0)))

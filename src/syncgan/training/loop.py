@@ -54,8 +54,8 @@ class Objective(Protocol):
     def generator_losses(self, batch: Any, fake: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of G's loss, means over the items; the loop adds them."""
 
-    def validate(self, generator: nn.Module) -> dict[str, float]:
-        """Return scores on held-out items (lower is better), empty when nothing is held out."""
+    def validate(self, generator: nn.Module, parts: int = 1) -> dict[str, float]:
+        """Return scores on held-out items (lower is better), empty when nothing is held out; batches go in `parts`."""
 
     def saturated(self, history: list[float], interval: int) -> bool:
         """Tell from G's mean losses, one per `interval` steps, whether training no longer moves."""
@@ -142,7 +142,7 @@ def train(
                 _notify(observe if ranks.main else None, clock.progress(stage, state.step, means))
             if last or state.step % validate_every == 0:
                 with as_written(state.sampling_generator()) as sampling:
-                    values = objective.validate(sampling) if ranks.main else {}
+                    values = objective.validate(sampling, state.accumulation) if ranks.main else {}
                 keeper.validated(ranks.share(values), by=select_by)
             if last:
                 state.stop_reason = "all steps done"

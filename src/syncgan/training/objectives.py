@@ -6,7 +6,7 @@ everything random in them already drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from syncgan import rng
 from syncgan.config import GANConfig, ImageGANConfig, MaskGANConfig
 from syncgan.training import losses
 from syncgan.training.augmentation import Augmentation
+from syncgan.training.batches import parts_of
 from syncgan.training.precision import full_precision, widened
 from syncgan.training.texture import PatchDraw, texture_distance
 
@@ -144,7 +145,7 @@ class MaskObjective:
             terms["variety"] = self._config.variety_weight * shortfall
         return terms
 
-    def validate(self, generator: nn.Module) -> dict[str, float]:
+    def validate(self, generator: nn.Module, parts: int = 1) -> dict[str, float]:
         """Return nothing: the paper's mask GAN stops by saturation, not by validation."""
         return {}
 
@@ -201,7 +202,7 @@ class ImageObjective:
         *,
         config: ImageGANConfig,
         batches: Callable[[int], ImageBatch],
-        validation: Callable[[], list[ImageBatch]] = list,
+        validation: Callable[[], Iterable[ImageBatch]] = tuple,
         score: Callable[[Tensor], float] | None = None,
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
@@ -269,24 +270,28 @@ class ImageObjective:
         return losses.mode_seeking(fake, again, batch.conditions["noise"], second_noise)
 
     @torch.no_grad()
-    def validate(self, generator: nn.Module) -> dict[str, float]:
+    def validate(self, generator: nn.Module, parts: int = 1) -> dict[str, float]:
         """Return scores on held-out pairs, in eval mode; empty when nothing is held out.
 
-        "generator" is the mean generator loss (Eq. 3), "utility" the further score, if there is one.
+        "generator" is the mean generator loss (Eq. 3), "utility" the further score, if there is one. Batches pass
+        through the networks in `parts`, and one at a time is on the device.
         """
-        batches = self._validation()
-        if not batches:
-            return {}
         modes = generator.training, self.discriminator.training
         generator.eval()
         self.discriminator.eval()
-        total, rendered = 0.0, []
-        for batch in batches:
-            rendered.append(_render(generator, batch))
-            total += float(sum(self.generator_losses(batch, rendered[-1]).values())) * len(batch.maps)
+        total, items, rendered = 0.0, 0, []
+        for batch in self._validation():
+            for part, _ in parts_of(batch, parts):
+                fake = _render(generator, part)
+                total += float(sum(self.generator_losses(part, fake).values())) * len(part.maps)
+                items += len(part.maps)
+                if self._score is not None:
+                    rendered.append(fake.cpu())
         generator.train(modes[0])
         self.discriminator.train(modes[1])
-        values = {"generator": total / sum(len(batch.maps) for batch in batches)}
+        if not items:
+            return {}
+        values = {"generator": total / items}
         if self._score is not None:
             values["utility"] = self._score(torch.cat(rendered))
         return values

@@ -151,7 +151,7 @@ class MosaicMasks(StoredMasks):
             whole = [nucleus for nucleus in cut if nucleus.inside]
             if len(whole) < len(cut):
                 whole += _completed(self._cut(np.pad(self._masks[mask], side, mode="symmetric")), whole, side)
-            self._whole[mask] = whole
+            self._whole.setdefault(mask, whole)  # threads must agree on the nuclei, which are told apart by identity
         return self._whole[mask]
 
     def _first_with_subject(self, order: list[int], wanted: int) -> list[int]:

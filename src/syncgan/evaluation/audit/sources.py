@@ -156,7 +156,8 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
     held: Labelled | None
     if sources.held_out is not None:
         config = augmenter.config_
-        held, unread_held = _read_held_out(sources, augmenter.classes_, source.dataset.files)
+        depth = getattr(source.dataset, "bit_depth", None)
+        held, unread_held = _read_held_out(sources, augmenter.classes_, source.dataset.files, depth)
         notes = unread_held
         # As the training images were, so that the same image has the same pixels.
         held = dataclasses.replace(held, images=collect_images(held.images, config.image_size, config.geometry))
@@ -200,12 +201,14 @@ def folder_images(synthetic: str | PathLike[str], sources: Sources, *, per_class
         raise ConfigError(
             "masks are of no use for a folder of samples, whose training images are read as they are; leave them out"
         )
-    training, classes, unread = _read(sources.data, sources, limit_per_class=sources.limit_per_class)
+    training, classes, unread, depth = _read(sources.data, sources, limit_per_class=sources.limit_per_class)
     folder = Path(synthetic)
     if (folder / "export.json").is_file():
         folder = folder / "images"
-    samples, _, damaged = _read(folder, None, limit_per_class=per_class, names=_true_names(classes))
-    held, unread_held = (None, ()) if sources.held_out is None else _read_held_out(sources, classes, training.names)
+    samples, _, damaged, _ = _read(folder, None, limit_per_class=per_class, names=_true_names(classes))
+    held, unread_held = (
+        (None, ()) if sources.held_out is None else _read_held_out(sources, classes, training.names, depth)
+    )
     return AuditImages(samples, RealImages(training, held, (*unread, *unread_held, *damaged)))
 
 
@@ -269,16 +272,17 @@ def _sampled(augmenter: SynCGANAugmenter, per_class: int, seed: int, progress: P
 
 
 def _read_held_out(
-    sources: Sources, classes: Sequence[str], training: Sequence[str] | None
+    sources: Sources, classes: Sequence[str], training: Sequence[str] | None, bit_depth: int | None
 ) -> tuple[Labelled, tuple[str, ...]]:
     """Read the held-out images of those classes that the training images have, and what must be said of them.
 
     Parameters
     ----------
     training : files of the training images: a row of the groups for one of the same name is told by its folder.
+    bit_depth : with which training images of 16 bits a sample were read.
     """
     folder = Path(sources.held_out or "")
-    held, found, unread = _read(folder, sources, min_images=2, elsewhere=training or ())
+    held, found, unread, _ = _read(folder, sources, min_images=2, elsewhere=training or (), bit_depth=bit_depth)
     if not set(found) & set(classes):
         raise DataError(
             f"{folder}: expected held-out images of the classes {', '.join(map(repr, classes))}, got "
@@ -302,14 +306,16 @@ def _read(
     min_images: int = 1,
     names: dict[str, str] | None = None,
     elsewhere: Sequence[str] = (),
-) -> tuple[Labelled, list[str], tuple[str, ...]]:
-    """Return images, classes, and a sentence for each file that could not be read."""
+    bit_depth: int | None = None,
+) -> tuple[Labelled, list[str], tuple[str, ...], int | None]:
+    """Return images, classes, a sentence for each file that could not be read, and the depth of 16-bit samples."""
     dataset, skipped = load_class_folders(
         folder,
         exclude=() if table is None else table.exclude,
         limit_per_class=limit_per_class,
         min_classes=1,
         min_images_per_class=min_images,
+        bit_depth=bit_depth,
     )
     images: list[NDArray[np.uint8]] = [dataset.image(index) for index in range(len(dataset))]
     true = [(names or {}).get(name, name) for name in dataset.classes]
@@ -319,7 +325,8 @@ def _read(
         name = Path(folder).resolve().name if elsewhere else ""
         of = tuple(read_groups(table.groups, table.group_column, dataset.files, folder=name, elsewhere=elsewhere))
     unread = tuple(f"{Path(folder).name}/{error.path} could not be read" for error in skipped)
-    return Labelled(images, tuple(true[label] for label in dataset.targets), of, tuple(dataset.files)), true, unread
+    labelled = Labelled(images, tuple(true[label] for label in dataset.targets), of, tuple(dataset.files))
+    return labelled, true, unread, dataset.bit_depth
 
 
 def _true_names(classes: Sequence[str]) -> dict[str, str]:

@@ -81,7 +81,10 @@ def read_unseen(
     from syncgan.preparing import prepare
 
     augmenter = subject.augmenter
-    dataset, skipped = load_class_folders(folder, exclude=exclude, min_classes=1, min_images_per_class=2)
+    depth = None if subject.source is None else getattr(subject.source.dataset, "bit_depth", None)
+    dataset, skipped = load_class_folders(
+        folder, exclude=exclude, min_classes=1, min_images_per_class=2, bit_depth=depth
+    )
     names = [dataset.classes[label] for label in dataset.targets]
     known = [at for at, name in enumerate(names) if name in subject.labels]
     if not known:
@@ -101,6 +104,11 @@ def read_unseen(
     positions = [known[index] for index in pairs.indices]
     own = None if groups is None else read_groups(groups[0], groups[1], dataset.files)
     notes = [f"{len(skipped)} files of the held-out images could not be read"] if skipped else []
+    if depth is None and dataset.bit_depth is not None:
+        notes.append(
+            f"held-out images of 16 bits a sample were read as {dataset.bit_depth}-bit; give the training data "
+            "(--data) to read them as those were read"
+        )
     if pairs.excluded:
         notes.append(f"{len(pairs.excluded)} held-out images were left out because their mask failed")
     if origin is not None:
