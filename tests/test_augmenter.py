@@ -501,6 +501,38 @@ def test_more_levels_than_a_fit_can_take_are_refused_before_anything_is_extracte
     assert not seen
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_images_that_do_not_fit_into_memory_are_read_again_with_the_same_result(
+    given: bool, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = phantom.masks if given else None
+    first = phantom.image(0).nbytes
+
+    def prepared(kept: int) -> tuple[str, int]:
+        monkeypatch.setattr("syncgan.data.raw.KEPT_BYTES", kept)
+        raw = read_dataset(phantom)
+        held = sum(image is not None for image in raw.images._kept)
+        assert raw.images.sizes == [(48, 48)] * len(phantom)
+        assert np.array_equal(np.stack(raw.images[3:5]), np.stack([phantom.image(3), phantom.image(4)]))
+        return prepare(raw, masks, config=config()).pairs.fingerprint(), held
+
+    whole, all_of_them = prepared(2**30)
+    assert all_of_them == len(phantom)
+    assert prepared(0) == (whole, 0)
+    assert prepared(3 * first) == (whole, 3)
+
+
+def test_an_item_that_cannot_be_read_again_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(Phantom(1, image_size=48).image(0)).save(tmp_path / name)
+    monkeypatch.setattr("syncgan.data.raw.KEPT_BYTES", 0)
+    raw = read_dataset(ImageFolder(tmp_path))
+    (tmp_path / "b" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"b/0\.png"):
+        prepare(raw, None, config=config())
+
+
 def test_class_names_of_numpy_make_a_model_that_is_loaded_as_it_was(phantom: Phantom, tmp_path: Path) -> None:
     class Named(torch.utils.data.Dataset[Any]):
         def __init__(self) -> None:

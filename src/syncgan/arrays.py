@@ -1,4 +1,4 @@
-"""Kinds of arrays that signatures name. Shapes stand where they are used."""
+"""Kinds of arrays that signatures name, and how many bytes of images are kept. Shapes stand where they are used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "Floats32", "Labels", "Mask", "Pixels"]
+__all__ = ["KEPT_BYTES", "Floats", "Floats32", "Labels", "Mask", "Pixels"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """Images, (..., H, W, 3) or (..., 3, H, W)."""
@@ -23,3 +23,6 @@ Floats: TypeAlias = NDArray[np.float64]
 
 Floats32: TypeAlias = NDArray[np.float32]
 """Measurements of many items, in half the memory."""
+
+KEPT_BYTES = 2**30
+"""Of a dataset's images at their own sizes; what goes beyond it is read again when it is needed."""

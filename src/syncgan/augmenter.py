@@ -314,7 +314,7 @@ class SynCGANAugmenter(Synthesis):
         if "parameters" not in described:  # masks were given
             described = self._described_section()
         if raw is not None:
-            described = _with_shares(described, float(np.median([np.prod(image.shape[:2]) for image in raw.images])))
+            described = _with_shares(described, float(np.median(np.prod(raw.images.sizes, axis=1))))
         return FilterBank(
             levels=self.levels_,
             classes=len(self.classes_),

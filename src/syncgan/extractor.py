@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -171,7 +171,7 @@ class MaskExtractor:
             The segmenter returned something that its contract does not allow, or raised an error of its own.
         """
         masks = self._recipe.masks(rgb_array(image), instances=self.returns_instances)
-        self._log_full([masks.mask])
+        _log_full(self._is_full(masks.mask), 1)
         if is_tensor(image):
             masks = _as_tensors(masks, image)
         return masks if self.returns_instances else masks.mask
@@ -212,18 +212,30 @@ class MaskExtractor:
         ArtefactError
             The cache folder cannot be written.
         """
-        masks = list(
-            extract_many(
-                self._recipe,
-                images_or_dataset,
-                instances=self.returns_instances,
-                n_jobs=n_jobs,
-                cache_dir=cache_dir,
-                progress=progress,
-            )
-        )
-        self._log_full([mask for mask, _ in masks])
-        return masks if self.returns_instances else [mask for mask, _ in masks]
+        return list(self.extract_lazily(images_or_dataset, n_jobs, cache_dir, progress=progress))
+
+    def extract_lazily(
+        self,
+        images_or_dataset: Any,
+        n_jobs: int | None = 2,
+        cache_dir: Path | str | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Iterator[Any]:
+        """Yield what `extract` returns, one after the other; a few images and masks are in memory at a time."""
+        full = total = 0
+        for masks in extract_many(
+            self._recipe,
+            images_or_dataset,
+            instances=self.returns_instances,
+            n_jobs=n_jobs,
+            cache_dir=cache_dir,
+            progress=progress,
+        ):
+            full += self._is_full(masks.mask)
+            total += 1
+            yield masks if self.returns_instances else masks.mask
+        _log_full(full, total)
 
     def diagnose(
         self,
@@ -299,6 +311,9 @@ class MaskExtractor:
         settings = ", ".join(f"{key}={value!r}" for key, value in {**described, **parameters}.items())
         return f"MaskExtractor({name!r}, {settings})"
 
+    def _is_full(self, mask: Pixels) -> bool:
+        return bool(np.count_nonzero(mask == self.levels - 1) > MAX_NUCLEUS_SHARE * mask.size)
+
     def _diagnosis(self, image: Pixels, mask: Any, name: str, class_name: str) -> MaskDiagnosis:
         mask, instances = mask if isinstance(mask, tuple) else (mask, None)
         mask = np.asarray(mask)
@@ -306,17 +321,17 @@ class MaskExtractor:
             raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {mask.shape}")
         return diagnose_mask(image, mask, name=name, levels=self.levels, instances=instances, class_name=class_name)
 
-    def _log_full(self, masks: Sequence[Pixels]) -> None:
-        """Log how many masks are of nearly everything, which no field of nuclei is."""
-        full = sum(np.count_nonzero(mask == self.levels - 1) > MAX_NUCLEUS_SHARE * mask.size for mask in masks)
-        if full:
-            _log.warning(
-                "%d of %d masks cover more than %.0f %% of their image; look at them with "
-                "`syncgan masks` or MaskExtractor.diagnose",
-                full,
-                len(masks),
-                100 * MAX_NUCLEUS_SHARE,
-            )
+
+def _log_full(full: int, of: int) -> None:
+    """Log how many masks are of nearly everything, which no field of nuclei is."""
+    if full:
+        _log.warning(
+            "%d of %d masks cover more than %.0f %% of their image; look at them with "
+            "`syncgan masks` or MaskExtractor.diagnose",
+            full,
+            of,
+            100 * MAX_NUCLEUS_SHARE,
+        )
 
 
 def _as_tensors(masks: Masks, image: Any) -> Masks:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from syncgan.arrays import Pixels
 from syncgan.config import SynCGANConfig
 from syncgan.data.image_pairs import require_held_out
 from syncgan.data.pairs import TrainingPairs, collect_pairs, require_usable, split_by_class, split_by_group
@@ -20,12 +22,14 @@ from syncgan.errors import ConfigError, DataError, warn_user
 from syncgan.extractor import MaskExtractor, Masks
 from syncgan.image_cgan import MaskToImageCGAN, without_selection
 from syncgan.mask_gan import MaskGAN
-from syncgan.segmentation.diagnosis import MaskDiagnoses, diagnose_mask, mask_problem, remedy_for
+from syncgan.segmentation.diagnosis import MaskDiagnoses, MaskDiagnosis, diagnose_mask, mask_problem, remedy_for
 from syncgan.segmentation.levels import stain_levels
 from syncgan.segmentation.parallel import can_be_sent, pays_for_processes
 from syncgan.segmentation.stain_classes import StainClasses
 
 __all__ = ["Prepared", "divide_nuclei", "hold_out_pairs", "log_what_limits", "prepare"]
+
+_Item: TypeAlias = tuple[Pixels, NDArray[Any], str | None]
 
 _log = logging.getLogger(__name__)
 
@@ -81,33 +85,32 @@ def prepare(
     DataError
         Masks that do not fit their images, or too few images whose mask can be used.
     """
-    problems: list[str | None] = [None] * len(raw)
+    rows: list[MaskDiagnosis] = []
     if masks is None:
         chosen = _extractor(extractor, config)
         levels, description, derived = chosen.levels, chosen.describe(), not chosen.declares_levels
         _require_levels(config, levels, str(description["name"]))
         is_shared = pays_for_processes(len(raw)) and can_be_sent(chosen.recipe)
-        maps = _maps(chosen.extract(raw.images, n_jobs=-1 if is_shared else None, progress=progress))
-        diagnoses = _diagnosed(raw, maps, levels)
-        diagnoses.warn_of_doubts()
-        if config.extractor.exclude_failed:
-            problems = [row.problem for row in diagnoses]
+        shown = _Shown(raw.images)
+        maps = chosen.extract_lazily(shown, n_jobs=-1 if is_shared else None, progress=progress)
+        found = _diagnosed(raw, shown, maps, levels, rows)
+        items = found if config.extractor.exclude_failed else ((image, mask, None) for image, mask, _ in found)
     else:
-        maps, levels, derived = _given_masks(raw, masks, config.levels)
+        given, levels, derived = _given_masks(raw, masks, config.levels)
+        items = _with_levels(raw, given, levels if derived else None)
         description = {"name": "given masks"}
     pairs = collect_pairs(
-        raw.images,
-        maps,
+        items,
         raw.labels,
         raw.names,
         size=config.image_size,
         geometry=config.geometry,
         levels=levels,
         resolution=config.mask_resolution,
-        problems=problems,
         # A small nucleus may be lost when its image shrinks.
         problem_of=lambda mask: mask_problem(mask, levels) if config.extractor.exclude_failed else None,
     )
+    MaskDiagnoses.of(rows).warn_of_doubts()
     require_usable(pairs, raw, remedy=remedy_for)
     if not derived or levels != _STAINED:
         return Prepared(pairs, levels, levels, description)
@@ -131,7 +134,7 @@ def log_what_limits(raw: RawData, pairs: TrainingPairs, config: SynCGANConfig) -
             _FEW_IMAGES,
             ", ".join(few),
         )
-    side = float(np.median([np.sqrt(image.shape[0] * image.shape[1]) for image in raw.images]))
+    side = float(np.median(np.sqrt(np.prod(raw.images.sizes, axis=1))))
     if config.image_size > _MUCH_LARGER * side:
         _log.warning(
             "the median image (%.0f px) is enlarged %.1f-fold to image_size %d, which adds no detail; %s",
@@ -237,33 +240,52 @@ def _warn_of_unused(settings: Iterable[str], given: str) -> None:
         warn_user(f"settings under `extractor` are not used beside {given}: {', '.join(unused)}; give them to it")
 
 
-def _maps(extracted: Sequence[Any]) -> list[NDArray[Any]]:
-    """Return the maps alone; an extractor that was given may return instances besides."""
-    return [masks.mask if isinstance(masks, Masks) else masks for masks in extracted]
+class _Shown(Sequence[Pixels]):
+    """Images that are asked for one after the other, and are remembered until they are taken."""
+
+    def __init__(self, images: Sequence[Pixels]) -> None:
+        self._images = images
+        self._waiting: deque[Pixels] = deque()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._waiting.append(self._images[index])
+        return self._waiting[-1]
+
+    def take(self) -> Pixels:
+        """Return the first image that was asked for and not taken."""
+        return self._waiting.popleft()
 
 
-def _diagnosed(raw: RawData, maps: Sequence[NDArray[Any]], levels: int) -> MaskDiagnoses:
-    rows = zip(raw.images, maps, raw.names, raw.labels, strict=True)
-    return MaskDiagnoses.of(
-        diagnose_mask(image, found, name=name, levels=levels, class_name=str(raw.class_names[label]))
-        for image, found, name, label in rows
-    )
+def _diagnosed(
+    raw: RawData, shown: _Shown, extracted: Iterator[Any], levels: int, rows: list[MaskDiagnosis]
+) -> Iterator[_Item]:
+    """Yield each image with its map and what is wrong with that; `rows` gets the diagnoses."""
+    for masks, name, label in zip(extracted, raw.names, raw.labels, strict=True):
+        # An extractor that was given may return instances besides.
+        image, found = shown.take(), masks.mask if isinstance(masks, Masks) else masks
+        rows.append(diagnose_mask(image, found, name=name, levels=levels, class_name=str(raw.class_names[label])))
+        yield image, found, rows[-1].problem
+
+
+def _with_levels(raw: RawData, given: Sequence[NDArray[Any]], levels: int | None) -> Iterator[_Item]:
+    """Yield each image with its given mask; nucleus masks become maps of `levels` levels by stain density."""
+    for image, mask in zip(raw.images, given, strict=True):
+        yield image, mask if levels is None else stain_levels(image, mask, levels=levels), None
 
 
 def _given_masks(raw: RawData, masks: Sequence[Any], levels: int) -> tuple[list[NDArray[Any]], int, bool]:
-    """Check given masks against their images; nucleus masks become maps of `levels` levels by stain density.
-
-    Also returned are L, and whether the further levels were derived so.
-    """
+    """Check given masks against their images; return them, L, and whether further levels are to be derived."""
     if not hasattr(masks, "__len__"):
         raise DataError(f"expected a sequence of masks, got {type(masks).__name__}; pass list(masks)")
     if len(masks) != len(raw):
         raise DataError(f"expected one mask an item, got {len(masks)} masks and {len(raw)} items")
     arrays: list[NDArray[Any]] = [check_mask(mask, name, levels) for name, mask in zip(raw.names, masks, strict=True)]
-    for name, image, array in zip(raw.names, raw.images, arrays, strict=True):
-        if array.shape != image.shape[:2]:
-            raise DataError(f"{name}: expected a mask of the image's size {image.shape[:2]}, got {array.shape}")
+    for name, size, array in zip(raw.names, raw.images.sizes, arrays, strict=True):
+        if array.shape != size:
+            raise DataError(f"{name}: expected a mask of the image's size {size}, got {array.shape}")
     arrays, found = unify_masks(arrays, levels)
-    if found == 2 and levels == 3:
-        return [stain_levels(image, array, levels=3) for image, array in zip(raw.images, arrays, strict=True)], 3, True
-    return arrays, found, False
+    derived = found == 2 and levels == _STAINED
+    return arrays, _STAINED if derived else found, derived

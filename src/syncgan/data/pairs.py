@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +91,7 @@ class TrainingPairs:
 
 
 def collect_pairs(
-    images: Sequence[np.ndarray[Any, Any]],
-    masks: Sequence[np.ndarray[Any, Any]],
+    items: Iterable[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], str | None]],
     labels: Sequence[int],
     names: Sequence[str],
     *,
@@ -100,28 +99,33 @@ def collect_pairs(
     geometry: Geometry,
     levels: int,
     resolution: int,
-    problems: Sequence[str | None],
     problem_of: Callable[[np.ndarray[Any, Any]], str | None],
 ) -> TrainingPairs:
-    """Bring images and masks to S x S, and leave out those with a problem.
+    """Bring images and masks to S x S, one after the other, and leave out those with a problem.
 
     Parameters
     ----------
-    images, masks : (H, W, 3) uint8 and (H, W) uint8 maps of any size, one mask an image.
+    items : (H, W, 3) uint8 image, (H, W) uint8 map, and why the item cannot be used, or None, as far as is known.
     labels, names : of each item.
     resolution : side at which masks are learned; maps are brought to what can be sampled from it.
-    problems : why each item cannot be used, or None, as far as is known.
     problem_of : (S, S) map -> why it cannot be used, or None.
     """
-    fitted = torch.from_numpy(np.stack([fit_mask(mask, size, geometry) for mask in masks]))
-    maps = as_sampled(fitted, levels, resolution)
-    problems = [known or problem_of(mask) for known, mask in zip(problems, maps.numpy(), strict=True)]
+    images, maps = (
+        [torch.zeros((0, 3, size, size), dtype=torch.uint8)],
+        [torch.zeros((0, size, size), dtype=torch.uint8)],
+    )
+    problems: list[str | None] = []
+    for image, mask, known in items:
+        own = as_sampled(torch.from_numpy(fit_mask(mask, size, geometry)[None]), levels, resolution)
+        problems.append(known or problem_of(own[0].numpy()))
+        if problems[-1] is None:
+            images.append(collect_images([image], size, geometry))
+            maps.append(own)
     told = unique_names(names)
     kept = [index for index, problem in enumerate(problems) if problem is None]
-    pixels = collect_images([images[index] for index in kept], size, geometry) if kept else _no_images(size)
     return TrainingPairs(
-        images=pixels,
-        maps=maps[kept],
+        images=torch.cat(images),
+        maps=torch.cat(maps),
         labels=torch.tensor([labels[index] for index in kept], dtype=torch.int64),
         indices=tuple(kept),
         excluded={told[index]: problem for index, problem in enumerate(problems) if problem is not None},
@@ -202,7 +206,3 @@ def split_by_class(pairs: TrainingPairs, *, share: float, seed: int) -> tuple[Tr
         pairs.take([position for position in range(len(pairs)) if position not in held]),
         pairs.take(sorted(held)),
     )
-
-
-def _no_images(size: int) -> Tensor:
-    return torch.zeros((0, 3, size, size), dtype=torch.uint8)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numbers
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
 
-from syncgan.arrays import Pixels
+from syncgan.arrays import KEPT_BYTES, Pixels
 from syncgan.data.items import label_of, rgb_pixels, split_item
 from syncgan.data.safe_names import require_unicode
 from syncgan.data.views import (
@@ -28,12 +28,65 @@ from syncgan.data.views import (
 )
 from syncgan.errors import DataError, warn_user
 
-__all__ = ["RawData", "class_names", "item_groups", "read_dataset", "read_targets", "require_trainable"]
+__all__ = [
+    "RawData",
+    "ReadImages",
+    "class_names",
+    "item_groups",
+    "read_dataset",
+    "read_targets",
+    "require_trainable",
+]
 
 Progress: TypeAlias = Callable[[int, int], None]
 Label: TypeAlias = int | str
 
 _MISSING = frozenset({"None", "nan", "NaT", "<NA>"})
+
+
+@dataclass
+class ReadImages(Sequence[Pixels]):
+    """The images of a dataset, in memory as far as there is room for them.
+
+    Attributes
+    ----------
+    view : yields the items without their transforms.
+    names : of the items.
+    sizes : (height, width) of each image that was added.
+    """
+
+    view: Any
+    names: Sequence[str]
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    _kept: list[Pixels | None] = field(default_factory=list)
+    _free: int = field(default_factory=lambda: KEPT_BYTES)
+
+    def read(self, index: int) -> tuple[Pixels, Label]:
+        """Return an item's image and label, read from the dataset; errors name the item."""
+        with naming(self.names[index]):
+            image, label = split_item(self.view[index])
+            return rgb_pixels(image), label_of(label)
+
+    def add(self, image: Pixels) -> None:
+        """Take the next image, which is kept as long as all that were kept have room."""
+        self._free -= image.nbytes
+        self._kept.append(image if self._free >= 0 else None)
+        self.sizes.append((image.shape[0], image.shape[1]))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Pixels]: ...
+
+    def __getitem__(self, index: int | slice) -> Pixels | list[Pixels]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        kept = self._kept[index]
+        return self.read(range(len(self))[index])[0] if kept is None else kept
 
 
 @dataclass(frozen=True)
@@ -42,14 +95,15 @@ class RawData:
 
     Attributes
     ----------
-    images : (H, W, 3) uint8 arrays of native sizes, RGB in 0..255.
+    images : (H, W, 3) uint8 arrays of native sizes, RGB in 0..255. Those that do not fit into a gibibyte are read again
+        each time.
     labels : the dataset's own integers; for name labels the index into the sorted names.
     label_values : the distinct labels, ascending.
     classes : their names, aligned with `label_values`.
     names : one name an item for messages: the end of its file's path, otherwise "item 12".
     """
 
-    images: list[Pixels]
+    images: ReadImages
     labels: list[int]
     label_values: tuple[int, ...]
     classes: tuple[str, ...]
@@ -91,16 +145,18 @@ def read_dataset(
     require_map_style(dataset)
     view, located = raw_view(dataset), locate(dataset)
     names = [name_of(index, location) for index, location in enumerate(located)]
-    images: list[Pixels] = []
-    labels: list[Label] = []
+    images, labels = ReadImages(view, names), list[Label]()
+    changing, looked_at = None, set(spread_indices(len(names)))
     for index, name in enumerate(names):
-        with naming(name):
-            image, label = split_item(view[index])
-            images.append(rgb_pixels(image))
-            labels.append(label_of(label))
+        image, label = images.read(index)
+        images.add(image)
+        labels.append(label)
+        if changing is None and index in looked_at and not np.array_equal(images.read(index)[0], image):
+            changing = name
         if progress is not None:
             progress(index + 1, len(names))
-    _warn_of_random_items(view, images, names)
+    if changing is not None:
+        _warn_of_random_items(changing)
     known = _known_names(dataset, labels, classes)
     integers = _as_integers(labels, known, names)
     values = tuple(sorted(set(integers)))
@@ -138,18 +194,13 @@ def read_targets(dataset: Any, *, classes: Mapping[str, int] | None = None) -> l
     return _as_integers(labels, known, names)
 
 
-def _warn_of_random_items(view: Any, images: Sequence[Pixels], names: Sequence[str]) -> None:
-    """Read a few items again: one that differs has met a random transform that was not recognised as one."""
-    for index in spread_indices(len(images)):
-        with naming(names[index]):
-            again = rgb_pixels(split_item(view[index])[0])
-        if not np.array_equal(again, images[index]):
-            warn_user(
-                f"{names[index]}: read twice, it gave two images, so the dataset changes them at random: syncgan would "
-                "learn these changes, and synthetic items would not go through them. Give it the images as they are "
-                f"(the attributes {', '.join(HOOKS)} are taken out by themselves)"
-            )
-            return
+def _warn_of_random_items(name: str) -> None:
+    """Warn of an item that differs when it is read again: it has met a random transform not recognised as one."""
+    warn_user(
+        f"{name}: read twice, it gave two images, so the dataset changes them at random: syncgan would "
+        "learn these changes, and synthetic items would not go through them. Give it the images as they are "
+        f"(the attributes {', '.join(HOOKS)} are taken out by themselves)"
+    )
 
 
 def require_trainable(raw: RawData, *, min_classes: int = 2, min_images: int = 2) -> None:

@@ -42,7 +42,6 @@ Geometry = Literal["resize", "pad", "crop"]
 
 _BINARY = 2  # levels: nucleus or not
 _MANY_WITHOUT = 0.1  # share of maps without a nucleus
-_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,7 @@ def as_sampled(maps: Tensor, levels: int, resolution: int) -> Tensor:
     outline that it has not seen.
     """
     size = maps.shape[-1]
-    if resolution >= size or not len(maps):
-        return maps
-    # Shares take many times the memory of a map, so not of all at once.
-    return torch.cat(
-        [highest_level(level_shares(some, levels, resolution), size) for some in torch.split(maps, _AT_ONCE)]
-    )
+    return maps if resolution >= size else highest_level(level_shares(maps, levels, resolution), size)
 
 
 def level_shares(maps: Tensor, levels: int, resolution: int) -> Tensor:

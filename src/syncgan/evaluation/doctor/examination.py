@@ -16,6 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+from syncgan.arrays import KEPT_BYTES
 from syncgan.config import SynCGANConfig, checked
 from syncgan.data.folders import ImageFolderDataset, load_class_folders, read_groups
 from syncgan.data.segmentation_files import find_segmentations
@@ -55,7 +56,7 @@ TABLE: Final = "doctor.json"
 """What is written beside the pictures, and by which a folder of an earlier examination is known."""
 
 _MEBIBYTE = 2**20
-_BYTES_A_PIXEL = 4  # three of the image, one of its mask: `fit` keeps both at their own sizes
+_BYTES_A_PIXEL = 3
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,7 @@ def _examine_steps(found: Examination, config: SynCGANConfig, prints: Sequence[I
         environment, forecast = ask(device=device)
     else:
         environment, forecast = ask(config=config, counts=usable, device=device)
-    kept_mb = sum(_BYTES_A_PIXEL * seen.height * seen.width for seen in prints) / _MEBIBYTE
+    kept_mb = min(KEPT_BYTES, sum(_BYTES_A_PIXEL * seen.height * seen.width for seen in prints)) / _MEBIBYTE
     findings = about_forecast(forecast, kept_mb, memory_mb()) if forecast else []
     return found.plus(findings, environment=environment, forecast=forecast)
 

@@ -193,7 +193,7 @@ def about_forecast(forecast: Mapping[str, Any], kept_mb: float, machine_mb: floa
     Parameters
     ----------
     forecast : what `syncgan.evaluation.doctor.probe.ask` told.
-    kept_mb : of the images and masks at their own sizes, which the measured steps did not hold.
+    kept_mb : of the images at their own sizes, which the measured steps did not hold.
     machine_mb : memory of the machine, None where it is not known.
     """
     if "error" in forecast:
