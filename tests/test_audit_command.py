@@ -140,11 +140,14 @@ def test_files_that_cannot_be_read_are_named(folders, fitted, tmp_path):
         shutil.copytree(folders[part], tmp_path / part)
         (tmp_path / part / "a" / "broken.png").write_bytes(b"no image")
     sources = Sources(tmp_path / "training", held_out=tmp_path / "held_out")
-    expected = {f"{part}/a/broken.png could not be read" for part in ("training", "held_out", "new")}
-    assert set(folder_images(tmp_path / "new", sources).real.notes) == expected
+    expected = {f"{part}/a/broken.png could not be used" for part in ("training", "held_out", "new")}
+    notes = folder_images(tmp_path / "new", sources).real.notes
+    assert {note.partition(":")[0] for note in notes} == expected
+    assert all(": " in note for note in notes)
     sources = Sources(folders["training"], held_out=tmp_path / "held_out")
     real = run_images(fitted / "last", sources, per_class=1, device="cpu").real
-    assert real.notes == ("held_out/a/broken.png could not be read",)
+    (note,) = real.notes
+    assert note.startswith("held_out/a/broken.png could not be used: ")
 
 
 def test_a_run_is_audited_by_other_real_images(folders, fitted):

@@ -20,6 +20,8 @@ from PIL import Image
 
 from syncgan import Phantom
 from syncgan.cli import app
+from syncgan.cli.options import _WITHOUT_NETWORK
+from syncgan.registry import MASK_GENERATORS, accepted
 
 FEW_STEPS = [
     "--preset=tiny",
@@ -347,6 +349,9 @@ def test_settings_of_mask_gans_warn_where_no_mask_gan_is_trained(settings, told)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         outcome = syncgan("doctor", "--no-timing", *(f"--set={setting}" for setting in settings))
+    built_in = {row.name for row in MASK_GENERATORS.describe() if row.origin == "built-in"}
+    blind = {name for name in built_in if not accepted(MASK_GENERATORS.get(name), {"config": None})}
+    assert blind == _WITHOUT_NETWORK
     assert told in outcome.err if told else "no effect" not in outcome.err
 
 

@@ -28,6 +28,7 @@ from syncgan.evaluation.doctor.environment import about_disk, about_opencv, abou
 from syncgan.evaluation.doctor.image_rules import about_stain
 from syncgan.evaluation.doctor.rules import about_counts, about_forecast
 from syncgan.evaluation.same_images import ImagePrint, find_same, print_files, print_of_pixels
+from syncgan.registry import MASK_GENERATORS
 
 SIZE = 48
 TINY = SynCGANConfig.preset("tiny")
@@ -618,6 +619,16 @@ def test_the_command_never_imports_torch(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert "masks pass the checks" in done.stdout
+
+
+def test_a_generator_that_other_processes_do_not_know_is_no_problem(tmp_path, monkeypatch):
+    monkeypatch.setitem(MASK_GENERATORS._registered, "mine", lambda levels: None)
+    found = examine(
+        write_images(tmp_path, {"a": 3, "b": 3}), config=TINY.updated(["mask_gan.generator=mine"]), masks=False
+    )
+    assert found.forecast == {}
+    assert texts(found, "problem", "fit") == ""
+    assert "'mine' is known to this process alone" in texts(found, "fine", "fit")
 
 
 def test_without_data_the_machine_is_examined_alone():

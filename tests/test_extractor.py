@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 from functools import partial
 from typing import ClassVar
 
@@ -312,6 +313,29 @@ def test_parallel_extraction_equals_serial():
         np.testing.assert_array_equal(ours, serial)
 
 
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_images_are_read_here_and_not_far_ahead_of_what_is_taken(backend):
+    class Images(Dataset):
+        asked, furthest = 0, 0
+
+        def __len__(self):
+            return 700
+
+        def __getitem__(self, index):
+            assert threading.current_thread() is threading.main_thread()
+            self.asked = index + 1
+            return np.full((8, 8, 3), index % 251, np.uint8)
+
+    images = Images()
+    with joblib.parallel_config(backend=backend):
+        for taken, mask in enumerate(MaskExtractor(below).extract_lazily(images, n_jobs=2)):
+            np.testing.assert_array_equal(mask, below(images[taken]))
+            if images.asked > taken + 1:
+                images.furthest = max(images.furthest, images.asked - taken)
+    # 16 groups of 16; all of them at once without the windows
+    assert images.furthest <= 256
+
+
 def test_local_function_runs_in_other_processes():
     limit = 128
     masks = MaskExtractor(lambda image: image[..., 0] < limit).extract([field(0), field(1)], n_jobs=2)
@@ -319,8 +343,6 @@ def test_local_function_runs_in_other_processes():
 
 
 def test_backend_chosen_by_the_user_is_honoured():
-    import threading
-
     threads = set()
 
     def watched(image):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 import re
@@ -166,6 +167,15 @@ def test_however_many_pictures_there_are_they_fit_together():
     assert sum(map(len, uris)) < 400_000 * 4 / 3 + 100 * len(uris)
     assert uris[-1].startswith("data:image/png")  # what is small stays as it is
     assert all(uri.startswith("data:image/jpeg") for uri in uris[:-1])
+
+
+def test_a_picture_that_is_too_high_for_a_jpeg_file_is_made_smaller():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (70_000, 64, 3), dtype=np.uint8)).save(buffer, "png")
+    (uri,) = embedded([buffer.getvalue()], most_bytes=3_000_000)
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size == (32, 35_000)
 
 
 def test_few_pictures_stay_as_they_are():

@@ -415,6 +415,21 @@ def test_held_out_images_of_the_same_patients_are_refused(run, places, tmp_path)
     assert "both have p0 and 2 more" in error
 
 
+def test_patients_of_held_out_images_are_told_by_their_folder_where_files_have_the_same_names(run, places, tmp_path):
+    held_out = tmp_path / "held_out"
+    rows = {path.relative_to(places["data"]).as_posix(): "p" for path in places["data"].rglob("*.png")}
+    for name in CLASSES:
+        (held_out / name).mkdir(parents=True)
+        for number, file in enumerate(sorted((places["held_out"] / name).glob("*.png"))):
+            shutil.copy(file, held_out / name / f"{number}.png")
+            rows[f"held_out/{name}/{number}.png"] = f"q{number % 2}"
+    table = tmp_path / "groups.csv"
+    table.write_text("file,patient\n" + "".join(f"{file},{patient}\n" for file, patient in rows.items()))
+    given = ("--held-out", held_out, "--groups", table, "--group-column", "patient", "--out", tmp_path / "page.html")
+    code, _, error = command(run, "--data", places["data"], *given, "--device", "cpu")
+    assert code == 0, error
+
+
 @pytest.mark.parametrize(
     "file", ["figures/mask-overlays.png", "figures/real-a.png", "previews/image_gan/step-000002.png"]
 )

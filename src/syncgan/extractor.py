@@ -222,7 +222,10 @@ class MaskExtractor:
         *,
         progress: Progress | None = None,
     ) -> Iterator[Any]:
-        """Yield what `extract` returns, one after the other; a few images and masks are in memory at a time."""
+        """Yield what `extract` returns, one after the other.
+
+        Images are read in this thread, at most eight groups of 16 MiB a job ahead of what is taken.
+        """
         full = total = 0
         for masks in extract_many(
             self._recipe,

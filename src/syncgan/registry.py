@@ -31,6 +31,7 @@ __all__ = [
     "PluginInfo",
     "Registry",
     "accepted",
+    "is_registered",
     "make",
     "require_methods",
     "require_plugins",
@@ -368,6 +369,11 @@ REGISTRIES = (
     CLASSIFIERS,
     ARMS,
 )
+
+
+def is_registered(kind: str, name: str) -> bool:
+    """Tell whether a name was registered at run time, so that other processes do not know it."""
+    return any(name in registry._registered for registry in REGISTRIES if registry.kind == kind)
 
 
 def require_plugins(names: Iterable[tuple[str, str]]) -> None:

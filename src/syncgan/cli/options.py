@@ -98,21 +98,18 @@ def configuration(file: Path | None, preset: str | None, settings: list[str] | N
 
 
 def _warn_of_no_effect(tree: SynCGANConfig, settings: list[str]) -> None:
-    """Say which settings of mask GANs change nothing, where masks come from a prior that is not told them."""
+    """Say which settings of mask GANs change nothing, where masks come from a built-in prior without a network."""
+    name = tree.mask_gan.generator
     asked = [setting.partition("=")[0].strip() for setting in settings]
     asked = [key for key in asked if key.startswith("mask_gan.") and key not in _OF_EVERY_PRIOR]
-    if not asked:
-        return
-    from syncgan.registry import MASK_GENERATORS, accepted
-
-    name = tree.mask_gan.generator
-    if not accepted(MASK_GENERATORS.get(name), {"config": tree.mask_gan}):
+    if asked and name in _WITHOUT_NETWORK:
         warn_user(
             f"{', '.join(asked)}: no effect, for mask_gan.generator={name} trains no network; the renderer's settings "
             "begin with image_gan, and mask_gan.generator=decoder trains mask GANs"
         )
 
 
+_WITHOUT_NETWORK = frozenset({"mosaic", "shapes", "warp"})
 _OF_EVERY_PRIOR = frozenset(f"mask_gan.{key}" for key in ("generator", "resolution", "shared_below", "sharing"))
 
 

@@ -6,7 +6,10 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 from PIL import Image
 
 from syncgan.data.images import read_image
@@ -19,6 +22,7 @@ MOST_BYTES = 6_000_000
 
 _QUALITIES = (92, 85, 75, 60)
 _SMALLEST_SIDE_PX = 200
+_LARGEST_SIDE_PX = 65_500  # of a JPEG file
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -69,8 +73,11 @@ def _fitted(png: bytes, share: int) -> tuple[str, bytes]:
 
 def _smaller(png: bytes) -> Iterator[bytes]:
     """Yield a picture as smaller and smaller JPEG files."""
-    with Image.open(io.BytesIO(png)) as opened:
-        picture = opened.convert("RGB")
+    # Not by Pillow, which takes a large picture of ours for an attack.
+    decoded: Any = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    picture = Image.fromarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+    while max(picture.size) > _LARGEST_SIDE_PX:
+        picture = _halved(picture)
     while True:
         for quality in _QUALITIES:
             buffer = io.BytesIO()
@@ -78,4 +85,8 @@ def _smaller(png: bytes) -> Iterator[bytes]:
             yield buffer.getvalue()
         if max(picture.size) < 2 * _SMALLEST_SIDE_PX:
             return
-        picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.LANCZOS)
+        picture = _halved(picture)
+
+
+def _halved(picture: Image.Image) -> Image.Image:
+    return picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.LANCZOS)

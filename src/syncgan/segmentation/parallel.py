@@ -7,6 +7,7 @@ do not depend on backend, number of jobs or grouping.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import pickle
@@ -36,6 +37,7 @@ Result = TypeVar("Result")
 _GROUP_ITEMS = 16
 _GROUP_BYTES = 16 * 1024**2
 _GROUPS_A_JOB = 16
+_GROUPS_AT_ONCE = 64
 _MANY_IMAGES = 64
 _SHARED_BYTES = 64 * 1024  # larger arrays pass through shared memory, read-only
 
@@ -81,7 +83,7 @@ def map_in_groups(
         `n_jobs` is no number of jobs, or joblib's backend is ``multiprocessing``.
     """
     jobs, size = _jobs_and_size(n_jobs, total)
-    yield from _run(partial(_each, work), _groups(items, size), jobs)
+    yield from _run(partial(_each, work), [_groups(items, size)], jobs)
 
 
 def map_images(
@@ -93,10 +95,15 @@ def map_images(
 ) -> Iterator[Masks]:
     """Yield ``segment(index, image)`` for each (H, W, 3) uint8 image, in order; as `map_in_groups`.
 
+    Images are read in the caller's thread, and not further ahead than a window of groups, however slowly results are
+    taken: joblib alone reads on in a thread of its own.
+
     Parameters
     ----------
     segment : gets images that may be read-only.
     """
+    from joblib import effective_n_jobs
+
     jobs, size = _jobs_and_size(n_jobs, total)
     groups = _groups(enumerate(images), size, bytes_of=lambda item: item[1].nbytes)
     if size == 1 and jobs == 1:
@@ -105,7 +112,7 @@ def map_images(
         work = partial(_each_packed, segment, os.getpid())
         with Pages() as pages:
             pack = pages.pack if _runs_on_this_machine() else PackedImages.of
-            for result in _run(work, map(pack, groups), jobs):
+            for result in _run(work, _windows(map(pack, groups), effective_n_jobs(jobs)), jobs):
                 yield result.masks() if isinstance(result, PackedMasks) else result
 
 
@@ -151,13 +158,23 @@ def _groups(items: Iterable[Item], size: int, bytes_of: Callable[[Item], int] = 
         yield group
 
 
-def _run(work: Callable[[Group], list[Result]], groups: Iterable[Group], jobs: int | None) -> Iterator[Result]:
+def _windows(groups: Iterator[Group], jobs: int) -> Iterator[list[Group]]:
+    """Yield lists of so many groups that few jobs are left waiting at the end of each."""
+    size = max(2 * jobs, min(_GROUPS_A_JOB * jobs // 2, _GROUPS_AT_ONCE))
+    while window := list(itertools.islice(groups, size)):
+        yield window
+
+
+def _run(
+    work: Callable[[Group], list[Result]], windows: Iterable[Iterable[Group]], jobs: int | None
+) -> Iterator[Result]:
     from joblib import delayed
 
     parallel = _parallel(n_jobs=jobs, batch_size=1, max_nbytes=_SHARED_BYTES, mmap_mode="r")
     try:
-        for results in parallel(delayed(_in_worker)(work, group, os.getpid()) for group in groups):
-            yield from results
+        for groups in windows:
+            for results in parallel(delayed(_in_worker)(work, group, os.getpid()) for group in groups):
+                yield from results
     except BrokenExecutor as error:
         raise WorkerError(
             "a process that shares the work was killed, or died of what it was doing (the system ends the largest when "

@@ -172,7 +172,7 @@ def real_images(augmenter: SynCGANAugmenter, run: str | PathLike[str], sources: 
             f"{run}: was fitted on all of {data}, so no held-out images can say how near is near; give other real "
             "images with --held-out DIR, or take the weaker yardstick with --leave-one-out"
         )
-    unread = tuple(f"{name} could not be read" for name in source.skipped)
+    unread = tuple(f"{name} could not be used: {reason}" for name, reason in source.skipped.items())
     return RealImages(_labelled(augmenter, training, source), held, (*notes, *unread), augmenter.fingerprint_)
 
 
@@ -324,7 +324,7 @@ def _read(
         # Rows that name the folder are of held-out images alone, since both folders may have one name.
         name = Path(folder).resolve().name if elsewhere else ""
         of = tuple(read_groups(table.groups, table.group_column, dataset.files, folder=name, elsewhere=elsewhere))
-    unread = tuple(f"{Path(folder).name}/{error.path} could not be read" for error in skipped)
+    unread = tuple(f"{Path(folder).name}/{error.path} could not be used: {error.reason}" for error in skipped)
     labelled = Labelled(images, tuple(true[label] for label in dataset.targets), of, tuple(dataset.files))
     return labelled, true, unread, dataset.bit_depth
 

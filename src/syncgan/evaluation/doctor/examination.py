@@ -46,6 +46,7 @@ from syncgan.evaluation.doctor.rules import (
 from syncgan.evaluation.runs import require_outside
 from syncgan.evaluation.same_images import NEAR_COPY, ImagePrint, find_same, print_files
 from syncgan.extractor import MaskDiagnoses
+from syncgan.registry import is_registered
 from syncgan.storage import write_bytes, write_json
 
 __all__ = ["TABLE", "Duplicates", "Examination", "Finding", "examine"]
@@ -269,6 +270,12 @@ def _examine_steps(found: Examination, config: SynCGANConfig, prints: Sequence[I
     usable = {name: count - failed[name] for name, count in found.counts.items()}
     if len(usable) < MIN_CLASSES or min(usable.values()) < MIN_IMAGES:
         environment, forecast = ask(device=device)
+    elif registered := [name for kind, name in config.plugin_names() if is_registered(kind, name)]:
+        environment, forecast = ask(device=device)
+        text = (
+            f"what `fit` needs could not be measured: {', '.join(map(repr, registered))} is known to this process alone"
+        )
+        found = found.plus([Finding("fine", "fit", text)])
     else:
         environment, forecast = ask(config=config, counts=usable, device=device)
     kept_mb = min(KEPT_BYTES, sum(_BYTES_A_PIXEL * seen.height * seen.width for seen in prints)) / _MEBIBYTE

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from syncgan.errors import DataError
@@ -102,12 +103,23 @@ def read_unseen(
         pairs = TrainingPairs(images, images[:, 0], torch.tensor(raw.labels), tuple(range(len(raw))), {})
     checked = _require_unseen(subject, pairs, raw, folder, same_masks=origin is None)
     positions = [known[index] for index in pairs.indices]
-    own = None if groups is None else read_groups(groups[0], groups[1], dataset.files)
-    notes = [f"{len(skipped)} files of the held-out images could not be read"] if skipped else []
+    own = None
+    if groups is not None:
+        # As `audit` does: rows that name the folder are of held-out images alone.
+        elsewhere = () if subject.source is None else getattr(subject.source.dataset, "files", ())
+        name = Path(folder).resolve().name
+        own = read_groups(groups[0], groups[1], dataset.files, folder=name, elsewhere=elsewhere)
+    notes = []
+    if skipped:
+        notes.append(f"{len(skipped)} files of the held-out images could not be used ({skipped[0]})")
     if depth is None and dataset.bit_depth is not None:
         notes.append(
-            f"held-out images of 16 bits a sample were read as {dataset.bit_depth}-bit; give the training data "
-            "(--data) to read them as those were read"
+            f"held-out images of 16 bits a sample were read as {dataset.bit_depth}-bit, "
+            + (
+                "whatever the training images were read as: give these (--data)"
+                if subject.source is None
+                else "the training images have 8: scale both to 8 bits alike"
+            )
         )
     if pairs.excluded:
         notes.append(f"{len(pairs.excluded)} held-out images were left out because their mask failed")
