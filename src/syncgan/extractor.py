@@ -224,7 +224,7 @@ class MaskExtractor:
     ) -> Iterator[Any]:
         """Yield what `extract` returns, one after the other.
 
-        Images are read in this thread, at most eight groups of 16 MiB a job ahead of what is taken.
+        Images are read in this thread, about 1 GiB of them or less ahead of what is taken.
         """
         full = total = 0
         for masks in extract_many(

@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 _GROUP_ITEMS = 16
 _GROUP_BYTES = 16 * 1024**2
 _GROUPS_A_JOB = 16
-_GROUPS_AT_ONCE = 64
+_GROUPS_AT_ONCE = 64  # a gibibyte
 _MANY_IMAGES = 64
 _SHARED_BYTES = 64 * 1024  # larger arrays pass through shared memory, read-only
 
@@ -112,7 +112,8 @@ def map_images(
         work = partial(_each_packed, segment, os.getpid())
         with Pages() as pages:
             pack = pages.pack if _runs_on_this_machine() else PackedImages.of
-            for result in _run(work, _windows(map(pack, groups), effective_n_jobs(jobs)), jobs):
+            windows = (map(pack, window) for window in _windows(groups, effective_n_jobs(jobs)))
+            for result in _run(work, windows, jobs):
                 yield result.masks() if isinstance(result, PackedMasks) else result
 
 
@@ -160,7 +161,7 @@ def _groups(items: Iterable[Item], size: int, bytes_of: Callable[[Item], int] = 
 
 def _windows(groups: Iterator[Group], jobs: int) -> Iterator[list[Group]]:
     """Yield lists of so many groups that few jobs are left waiting at the end of each."""
-    size = max(2 * jobs, min(_GROUPS_A_JOB * jobs // 2, _GROUPS_AT_ONCE))
+    size = max(2 * jobs, min(_GROUPS_A_JOB * jobs, _GROUPS_AT_ONCE))
     while window := list(itertools.islice(groups, size)):
         yield window
 
