@@ -278,7 +278,8 @@ def _examine_steps(found: Examination, config: SynCGANConfig, prints: Sequence[I
         found = found.plus([Finding("fine", "fit", text)])
     else:
         environment, forecast = ask(config=config, counts=usable, device=device)
-    kept_mb = min(KEPT_BYTES, sum(_BYTES_A_PIXEL * seen.height * seen.width for seen in prints)) / _MEBIBYTE
+    # What is kept, and as much that is under way to be segmented.
+    kept_mb = min(2 * KEPT_BYTES, sum(_BYTES_A_PIXEL * seen.height * seen.width for seen in prints)) / _MEBIBYTE
     findings = about_forecast(forecast, kept_mb, memory_mb()) if forecast else []
     return found.plus(findings, environment=environment, forecast=forecast)
 
