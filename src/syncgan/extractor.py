@@ -222,7 +222,7 @@ class MaskExtractor:
         *,
         progress: Progress | None = None,
     ) -> Iterator[Any]:
-        """Yield what `extract` returns, one after the other.
+        """Yield what `extract` returns, one after the other; parameters and errors: see `extract`.
 
         Images are read in this thread, about 1 GiB of them or less ahead of what is taken.
         """

@@ -80,7 +80,10 @@ def train(
 
     Parameters
     ----------
+    objective : the networks, their batches and losses.
     stage : name for log and checkpoints.
+    gan, training : settings of the game (optimisers, batch size), and of the loop.
+    device : where the networks are.
     steps, steps_per_epoch : updates in all, and in one pass over the items.
     seed : of what the networks draw by themselves (dropout).
     select_by : the score of ``objective.validate`` whose lowest value says which weights are kept; None: the last.

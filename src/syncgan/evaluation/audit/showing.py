@@ -135,6 +135,10 @@ def write_audit(
 
     Parameters
     ----------
+    found : what `audit` returned.
+    folder : where they go; made here.
+    synthetic, training, held_out : the images that it was given, (n, 3, S, S) uint8 or lists of (H, W, 3) uint8;
+        `held_out` is None where there were none.
     thumbnails : whether to show real images: the closest pairs.
 
     Raises
