@@ -23,11 +23,12 @@ from syncgan import Phantom, SynCGANConfig
 from syncgan.cli import app
 from syncgan.data.images import image_kind
 from syncgan.errors import ConfigError, DataError, RunExistsError
-from syncgan.evaluation.doctor import Examination, examine, probe
+from syncgan.evaluation.doctor import Examination, environment, examine, probe
 from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions
 from syncgan.evaluation.doctor.image_rules import about_stain
 from syncgan.evaluation.doctor.rules import about_counts, about_forecast
 from syncgan.evaluation.same_images import ImagePrint, find_same, print_files, print_of_pixels
+from syncgan.networks import pretrained
 from syncgan.registry import MASK_GENERATORS
 
 SIZE = 48
@@ -629,6 +630,25 @@ def test_a_generator_that_other_processes_do_not_know_is_no_problem(tmp_path, mo
     assert found.forecast == {}
     assert texts(found, "problem", "fit") == ""
     assert "'mine' is known to this process alone" in texts(found, "fine", "fit")
+
+
+def test_the_network_that_compares_images_is_missed_where_it_would_be_used(monkeypatch):
+    monkeypatch.setattr(environment, "_PERCEPTUAL", ("no_package_of_this_name",))
+    (said,) = environment.about_extras(SynCGANConfig.preset("default"))
+    assert (said.level, "syncgan[metrics]" in said.remedy) == ("worth a look", True)
+    assert environment.about_extras(SynCGANConfig.preset("paper")) == []
+    monkeypatch.undo()
+    assert environment._PERCEPTUAL == (pretrained._NETWORK, pretrained._WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "advice"),
+    [(128, "set image_size=64 (by"), (64, "give larger images"), (256, "set image_size=64 (by")],
+)
+def test_small_images_get_settings_that_suit_them(tmp_path, image_size, advice):
+    config = SynCGANConfig().updated([f"image_size={image_size}"])
+    found = quickly(write_images(tmp_path, {"a": 3, "b": 3}), config=config)
+    assert advice in texts(found, "worth a look", "pixels")
 
 
 def test_without_data_the_machine_is_examined_alone():

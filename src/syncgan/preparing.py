@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 _FEW_IMAGES = 5
 _MUCH_LARGER = 2.0
-_SMALLEST_SIDE = 32  # below it the renderer of preset "default" cannot halve often enough
 _STAINED = 3  # levels of a map that says what is stained; its classes divide that further
 
 
@@ -141,19 +140,8 @@ def log_what_limits(raw: RawData, pairs: TrainingPairs, config: SynCGANConfig) -
             side,
             config.image_size / side,
             config.image_size,
-            _smaller(config, side),
+            config.advice_for(side),
         )
-
-
-def _smaller(config: SynCGANConfig, side: float) -> str:
-    """Say which settings suit images of this side."""
-    fitting = max(_SMALLEST_SIDE, 1 << int(np.ceil(side) - 1).bit_length())
-    if fitting >= config.image_size:
-        return "give larger images"
-    resolution = config.mask_gan.resolution
-    too_fine = resolution != "image" and resolution > fitting
-    masks = f" and mask_gan.resolution={fitting}" if too_fine else ""
-    return f"set image_size={fitting}{masks} (by --set on the command line), or give larger images"
 
 
 def divide_nuclei(pairs: TrainingPairs, stain_classes: StainClasses | None) -> TrainingPairs:

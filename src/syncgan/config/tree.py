@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,6 +158,16 @@ class SynCGANConfig(ConfigSection):
         values["training"] = {key: value for key, value in values["training"].items() if key not in _FREE_TO_CHANGE}
         return values
 
+    def advice_for(self, side: float) -> str:
+        """Say which settings suit images of this side in pixels, which are smaller than what is trained on."""
+        fitting = max(_SMALLEST_SIDE, 1 << (math.ceil(side) - 1).bit_length())
+        if fitting >= self.image_size:
+            return "give larger images"
+        resolution = self.mask_gan.resolution
+        too_fine = resolution != "image" and resolution > fitting
+        masks = f" and mask_gan.resolution={fitting}" if too_fine else ""
+        return f"set image_size={fitting}{masks} (by --set on the command line), or give larger images"
+
     def plugin_names(self) -> list[tuple[str, str]]:
         """Return kind and name of every plug-in that a fit uses, without the segmenter."""
         return [
@@ -174,6 +185,7 @@ class SynCGANConfig(ConfigSection):
         return self.image_size if resolution == "image" else resolution
 
 
+_SMALLEST_SIDE = 32  # below it the renderer of preset "default" cannot halve often enough
 _FREE_TO_CHANGE = frozenset(
     {
         "accumulation",

