@@ -224,7 +224,8 @@ class MaskExtractor:
     ) -> Iterator[Any]:
         """Yield what `extract` returns, one after the other; parameters and errors: see `extract`.
 
-        Images are read in this thread, about 1 GiB of them or less ahead of what is taken.
+        Images are read in this thread, up to about 1 GiB of them ahead of what is taken; with more than 32 jobs, 32 MiB
+        for each.
         """
         full = total = 0
         for masks in extract_many(

@@ -202,8 +202,9 @@ def _validation_batches(
     held_out: ImagePairs | None, batch_size: int, conditions: Conditions, *, seed: int, device: torch.device
 ) -> Iterator[ImageBatch]:
     """Yield the held-out pairs in batches, with the same noise every time."""
-    for start in range(0, 0 if held_out is None else len(held_out), batch_size):
-        assert held_out is not None  # noqa: S101 - the range is empty without
+    if held_out is None:
+        return
+    for start in range(0, len(held_out), batch_size):
         chosen = held_out.take(torch.arange(start, min(start + batch_size, len(held_out))))
         noise = rng.torch_generator(seed, "validation noise", start)
         yield _image_batch(start, chosen.each(partial(rng.moved, device=device)), conditions, noise)
